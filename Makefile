@@ -1,0 +1,73 @@
+# Everything is run from here; `make help` lists the targets.
+# The first target that needs Python packages makes .venv (see pyproject.toml for the versions).
+
+PYTHON      ?= python3
+CXX         ?= g++
+# Workers for pytest.
+JOBS        ?= auto
+# Further package index for torch, for example https://download.pytorch.org/whl/cpu: on Linux, PyPI's
+# own build of torch brings several GB of CUDA libraries.
+TORCH_INDEX ?=
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+PY    := $(BIN)/python
+# Stands for "the environment is as pyproject.toml says"; every target that runs $(PY) depends on it.
+READY := $(VENV)/.ready
+
+HLS_SOURCES := $(wildcard hls/src/*.cpp)
+CXX_FILES   := $(shell find hls -name '*.cpp' -o -name '*.h' -o -name '*.hpp' 2>/dev/null)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@sed -nE 's/^([a-z_-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+# --- environment and data ------------------------------------------------------------------------
+
+.PHONY: venv
+venv: $(READY) ## create or update .venv (the other targets do it by themselves)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v[:2] <= (3, 12) or \
+	    sys.exit(f"Python 3.11 or 3.12 is needed, $(PYTHON) is {v[0]}.{v[1]}; try make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install $(shell sed -nE 's/^installer = \["(.*)"\]/\1/p' pyproject.toml)
+	$(PY) -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --group dev
+	$(PY) -m pip install --no-deps --group hls-headers
+	@touch $@
+
+.PHONY: data
+data: $(READY) ## fetch ETTh1.csv into data/ from its public home and check it
+	$(PY) -m model.data.fetch etth1
+
+# --- checks --------------------------------------------------------------------------------------
+
+.PHONY: test
+test: $(READY) ## run all tests
+	$(PY) -m pytest -n $(JOBS)
+
+.PHONY: lint
+lint: $(READY) ## check Python (ruff), C++ layout (clang-format) and HLS rules (hls/lint)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(if $(CXX_FILES),$(BIN)/clang-format --dry-run -Werror $(CXX_FILES))
+	$(if $(HLS_SOURCES),$(PY) -m hls.lint $(HLS_SOURCES))
+
+.PHONY: format
+format: $(READY) ## reformat Python and C++ in place
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(if $(CXX_FILES),$(BIN)/clang-format -i $(CXX_FILES))
+
+# --- housekeeping --------------------------------------------------------------------------------
+
+.PHONY: clean
+clean: ## remove everything built (build/ and caches), keep .venv and data
+	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## clean, and remove .venv
+	rm -rf $(VENV)

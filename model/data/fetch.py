@@ -1,0 +1,117 @@
+"""Downloads a data set from its public home: `python -m model.data.fetch etth1`.
+
+The file is checked against a pinned SHA-256 before it takes its name; a download that fails leaves
+what was there before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+from tqdm import tqdm
+
+from model.data.csv_series import DataError
+from model.data.datasets import DATA_FOLDER
+
+CHUNK_BYTES = 1 << 16
+TIMEOUT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file on the public web, its size in bytes and its SHA-256."""
+
+    file_name: str
+    url: str
+    size: int
+    sha256: str
+
+
+REMOTE_FILES = {
+    # Zhou et al., Informer, AAAI 2021; licence CC BY-ND 4.0 (see the repository).
+    "etth1": RemoteFile(
+        "ETTh1.csv",
+        "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv",
+        2_589_657,
+        "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066",
+    ),
+}
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fetch(remote: RemoteFile, folder: Path) -> Path:
+    """Downloads `remote` into `folder` unless it is there already; shows progress.
+
+    Raises: DataError (no connection, a server's error, size or checksum not as pinned), OSError.
+    """
+    path = folder / remote.file_name
+    if path.is_file() and sha256_of(path) == remote.sha256:
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, partial_name = tempfile.mkstemp(dir=folder, prefix=f".{remote.file_name}.")
+    partial = Path(partial_name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            _download(remote, file)
+        found = sha256_of(partial)
+        if found != remote.sha256:
+            raise DataError(f"{remote.url}: expected SHA-256 {remote.sha256}, found {found}")
+        partial.chmod(0o644)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _download(remote: RemoteFile, file) -> None:
+    received = 0
+    try:
+        with (
+            urllib.request.urlopen(remote.url, timeout=TIMEOUT_SECONDS) as response,
+            tqdm(total=remote.size, unit="B", unit_scale=True, desc=remote.file_name) as progress,
+        ):
+            # One byte more than the pinned size is enough to know that the file is another.
+            while received <= remote.size and (chunk := response.read(CHUNK_BYTES)):
+                file.write(chunk)
+                received += len(chunk)
+                progress.update(len(chunk))
+    except (urllib.error.URLError, TimeoutError, ConnectionError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise DataError(
+            f"cannot download {remote.url}: {reason}. Without a network, copy "
+            f"{remote.file_name} from elsewhere and set CMAMBA_DATA to its folder"
+        ) from None
+    if received != remote.size:
+        raise DataError(f"{remote.url}: expected {remote.size} bytes, found {received} or more")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m model.data.fetch", description=__doc__)
+    parser.add_argument("name", choices=sorted(REMOTE_FILES), help="the data set")
+    parser.add_argument("--to", type=Path, default=DATA_FOLDER, help="folder (default: data/)")
+    args = parser.parse_args(argv)
+    try:
+        path = fetch(REMOTE_FILES[args.name], args.to)
+    except (DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{path}: SHA-256 {REMOTE_FILES[args.name].sha256} as expected")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Writes a few real input windows to an .npz: `python -m model.data.sample`.
+
+The default makes `data/test_data.npz`: key `x`, [8,8,96] float32, windows evenly spaced over the
+test split of the default data set, standardized. The same data give the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from model.data.csv_series import DataError
+from model.data.datasets import DATA_FOLDER, DATASETS, DEFAULT_DATASET, load_dataset
+
+
+def write_sample(path: Path, dataset: str, seq_len: int, forecast_len: int, count: int) -> tuple:
+    """Writes `count` test windows as key `x` [count,V,L]; returns the shape. Raises: DataError."""
+    windows = load_dataset(dataset, seq_len, forecast_len).test
+    if not 1 <= count <= len(windows):
+        raise DataError(f"{dataset}: {count} windows asked for, the test split has {len(windows)}")
+    x, _ = windows.batch(np.linspace(0, len(windows) - 1, count).astype(int))
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, x=x)
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+    finally:
+        Path(partial).unlink(missing_ok=True)
+    return x.shape
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m model.data.sample", description=__doc__)
+    parser.add_argument(
+        "--data", default=DEFAULT_DATASET, help=f"{', '.join(sorted(DATASETS))} or a CSV file"
+    )
+    parser.add_argument("--seq-len", type=int, default=96, help="L (default: 96)")
+    parser.add_argument("--forecast-len", type=int, default=24, help="H (default: 24)")
+    parser.add_argument("--count", type=int, default=8, help="number of windows (default: 8)")
+    parser.add_argument("--output", type=Path, default=DATA_FOLDER / "test_data.npz")
+    args = parser.parse_args(argv)
+    try:
+        shape = write_sample(args.output, args.data, args.seq_len, args.forecast_len, args.count)
+    except (DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{args.output}: x {list(shape)} float32")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

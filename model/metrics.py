@@ -1,0 +1,62 @@
+"""Forecast accuracy in the field's protocol: MSE and MAE over every window, variable and step.
+
+On the standardized scale, each window weighing the same; the last, smaller batch counts (some
+published code drops it, which changes the figures).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from model.data.csv_series import Windows
+
+ForecastFn = Callable[[np.ndarray], "np.ndarray | torch.Tensor"]
+"""float32 [B,V,L] -> [B,V,H]."""
+
+
+def torch_forecaster(model: nn.Module) -> ForecastFn:
+    """A forecast function from a module that maps [B,V,L] to [B,V,H]: eval mode, no gradients."""
+    device = next(model.parameters()).device
+
+    def forecast(x: np.ndarray) -> torch.Tensor:
+        was_training = model.training
+        model.eval()
+        try:
+            with torch.no_grad():
+                return model(torch.from_numpy(x).to(device)).cpu()
+        finally:
+            model.train(was_training)
+
+    return forecast
+
+
+def evaluate(forecast_fn: ForecastFn, windows: Windows, batch_size: int = 256) -> dict[str, float]:
+    """{'mse', 'mae'} of `forecast_fn` over all `windows`, in order, in batches of `batch_size`.
+
+    Raises: ValueError (a forecast of the wrong shape, or one that is not finite).
+    """
+    squared = absolute = 0.0
+    count = 0
+    for start in range(0, len(windows), batch_size):
+        x, y = windows.batch(slice(start, start + batch_size))
+        forecast = np.asarray(forecast_fn(x))
+        if forecast.shape != y.shape:
+            raise ValueError(
+                f"forecast of windows {start}..{start + len(x) - 1}: expected shape "
+                f"{list(y.shape)}, found {list(forecast.shape)}"
+            )
+        error = forecast.astype(np.float64) - y
+        if not np.isfinite(error).all():
+            window, channel, step = np.argwhere(~np.isfinite(error))[0]
+            raise ValueError(
+                f"forecast of window {start + window}, channel {channel}, step {step} is "
+                f"{forecast[window, channel, step]}"
+            )
+        squared += float(np.square(error).sum())
+        absolute += float(np.abs(error).sum())
+        count += error.size
+    return {"mse": squared / count, "mae": absolute / count}

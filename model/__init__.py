@@ -1,0 +1,1 @@
+"""The CMamba forecaster in PyTorch: model, checkpoints, data sets and training."""

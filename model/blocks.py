@@ -1,0 +1,136 @@
+"""The layers of CMamba: RMSNorm, MambaBlock, and what the nested topology adds.
+
+Symbols as in `model.cmamba`. Members named q_* are the quantization points (`model.quant_point`).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.args import ModelArgs
+from model.quant_point import QuantPoint
+from model.selective_scan import selective_scan
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension (arXiv 1910.07467)."""
+
+    def __init__(self, d_model: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(d_model))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] -> [..., D]"""
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight
+
+
+class MambaBlock(nn.Module):
+    """The mixer of Mamba (arXiv 2312.00752, section 3.4) behind its own RMSNorm.
+
+    The residual around it is added by the caller.
+    """
+
+    def __init__(self, args: ModelArgs) -> None:
+        super().__init__()
+        D, E, N, R = args.d_model, args.d_inner, args.d_state, args.dt_rank
+        self.split_sizes = (R, N, N)
+        self.norm_in = RMSNorm(D, args.norm_eps)
+        self.in_proj = nn.Linear(D, 2 * E, bias=args.bias)
+        self.conv1d = nn.Conv1d(E, E, args.d_conv, groups=E, bias=args.conv_bias)
+        self.x_proj = nn.Linear(E, R + 2 * N, bias=False)
+        self.dt_proj = nn.Linear(R, E)
+        self.A_log = nn.Parameter(torch.arange(1.0, N + 1).log().repeat(E, 1))  # [E, N], S4D-real
+        self.D = nn.Parameter(torch.ones(E))
+        self.out_proj = nn.Linear(E, D, bias=args.bias)
+        self.dropout = nn.Dropout(args.dropout)
+        self._initialize_dt()
+
+        self.q_norm = QuantPoint()
+        self.q_u_in, self.q_z = QuantPoint(), QuantPoint()
+        self.q_conv, self.q_u = QuantPoint(), QuantPoint()
+        self.q_dt_low, self.q_B, self.q_C = QuantPoint(), QuantPoint(), QuantPoint()
+        self.q_dt, self.q_delta = QuantPoint(), QuantPoint()
+        self.q_h, self.q_y = QuantPoint(), QuantPoint()
+        self.q_gated, self.q_out = QuantPoint(), QuantPoint()
+
+    @torch.no_grad()
+    def _initialize_dt(self) -> None:
+        """Make softplus(bias) log-uniform in [1e-3, 1e-1] (arXiv 2312.00752, section 3.6)."""
+        bound = self.dt_proj.in_features**-0.5
+        self.dt_proj.weight.uniform_(-bound, bound)
+        dt = torch.empty_like(self.dt_proj.bias).uniform_(math.log(1e-3), math.log(1e-1)).exp_()
+        self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # inverse of softplus
+
+    def causal_conv(self, u: Tensor) -> Tensor:
+        """Depthwise convolution over the present and the last d_conv - 1 tokens. [B,K,E] -> same"""
+        padded = F.pad(u.transpose(1, 2), (self.conv1d.kernel_size[0] - 1, 0))
+        return self.conv1d(padded).transpose(1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, K, D] -> [B, K, D]"""
+        u, z = self.in_proj(self.q_norm(self.norm_in(x))).chunk(2, dim=-1)  # [B, K, E] each
+        u, z = self.q_u_in(u), self.q_z(z)
+
+        u = self.q_conv(self.causal_conv(u))
+        u = self.q_u(F.silu(u))
+
+        # The parameters of the scan depend on the token: this is what makes it selective.
+        dt, B, C = self.x_proj(u).split(self.split_sizes, dim=-1)  # [B, K, R], [B, K, N] twice
+        dt, B, C = self.q_dt_low(dt), self.q_B(B), self.q_C(C)
+        dt = self.q_dt(self.dt_proj(dt))
+        delta = self.q_delta(F.softplus(dt))  # [B, K, E]
+        A = -torch.exp(self.A_log)  # [E, N]
+        y = self.q_y(selective_scan(u, delta, A, B, C, self.D, hook=self.q_h.hook))
+
+        y = self.q_gated(y * F.silu(z))
+        return self.dropout(self.q_out(self.out_proj(y)))
+
+
+class PatchMamba(nn.Module):
+    """n_layer residual MambaBlocks."""
+
+    def __init__(self, args: ModelArgs) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(MambaBlock(args) for _ in range(args.n_layer))
+        self.q_residual = nn.ModuleList(QuantPoint() for _ in range(args.n_layer))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, K, D] -> [B, K, D]"""
+        for layer, q_residual in zip(self.layers, self.q_residual, strict=True):
+            x = q_residual(x + layer(x))
+        return x
+
+
+class ChannelAttention(nn.Module):
+    """Scale each feature by a sigmoid of its mean and maximum over the tokens (CBAM, 1807.06521)."""
+
+    def __init__(self, d_model: int, reduction_ratio: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(d_model, d_model // reduction_ratio)
+        self.fc2 = nn.Linear(d_model // reduction_ratio, d_model)
+        self.q_pool, self.q_hidden = QuantPoint(), QuantPoint()
+        self.q_logit, self.q_scaled = QuantPoint(), QuantPoint()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, K, D] -> [B, K, D]"""
+        pooled = self.q_pool(torch.stack([x.mean(1), x.amax(1)], dim=1))  # [B, 2, D]
+        hidden = self.q_hidden(F.relu(self.fc1(pooled)))  # [B, 2, D // reduction_ratio]
+        logit = self.q_logit(self.fc2(hidden).sum(1, keepdim=True))  # [B, 1, D]
+        return self.q_scaled(x * torch.sigmoid(logit))
+
+
+class CMambaBlock(nn.Module):
+    """A block of the nested topology: PatchMamba, ChannelAttention, RMSNorm; no residual around."""
+
+    def __init__(self, args: ModelArgs) -> None:
+        super().__init__()
+        self.patch_mamba = PatchMamba(args)
+        self.channel_attention = ChannelAttention(args.d_model, args.reduction_ratio)
+        self.norm = RMSNorm(args.d_model, args.norm_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, K, D] -> [B, K, D]"""
+        return self.norm(self.channel_attention(self.patch_mamba(x)))

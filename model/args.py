@@ -116,7 +116,7 @@ class ModelArgs:
 
     @classmethod
     def from_json(cls, text: str) -> "ModelArgs":
-        """Inverse of `to_json`; absent fields take their defaults, unknown ones raise ValueError."""
+        """Inverse of `to_json`; absent fields take their defaults, unknown ones are errors."""
         try:
             fields = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
@@ -132,7 +132,8 @@ class ModelArgs:
         unknown = sorted(str(name) for name in fields if name not in known)
         if unknown:
             raise ValueError(
-                f"ModelArgs: unknown fields {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+                f"ModelArgs: found unknown fields {', '.join(unknown)}, "
+                f"expected among {', '.join(sorted(known))}"
             )
         return cls(**fields)
 

@@ -105,7 +105,10 @@ class PatchMamba(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Scale each feature by a sigmoid of its mean and maximum over the tokens (CBAM, 1807.06521)."""
+    """Scale each feature by a sigmoid of its mean and maximum over the tokens.
+
+    The channel attention of CBAM (arXiv 1807.06521, section 3.1).
+    """
 
     def __init__(self, d_model: int, reduction_ratio: int) -> None:
         super().__init__()

@@ -81,7 +81,7 @@ class CMamba(nn.Module):
         return patches.flatten(0, 1)
 
     def core(self, tokens: Tensor) -> Tensor:
-        """The network itself: [B * n_seq, K, core_channels * P] -> [B * n_seq, core_channels * H]"""
+        """The network: [B * n_seq, K, core_channels * P] -> [B * n_seq, core_channels * H]"""
         x = self.q_embed(self.patch_embedding(self.q_input(tokens)))  # [B * n_seq, K, D]
         x = self.q_residual[0](x + self.positions)
         if self.args.topology == "stacked":

@@ -28,7 +28,8 @@ def selective_scan_sequential(
     """The definition, one token after another; arguments and result as in `selective_scan`."""
     h = u.new_zeros(u.shape[0], u.shape[2], A.shape[1])  # [B, E, N]
     y = []
-    for u_t, delta_t, B_t, C_t in zip(u.unbind(1), delta.unbind(1), B.unbind(1), C.unbind(1)):
+    tokens = zip(*(tensor.unbind(1) for tensor in (u, delta, B, C)), strict=True)
+    for u_t, delta_t, B_t, C_t in tokens:
         decay = torch.exp(delta_t[:, :, None] * A)  # [B, E, N]
         h = decay * h + (delta_t * u_t)[:, :, None] * B_t[:, None, :]
         y.append((h * C_t[:, None, :]).sum(-1) + D * u_t)
@@ -129,7 +130,7 @@ def _shift_back(a: Tensor) -> Tensor:
 
 
 class _SelectiveScan(torch.autograd.Function):
-    """y_t = C_t . h_t, tile by tile; the backward computes the states again instead of keeping them.
+    """y_t = C_t . h_t, tile by tile; backward computes the states again, none are kept.
 
     The gradient, with g_t = dL/dh_t (the recurrence run from the last token to the first),
     w_t = delta_t * u_t, and p_t = g_t * exp(delta_t * A) * h_{t-1}:

@@ -1,0 +1,273 @@
+"""Checkpoints (.pt, .npz, .safetensors) and input windows (.npz), read as untrusted files.
+
+A checkpoint is a state_dict of a CMamba, and its `ModelArgs` as JSON if they travel with it:
+
+    .pt, .pth      the dict itself, or the dict under 'model' or 'state_dict'; arguments at 'args',
+                   as a JSON string or a dict
+    .npz           one array per tensor; arguments in the string array 'args'
+    .safetensors   arguments in the metadata, at 'args'
+
+Nothing is unpickled that could run code. Tensors are float32 in memory whatever the file stores.
+A damaged .pt or .npz is noticed by its checksums; safetensors has none, so that there only damage
+to the header or the length shows.
+"""
+
+import os
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from model.args import ModelArgs
+from model.cmamba import CMamba
+
+_FORMATS = ".pt, .pth, .npz or .safetensors"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read or written, or does not fit the model; names the file."""
+
+
+class InputError(ValueError):
+    """A file of input windows cannot be used; the message names the file."""
+
+
+def save_checkpoint(model: CMamba, path: str | Path, dtype: torch.dtype | None = None) -> None:
+    """Write the tensors and the arguments of `model` in the format that the suffix of `path` names.
+
+    `dtype` (float32, float16 or bfloat16) is the type stored; without it, that of the tensors. The
+    file appears complete or not at all. Raises CheckpointError for an unknown suffix, for bfloat16
+    in .npz (which has no such type), and for values that are not finite in the stored type.
+    """
+    path = Path(path)
+    tensors = {
+        name: tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    _raise_if_any(path, _not_finite(tensors))
+    args = model.args.to_json()
+    match path.suffix:
+        case ".pt" | ".pth":
+            _write(path, lambda file: torch.save({"model": tensors, "args": args}, file))
+        case ".npz":
+            if any(tensor.dtype == torch.bfloat16 for tensor in tensors.values()):
+                raise CheckpointError(f"{path}: .npz cannot hold bfloat16; use .pt or .safetensors")
+            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+            _write(path, lambda file: np.savez(file, args=np.array(args), **arrays))
+        case ".safetensors":
+            data = safetensors.torch.save(tensors, metadata={"args": args})
+            _write(path, lambda file: file.write(data))
+        case _:
+            raise CheckpointError(f"{path}: found suffix {path.suffix!r}, expected {_FORMATS}")
+
+
+def load_checkpoint(
+    path: str | Path, args: ModelArgs | None = None
+) -> tuple[dict[str, Tensor], ModelArgs | None]:
+    """Read the tensors (as float32 on the CPU) and the arguments of a checkpoint.
+
+    `args`, if given, takes the place of the arguments in the file; without either the second
+    result is None. Raises CheckpointError, naming the file and every tensor at fault.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    readers = {
+        ".pt": _read_pt,
+        ".pth": _read_pt,
+        ".npz": _read_npz,
+        ".safetensors": _read_safetensors,
+    }
+    if path.suffix not in readers:
+        raise CheckpointError(f"{path}: found suffix {path.suffix!r}, expected {_FORMATS}")
+    # What the readers raise on a damaged file is not documented and ranges over a dozen types.
+    try:
+        tensors, stored = readers[path.suffix](path)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f"{path}: not a readable {path.suffix} checkpoint ({type(error).__name__}: {error})"
+        ) from error
+
+    if not tensors:
+        raise CheckpointError(f"{path}: found no tensor, expected the state_dict of a CMamba")
+    faults = [
+        f"{name}: found {_describe(value)}, expected a tensor of floating point numbers"
+        for name, value in tensors.items()
+        if not _is_real_tensor(name, value)
+    ]
+    _raise_if_any(path, faults)
+    tensors = {name: tensor.to(torch.float32).contiguous() for name, tensor in tensors.items()}
+    _raise_if_any(path, _not_finite(tensors))
+    if args is None and stored is not None:
+        try:
+            parse = ModelArgs.from_json if isinstance(stored, str) else ModelArgs.from_dict
+            args = parse(stored)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: 'args': {error}") from error
+    return tensors, args
+
+
+def load_model(path: str | Path, args: ModelArgs | None = None, strict: bool = True) -> CMamba:
+    """Build the CMamba of a checkpoint, in eval mode.
+
+    The architecture is `args`, or else what the file says. With `strict=False` a missing tensor
+    keeps its initial value and an unexpected one is ignored, both with a warning; a tensor of
+    another shape is always an error. Raises CheckpointError, naming the file and the tensors.
+    """
+    path = Path(path)
+    tensors, args = load_checkpoint(path, args)
+    if args is None:
+        raise CheckpointError(f"{path}: holds no model arguments; give them with --args")
+    # Compared with shapes alone first: a wrong argument must not allocate a model of its size.
+    with torch.device("meta"):
+        expected = CMamba(args).state_dict()
+    missing = [
+        f"missing {name} {list(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name not in tensors
+    ]
+    unexpected = [
+        f"unexpected {name} {list(tensor.shape)}"
+        for name, tensor in tensors.items()
+        if name not in expected
+    ]
+    misshaped = [
+        f"{name}: found shape {list(tensors[name].shape)}, expected {list(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    _raise_if_any(path, misshaped + (missing + unexpected if strict else []))
+    for difference in missing + unexpected:
+        warnings.warn(f"{path}: {difference}", stacklevel=2)
+    model = CMamba(args)
+    model.load_state_dict(tensors, strict=False)
+    return model.eval()
+
+
+def load_npz_input(path: str | Path) -> Tensor:
+    """Read input windows: key 'x', or the only array of the file -> float32 [B, V, L].
+
+    Raises InputError for a file that is not such an .npz, for another rank or type, an empty
+    array, and values that are not finite.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        arrays = _npz_arrays(path)
+    except Exception as error:  # as in load_checkpoint
+        raise InputError(
+            f"{path}: not a readable .npz ({type(error).__name__}: {error})"
+        ) from error
+    key = next(iter(arrays)) if len(arrays) == 1 else "x"
+    if key not in arrays:
+        found = ", ".join(map(repr, arrays)) or "nothing"
+        raise InputError(f"{path}: found {found}, expected an array 'x' (or a single array)")
+    x = arrays[key]
+    if not np.issubdtype(x.dtype, np.floating):
+        raise InputError(f"{path}: {key!r}: found type {x.dtype}, expected float32")
+    if x.ndim != 3 or x.size == 0:
+        raise InputError(f"{path}: {key!r}: found shape {list(x.shape)}, expected [B, V, L]")
+    with np.errstate(over="ignore"):  # an overflow to infinity is reported below
+        x = np.ascontiguousarray(x, dtype=np.float32)
+    if not np.isfinite(x).all():
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+        raise InputError(
+            f"{path}: {key!r}: found {(~np.isfinite(x)).sum()} values that are NaN or infinite, "
+            f"the first at {first}, expected finite values"
+        )
+    return torch.from_numpy(x)
+
+
+def _read_pt(path: Path) -> tuple[Mapping[str, Any], Any]:
+    if zipfile.is_zipfile(path):  # PyTorch stores checksums, but does not compare them
+        with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:
+                raise CheckpointError(f"{path}: {damaged} does not match its checksum")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: found {_describe(content)}, expected a dict of tensors")
+    args = content.get("args")
+    for key in ("model", "state_dict"):
+        if isinstance(content.get(key), dict):
+            return content[key], args
+    return {name: value for name, value in content.items() if name != "args"}, args
+
+
+def _read_npz(path: Path) -> tuple[Mapping[str, Any], Any]:
+    arrays = _npz_arrays(path)
+    args = arrays.pop("args", None)
+    if args is not None:
+        if args.dtype.kind != "U" or args.ndim != 0:
+            raise CheckpointError(
+                f"{path}: 'args': found {args.dtype} {list(args.shape)}, expected one string"
+            )
+        args = str(args)
+    return {name: _to_tensor(array) for name, array in arrays.items()}, args
+
+
+def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], Any]:
+    with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+        args = (file.metadata() or {}).get("args")
+        return {name: file.get_tensor(name) for name in file.keys()}, args  # noqa: SIM118
+
+
+def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("a single .npy array")
+        return {name: file[name] for name in file.files}
+
+
+def _to_tensor(array: np.ndarray) -> Any:
+    """Arrays of types that torch lacks, such as strings, stay as they are, to be reported."""
+    return torch.from_numpy(array) if array.dtype.kind in "fiub" else array
+
+
+def _is_real_tensor(name: object, value: object) -> bool:
+    return (
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.is_floating_point()
+    )
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, Tensor | np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    return type(value).__name__
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    faults = []
+    for name, tensor in tensors.items():
+        count = int((~torch.isfinite(tensor)).sum())
+        if count:
+            faults.append(f"{name}: found {count} of {tensor.numel()} values NaN or infinite")
+    return faults
+
+
+def _raise_if_any(path: Path, faults: list[str]) -> None:
+    if faults:
+        raise CheckpointError("\n  ".join([f"{path}:", *faults]))
+
+
+def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file beside `path` and rename it, so that `path` is never half-written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Compiler, integer model, packages and golden vectors."""

@@ -155,10 +155,12 @@ class Standardizer:
     @classmethod
     def fit(cls, values: np.ndarray) -> Standardizer:
         """From training rows [T,V]. A constant variable gets std 1, so it standardizes to 0."""
-        std = values.std(axis=0)
-        # Rounding leaves a std of about 1e-17 * |mean| for a constant column, not always 0.
+        # Not by the std, which rounding can leave a little above 0.
         constant = np.ptp(values, axis=0) == 0
-        return cls(values.mean(axis=0), np.where(constant, 1.0, std))
+        return cls(
+            np.where(constant, values[0], values.mean(axis=0)),
+            np.where(constant, 1.0, values.std(axis=0)),
+        )
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """[...,T,V] in the data's units -> [...,T,V] standardized."""

@@ -1,0 +1,216 @@
+"""Training: it learns, resumes with the same bits, and fails with what was good on disk."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from model import train_forecast
+from model.args import ModelArgs
+from model.data import Series, load_dataset, ratio_lengths, split_series
+from model.io import load_model
+from model.metrics import evaluate, torch_forecaster
+from model.train_forecast import TrainArgs, Trainer, TrainingError, main, resume_path
+
+MODEL_ARGS = ModelArgs(
+    num_channels=3,
+    seq_len=24,
+    patch_len=8,
+    stride=4,
+    forecast_len=8,
+    d_model=16,
+    n_layer=1,
+    d_state=4,
+    instance_norm=True,
+    dropout=0.1,
+)
+TRAIN_ARGS = TrainArgs(epochs=3, batch_size=32, lr=3e-3, loss="huber")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def splits():
+    """Three sine waves of different periods, with noise."""
+    steps = np.arange(300)
+    noise = np.random.default_rng(0).normal(scale=0.1, size=(300, 3))
+    values = np.sin(2 * np.pi * steps[:, None] / [8, 12, 24]) + noise
+    dates = np.datetime64("2020-01-01", "s") + steps * np.timedelta64(3600, "s")
+    return split_series(Series("sines", dates, ("a", "b", "c"), values), ratio_lengths(300), 24, 8)
+
+
+def csv_of_sines(path):
+    steps = np.arange(200)
+    dates = np.datetime64("2020-01-01", "s") + steps * np.timedelta64(3600, "s")
+    lines = [f"{date},{np.sin(i / 3):.6f},{np.cos(i / 5):.6f}" for i, date in enumerate(dates)]
+    path.write_text("\n".join(["date,a,b", *lines, ""]))
+    return path
+
+
+SMALL = (
+    *("--seq-len", "24", "--forecast-len", "8", "--patch-len", "8", "--stride", "4"),
+    *("--d-model", "8", "--n-layer", "1", "--d-state", "2"),
+    *("--epochs", "2", "--batch-size", "32", "--device", "cpu"),
+)
+
+
+def test_learns_and_keeps_the_best_epoch(tmp_path, splits):
+    out = tmp_path / "w.safetensors"
+    untrained = Trainer(MODEL_ARGS, TRAIN_ARGS, splits, out)
+    before = evaluate(torch_forecaster(untrained.model), splits.val)["mse"]
+    trainer = Trainer(MODEL_ARGS, TRAIN_ARGS, splits, out)
+    trainer.run()
+    best = min(record["val_mse"] for record in trainer.history)
+    assert best < 0.7 * before
+    # The file is in float16, so it is near the best, not equal to it.
+    saved = evaluate(torch_forecaster(load_model(out)), splits.val)["mse"]
+    assert saved == pytest.approx(best, rel=1e-2)
+
+
+def test_resumed_training_ends_with_the_same_bits(tmp_path, splits):
+    whole = Trainer(MODEL_ARGS, TRAIN_ARGS, splits, tmp_path / "whole.safetensors")
+    whole.run()
+
+    out = tmp_path / "parts.safetensors"
+    first = Trainer(MODEL_ARGS, TRAIN_ARGS, splits, out)
+    train_epoch = first.train_epoch
+
+    def interrupted_in_the_second_epoch():
+        record = train_epoch()
+        if first.epoch == 1:
+            raise KeyboardInterrupt
+        return record
+
+    first.train_epoch = interrupted_in_the_second_epoch
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    assert first.epoch == 1
+
+    torch.rand(7)  # the new process starts with another random state
+    second = Trainer(MODEL_ARGS, TRAIN_ARGS, splits, out)
+    second.load_state()
+    second.run()
+    assert second.history == whole.history
+    for (name, tensor), other in zip(
+        whole.model.state_dict().items(), second.model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(tensor, other), name
+    assert out.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+
+
+def test_stops_when_validation_does_not_improve(tmp_path, splits):
+    args = TrainArgs(epochs=50, patience=2)
+    trainer = Trainer(MODEL_ARGS, args, splits, tmp_path / "w.safetensors")
+    errors = iter([3.0, 2.0, 2.5, 2.0, 1.0])
+    trainer.train_epoch = lambda: {"train_loss": 1.0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_forecast, "evaluate", lambda *_: {"mse": next(errors), "mae": 1.0})
+        trainer.run()
+    assert trainer.epoch == 4 and trainer.best_epoch == 2
+
+
+@pytest.mark.parametrize("where", ["loss", "weights"])
+def test_divergence_keeps_the_last_good_checkpoint(tmp_path, splits, where):
+    out = tmp_path / "w.safetensors"
+    trainer = Trainer(MODEL_ARGS, TRAIN_ARGS, splits, out)
+    train_epoch = trainer.train_epoch
+
+    def spoil_the_second_epoch():
+        if trainer.epoch == 0:
+            return train_epoch()
+        with torch.no_grad():
+            trainer.model.output_layer.bias.fill_(float("nan"))
+        # Either training meets the NaN, or the evaluation after it does.
+        return train_epoch() if where == "loss" else {"train_loss": 0.0}
+
+    trainer.train_epoch = spoil_the_second_epoch
+    message = "epoch 2, step 1: loss is nan" if where == "loss" else "window 0, channel 0, step 0"
+    with pytest.raises(TrainingError, match=f"{message}.* keeps epoch 1. Try a lower --lr"):
+        trainer.run()
+    assert np.isfinite(evaluate(torch_forecaster(load_model(out)), splits.val)["mse"])
+
+
+def test_resume_refuses_another_training(tmp_path, splits):
+    out = tmp_path / "w.safetensors"
+    with pytest.raises(TrainingError, match="nothing to resume"):
+        Trainer(MODEL_ARGS, TRAIN_ARGS, splits, out).load_state()
+    trainer = Trainer(MODEL_ARGS, TRAIN_ARGS, splits, out)
+    trainer.save_state()
+    other = Trainer(MODEL_ARGS, TrainArgs(epochs=3, batch_size=32, lr=1e-3), splits, out)
+    with pytest.raises(TrainingError, match=r"lr was 0\.003, now it is 0\.001"):
+        other.load_state()
+    resume_path(out).write_bytes(b"not a zip")
+    with pytest.raises(TrainingError, match="not a training state"):
+        trainer.load_state()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("epochs", 0), ("batch_size", 0), ("patience", 0), ("lr", 0.0), ("lr", float("nan"))],
+        *[("clip_norm", -1.0), ("weight_decay", -1.0), ("loss", "l3")],
+    ],
+)
+def test_training_arguments_are_checked(field, value):
+    with pytest.raises(ValueError, match=f"{field}: expected .* found"):
+        TrainArgs(**{field: value})
+
+
+def test_model_and_data_have_to_fit(tmp_path, splits):
+    args = ModelArgs(num_channels=4, seq_len=24, patch_len=8, stride=4, forecast_len=8)
+    with pytest.raises(ValueError, match=r"num_channels: found 4, the data have 3"):
+        Trainer(args, TRAIN_ARGS, splits, tmp_path / "w.safetensors")
+
+
+def test_only_matrices_decay():
+    decayed, free = train_forecast.parameter_groups(train_forecast.CMamba(MODEL_ARGS), 0.1)
+    assert decayed["weight_decay"] == 0.1 and free["weight_decay"] == 0
+    assert all(parameter.ndim >= 2 for parameter in decayed["params"])
+    assert [4] in [list(p.shape)[1:] for p in free["params"] if p.ndim == 2]  # A_log [E,N]
+
+
+@pytest.mark.parametrize("mode", ["mixing", "independent"])
+def test_command_trains_from_a_csv_and_cleans_up(tmp_path, capsys, mode):
+    data, out = csv_of_sines(tmp_path / "sines.csv"), tmp_path / "new" / "w.safetensors"
+    arguments = ["--data", str(data), "--out", str(out), "--channel-mode", mode, *SMALL]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    test = evaluate(torch_forecaster(load_model(out)), load_dataset(str(data), 24, 8).test)
+    assert f"test: MSE {test['mse']:.4f}  MAE {test['mae']:.4f}" in printed
+    assert [path.name for path in out.parent.iterdir()] == ["w.safetensors"]
+    args = load_model(out).args
+    assert args.channel_mode == mode and args.instance_norm and args.num_channels == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere"], "'nowhere' is neither a file nor one of"),
+        (["--out", "w.pt"], "expected a name ending in .safetensors, found w.pt"),
+        (["--forecast-len", "10"], "ModelArgs.forecast_len: found 16, the data have 10"),
+        (["--patch-len", "25"], "ModelArgs.patch_len"),
+        (["--seq-len", "150"], "sines, train: empty split: 140 rows"),
+        (["--lr", "-1"], "lr: expected above 0, found -1.0"),
+        (["--resume"], "nothing to resume"),
+    ],
+)
+def test_command_reports_errors(tmp_path, capsys, arguments, message):
+    data = csv_of_sines(tmp_path / "sines.csv")
+    base = ["--data", str(data), "--out", str(tmp_path / "w.safetensors"), *SMALL]
+    assert main([*base, *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["sines.csv"]
+
+
+def test_identity_is_plain_json(tmp_path, splits):
+    trainer = Trainer(MODEL_ARGS, TRAIN_ARGS, splits, tmp_path / "w.safetensors")
+    trainer.save_state()
+    state = torch.load(resume_path(trainer.out), weights_only=True)
+    assert json.loads(state["identity"])["train_args"]["loss"] == "huber"

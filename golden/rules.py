@@ -1,0 +1,310 @@
+"""What a loader checks before it runs a program (``docs/instruction_set.md``).
+
+Each function takes a `golden.package.Package` and raises `PackageError` for the first rule that
+fails; the message names the field, what was expected and what was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from golden import isa
+from golden.errors import PackageError
+
+if TYPE_CHECKING:
+    from golden.package import Package
+
+MAX_ARRAY_INPUTS = 65535  # bounds the int32 accumulator (docs/numerics.md)
+MAX_BIAS = (1 << 30) - 1
+MAX_SKIP_WEIGHT = (1 << 17) - 1
+MAX_SHIFT = 48
+
+# SCAN reads four memories, each through a port of its own; elsewhere the readers and writers of
+# isa.toml and the element width decide.
+_SCAN_SPACES = {"u": "conv", "z": "gate", "dt": "step", "bc": "proj"}
+
+# Ranges that are narrower than the field: (opcode, field): (lowest, highest).
+_RANGES = {
+    ("LINEAR", "log2_split"): (0, 2),
+    ("CONV", "kernel"): (1, 8),
+    ("SCAN", "state_shift"): (0, 16),
+    ("SCAN", "skip_shift"): (0, 20),
+    ("SCAN", "y_shift"): (0, 40),
+    ("SCAN", "log2_state"): (0, 6),
+    ("NORM", "eps"): (1, (1 << 32) - 1),
+}
+
+
+def array_rows(instruction: isa.Instruction) -> int:
+    """Positions for which a LINEAR has weights of its own."""
+    return instruction.n_positions if instruction.reduce else 1
+
+
+def tile_grid(instruction: isa.Instruction, build: isa.Build | Package) -> tuple[int, int]:
+    """Tiles of one weight matrix of a LINEAR: (along the outputs, along the inputs)."""
+    split = 1 << instruction.log2_split
+    n_in = -(-instruction.n_in // (build.tile_in * split))
+    n_out = -(-instruction.n_out // (build.tile_out // split))
+    return n_out, n_in
+
+
+def read_elements(instruction: isa.Instruction, operand: str, build: isa.Build) -> int:
+    """Elements of a row that an instruction touches through one of its operands."""
+    if instruction.opcode == "LINEAR":
+        if operand != "src":
+            return instruction.n_out
+        granule = build.tile_in << instruction.log2_split
+        return -(-instruction.n_in // granule) * granule
+    if operand == "bc":
+        return 2 << instruction.log2_state
+    if operand == "logit":
+        return instruction.n
+    return instruction.n
+
+
+def operands(instruction: isa.Instruction) -> dict[str, isa.Operand]:
+    """The operands that an instruction uses, by field name."""
+    used = {k: v for k, v in instruction.fields.items() if isinstance(v, isa.Operand)}
+    if instruction.opcode == "LINEAR" and not instruction.add_enable:
+        del used["add"]
+    return used
+
+
+def allowed_spaces(instruction: isa.Instruction, operand: str) -> tuple[str, ...]:
+    """Names of the memories that an operand may use."""
+    opcode = instruction.opcode
+    if opcode == "SCAN" and operand in _SCAN_SPACES:
+        return (_SCAN_SPACES[operand],)
+    write = operand == "dst"
+    if opcode in ("LINEAR", "NORM") and write:
+        bits = 16 if instruction.wide else 8
+    elif opcode == "LINEAR":
+        bits = 16 if operand == "add" else 8
+    elif opcode == "SCALE":
+        bits = 8 if operand == "logit" else 16
+    else:
+        bits = None
+    return tuple(
+        space.name
+        for space in isa.SPACES.values()
+        if opcode in (space.writers if write else space.readers) and bits in (None, space.bits)
+    )
+
+
+def check_header(package: Package, build: isa.Build | None) -> None:
+    """BAD_TILE: another array than the build's. BAD_SHAPE: a size of zero."""
+    for name in ("tile_in", "tile_out"):
+        found = getattr(package, name)
+        if found == 0 or (build is not None and found != getattr(build, name)):
+            expected = "at least 1" if build is None else f"{getattr(build, name)} ({build.name})"
+            raise PackageError(
+                "BAD_TILE", f"header field {name}: expected {expected}, found {found}"
+            )
+    for name in ("n_sequences", "iterations", "n_positions", "token_bytes", "forecast_elements"):
+        if getattr(package, name) == 0:
+            raise PackageError("BAD_SHAPE", f"header field {name}: expected at least 1, found 0")
+
+
+def check_section_size(name: str, size: int, build: isa.Build) -> None:
+    """BAD_SECTION: a section is larger than the memory it goes to; ``size`` in elements."""
+    if name in ("weights", "metadata"):  # weights beyond their memory stay in DDR
+        return
+    limit = build.spaces["resid"] if name == "resid_image" else build.capacity[name]
+    if size > limit:
+        raise PackageError(
+            "BAD_SECTION",
+            f"section {name}: expected at most {limit} elements ({build.name}), found {size}",
+        )
+
+
+def check_capacity(package: Package, build: isa.Build) -> None:
+    """`check_section_size` for every section."""
+    for section in isa.SECTIONS:
+        check_section_size(section.name, len(getattr(package, section.name)), build)
+
+
+def check_instruction(
+    package: Package, index: int, instruction: isa.Instruction, build: isa.Build
+) -> None:
+    """BAD_OPERAND or BAD_SHAPE: one instruction against the build and the package's sections."""
+    where = f"instruction {index} ({instruction.opcode})"
+    for name, operand in operands(instruction).items():
+        _check_operand(package, f"{where}, {name}", instruction, name, operand, build)
+    _check_shape(package, where, instruction, build)
+    _check_ranges(package, where, instruction, build)
+
+
+def _check_operand(
+    package: Package,
+    where: str,
+    instruction: isa.Instruction,
+    name: str,
+    operand: isa.Operand,
+    build: isa.Build,
+) -> None:
+    def bad(field: str, expected: object, found: object) -> PackageError:
+        return PackageError("BAD_OPERAND", f"{where}.{field}: expected {expected}, found {found}")
+
+    allowed = allowed_spaces(instruction, name)
+    space = isa.SPACE_NAMES[operand.space] if operand.space < len(isa.SPACE_NAMES) else None
+    if space not in allowed:
+        raise bad("space", " or ".join(allowed), space or operand.space)
+    align = build.row_align
+    start = align
+    if instruction.opcode == "LINEAR" and name == "src":
+        start = min(align, build.tile_in << instruction.log2_split)
+    if operand.addr % start:
+        raise bad("addr", f"a multiple of {start}", operand.addr)
+    if operand.stride % align:
+        raise bad("stride", f"a multiple of {align}", operand.stride)
+    rows = 1 << operand.log2_rows
+    end = operand.row(rows - 1) + read_elements(instruction, name, build)
+    if end > build.spaces[space]:
+        raise bad("addr", f"the last row to end within the {build.spaces[space]} of {space}", end)
+    if name == "dst" and space == "resid" and operand.addr < len(package.resid_image):
+        raise bad("addr", f"{len(package.resid_image)} or more (resid_image)", operand.addr)
+
+
+def _check_shape(
+    package: Package, where: str, instruction: isa.Instruction, build: isa.Build
+) -> None:
+    def bad(field: str, expected: object, found: object) -> PackageError:
+        return PackageError("BAD_SHAPE", f"{where}, {field}: expected {expected}, found {found}")
+
+    opcode = instruction.opcode
+    sizes = ("n_positions", "n_in", "n_out") if opcode == "LINEAR" else ("n_positions", "n")
+    for field in sizes:
+        value = instruction.fields[field]
+        if value == 0:
+            raise bad(field, "at least 1", 0)
+        limit = build.capacity["features"]
+        if field == "n_out" and instruction.reduce:
+            limit = build.capacity["reduce"]
+        if field in ("n", "n_out") and value > limit:
+            raise bad(field, f"at most {limit}", value)
+    for (name, field), (low, high) in _RANGES.items():
+        if name == opcode and not low <= instruction.fields[field] <= high:
+            raise bad(field, f"{low} to {high}", instruction.fields[field])
+    if opcode == "LINEAR":
+        inputs = instruction.n_in * array_rows(instruction)
+        if inputs > MAX_ARRAY_INPUTS:
+            raise bad("n_in times positions", f"at most {MAX_ARRAY_INPUTS}", inputs)
+    elif opcode == "CONV" and instruction.kernel > 1 << instruction.src.log2_rows:
+        raise bad(
+            "kernel",
+            f"at most the {1 << instruction.src.log2_rows} rows of src",
+            instruction.kernel,
+        )
+    elif opcode == "RECV" and instruction.n != package.token_bytes:
+        raise bad("n", f"token_bytes {package.token_bytes}", instruction.n)
+    elif opcode == "SEND" and instruction.n != package.forecast_elements:
+        raise bad("n", f"forecast_elements {package.forecast_elements}", instruction.n)
+
+
+def _check_ranges(
+    package: Package, where: str, instruction: isa.Instruction, build: isa.Build
+) -> None:
+    """The tables, parameters, weights and state that an instruction names exist."""
+
+    def check(field: str, start: int, count: int, memory: str, size: int) -> None:
+        if start + count > size:
+            raise PackageError(
+                "BAD_SHAPE",
+                f"{where}, {field}: expected {start} to {start + count - 1} to lie inside "
+                f"{memory} of {size}",
+            )
+
+    def check_params(memory: str, count: int, max_bias: int = MAX_BIAS) -> None:
+        start = instruction.param_addr
+        words = getattr(package, memory)
+        check("param_addr", start, count, memory, len(words))
+        words = words[start : start + count]
+        for field, low, high in (("shift", 0, MAX_SHIFT), ("bias", -max_bias, max_bias)):
+            bad = np.flatnonzero((words[field] < low) | (words[field] > high))
+            if len(bad):
+                raise PackageError(
+                    "BAD_SHAPE",
+                    f"{where}, {memory} {start + bad[0]}, {field}: expected {low} to {high}, "
+                    f"found {words[field][bad[0]]}",
+                )
+
+    def check_table(field: str, memory: str) -> None:
+        check(field, instruction.fields[field], 1, memory, len(getattr(package, memory)))
+
+    match instruction.opcode:
+        case "LINEAR":
+            tiles = tile_grid(instruction, build)
+            last = instruction.weight_stride * (array_rows(instruction) - 1)
+            check(
+                "weight_addr",
+                instruction.weight_addr,
+                last + tiles[0] * tiles[1],
+                "weights",
+                len(package.weights),
+            )
+            check_params("array_params", instruction.n_out)
+        case "CONV":
+            check_table("table", "conv_tables")
+            check_params("conv_params", instruction.n)
+        case "SCAN":
+            pairs = instruction.n << instruction.log2_state
+            check("state_addr", instruction.state_addr, pairs, "state", build.capacity["state"])
+            check(
+                "decay_addr", instruction.decay_addr, pairs, "scan_decay", len(package.scan_decay)
+            )
+            check_table("softplus_table", "scan_tables")
+            check_table("silu_table", "scan_tables")
+            check_params("scan_params", instruction.n, MAX_SKIP_WEIGHT)
+        case "NORM":
+            check_params("vector_params", instruction.n)
+        case "POOL":
+            check_params("vector_params", 2)
+        case "SCALE":
+            check_table("table", "vector_tables")
+
+
+def check_schedule_entries(package: Package, unit_entries: Sequence[int] | None = None) -> None:
+    """BAD_SCHEDULE: an entry names what does not exist, or a unit has a wrong number of entries.
+
+    Args:
+        package: with its instructions.
+        unit_entries: what the header says; without it, what the schedule itself has.
+    """
+    schedule = package.schedule
+
+    def check(field: str, limit: np.ndarray | int) -> None:
+        bad = np.flatnonzero((schedule[field] < 0) | (schedule[field] >= limit))
+        if len(bad):
+            limits = np.broadcast_to(limit, schedule.shape)
+            raise PackageError(
+                "BAD_SCHEDULE",
+                f"schedule entry {bad[0]}, {field}: expected below {limits[bad[0]]}, "
+                f"found {schedule[field][bad[0]]}",
+            )
+
+    check("instruction", len(package.instructions))
+    positions = np.array([i.n_positions for i in package.instructions], np.int64)
+    check("position", positions[schedule["instruction"]])
+    check("sequence", package.n_sequences)
+    counts = package.unit_entries
+    expected = list(unit_entries or counts)
+    for unit, (want, have) in enumerate(zip(expected, counts, strict=True)):
+        if want != have:
+            raise PackageError(
+                "BAD_SCHEDULE",
+                f"header field unit_entries, {isa.UNITS[unit]}: expected the schedule's {have}, "
+                f"found {want}",
+            )
+    streams = {
+        "stream_in": package.n_sequences * package.n_positions,
+        "stream_out": package.n_sequences,
+    }
+    for unit, want in streams.items():
+        have = counts[isa.UNITS.index(unit)]
+        if want != have:
+            raise PackageError(
+                "BAD_SCHEDULE", f"schedule, entries of {unit}: expected {want}, found {have}"
+            )

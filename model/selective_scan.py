@@ -1,7 +1,7 @@
 """The selective scan, the linear recurrence at the heart of Mamba (arXiv 2312.00752, section 3).
 
-    h_t = exp(delta_t * A) * h_{t-1} + delta_t * B_t * u_t        h_t [B, E, N], h_{-1} = 0
-    y_t = sum over n of C_t[n] * h_t[:, n] + D * u_t              y_t [B, E]
+    h_t = exp(delta_t * A) * h_{t-1} + delta_t * B_t * u_t        [B, E, N], zero before token 0
+    y_t = sum over n of C_t[n] * h_t[:, n] + D * u_t              [B, E]
 
 `selective_scan_sequential` says this in plain PyTorch, token by token. `selective_scan` computes
 the same in 2 log2(K) steps over all tokens, with an analytic gradient.
@@ -9,63 +9,124 @@ the same in 2 log2(K) steps over all tokens, with an analytic gradient.
 Symbols: B batch, K tokens, E = d_inner, N = d_state.
 """
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Every step reads and writes tensors of K * E * N elements per sequence. A CPU works through
-# them tile by tile, small enough that a tile's three or four such tensors stay in its cache; a
-# GPU takes as much at once as it has work for, within reason of memory.
-_TILE_ELEMENTS_CPU = 1 << 16
+Hook = Callable[[Tensor], Tensor]
+
+# A scan does little arithmetic on the K * E * N elements of each sequence, so its time is that of
+# moving them. A CPU works through tiles of which three float32 buffers (6 MB) stay in its cache;
+# smaller ones lose more to PyTorch's cost per call than they gain. A GPU wants all at once, within
+# reason of memory.
+_TILE_ELEMENTS_CPU = 1 << 19
 _TILE_ELEMENTS_GPU = 1 << 26
 
 
 def selective_scan_sequential(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, hook: Hook | None = None
 ) -> Tensor:
     """The definition, one token after another; arguments and result as in `selective_scan`."""
     h = u.new_zeros(u.shape[0], u.shape[2], A.shape[1])  # [B, E, N]
-    y = []
-    tokens = zip(*(tensor.unbind(1) for tensor in (u, delta, B, C)), strict=True)
-    for u_t, delta_t, B_t, C_t in tokens:
+    states = []
+    tokens = zip(*(tensor.unbind(1) for tensor in (u, delta, B)), strict=True)
+    for u_t, delta_t, B_t in tokens:
         decay = torch.exp(delta_t[:, :, None] * A)  # [B, E, N]
         h = decay * h + (delta_t * u_t)[:, :, None] * B_t[:, None, :]
-        y.append((h * C_t[:, None, :]).sum(-1) + D * u_t)
-    return torch.stack(y, dim=1)
+        states.append(h)
+    h = torch.stack(states, dim=1)  # [B, K, E, N]
+    if hook is not None:
+        h = hook(h)
+    return (h * C[:, :, None, :]).sum(-1) + D * u
 
 
 def selective_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    hook: Callable[[Tensor], Tensor] | None = None,
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, hook: Hook | None = None
 ) -> Tensor:
     """Run the recurrence above over all tokens.
 
     Args:
         u: input, [B, K, E].
         delta: time steps, [B, K, E], >= 0.
-        A: state decay rates, [E, N], < 0, so that exp(delta * A) <= 1.
+        A: decay rates of the states, [E, N], < 0, so that exp(delta * A) <= 1.
         B: input weights, [B, K, N].
         C: output weights, [B, K, N].
         D: weight of the direct path from u to y, [E].
-        hook: if given, hook(h) takes the place of the states h [B, K, E, N] on their way to y
-            (not in the recurrence itself). It needs all states in memory; without it they are not
-            kept.
+        hook: if given, hook(h) takes the place of all the states h [B, K, E, N] in the sum over n
+            (not in the recurrence). Only then are they all kept, by the sequential form.
 
     Returns:
         y, [B, K, E].
     """
-    if hook is None:
-        return torch.addcmul(_SelectiveScan.apply(u, delta, A, B, C), D, u)
-    decay = torch.exp(delta[..., None] * A)
-    h = hook(_LinearRecurrence.apply(decay, (delta * u)[..., None] * B[:, :, None, :]))
-    return torch.addcmul(torch.einsum("bken,bkn->bke", h, C), D, u)
+    if hook is not None:
+        return selective_scan_sequential(u, delta, A, B, C, D, hook)
+    return torch.addcmul(_SelectiveScan.apply(u, delta, A, B, C), D, u)
+
+
+class _SelectiveScan(torch.autograd.Function):
+    """y_t = sum_n C_t h_t, tile by tile; backward computes the states again, none are kept.
+
+    With w_t = delta_t u_t, a_t = exp(delta_t A) and dh_t the part of the gradient of h_t that
+    comes through y_t, what comes back through a_t is a scan from the last token to the first:
+
+        dh_t = C_t dy_t,    m_t = a_t (dh_t + m_{t+1})
+
+    and the gradients of the arguments are
+
+        dC_t = sum_e h_t dy_t
+        dB_t = sum_e (dh_t + m_{t+1}) w_t
+        dw_t = sum_n (dh_t + m_{t+1}) B_t,    du_t = dw_t delta_t
+        ddelta_t = dw_t u_t + sum_n A m_t h_{t-1}
+        dA = sum_{b,t} delta_t m_t h_{t-1}
+
+    Tiles are [b, K, N, e]: with E innermost, all sums run along or across contiguous rows.
+    """
+
+    @staticmethod
+    def forward(ctx, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+        ctx.save_for_backward(u, delta, A, B, C)
+        A = A.t().contiguous()  # [N, E]
+        w = delta * u
+        y = torch.empty_like(w)
+        for b, e, (a, h) in _tiles(u, A, buffers=2):
+            torch.mul(delta[b, :, None, e], A[:, e], out=a).exp_()
+            torch.mul(w[b, :, None, e], B[b, :, :, None], out=h)
+            _scan_(a, h)
+            y[b, :, e] = torch.matmul(C[b, :, None, :], h).squeeze(2)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        u, delta, A, B, C = ctx.saved_tensors
+        A = A.t().contiguous()
+        w = delta * u
+        # The sums over m_{t+1} are taken at token t + 1, next to m.
+        w_before, B_before = _shift(w, 1), _shift(B, 1)
+        dC, dB_before, dA = torch.zeros_like(C), torch.zeros_like(B), torch.zeros_like(A)
+        dw_before, ddelta = torch.empty_like(w), torch.empty_like(w)
+        for b, e, (a, h, m) in _tiles(u, A, buffers=3):
+            delta_, dy_ = delta[b, :, None, e], dy[b, :, None, e]
+            torch.mul(delta_, A[:, e], out=a).exp_()
+            torch.mul(w[b, :, None, e], B[b, :, :, None], out=h)
+            _scan_(m.copy_(a), h)
+            torch.mul(dy_, C[b, :, :, None], out=m).mul_(a)
+            _scan_(a, m, reverse=True)
+
+            product = a  # its last use is past
+            dC[b] += torch.mul(h, dy_, out=product).sum(3)
+            dB_before[b] += torch.mul(m, w_before[b, :, None, e], out=product).sum(3)
+            dw_before[b, :, e] = torch.matmul(B_before[b, :, None, :], m).squeeze(2)
+            m[:, 1:] *= h[:, :-1]
+            m[:, 0] = 0
+            ddelta[b, :, e] = torch.mul(m, A[:, e], out=product).sum(2)
+            dA[:, e] += m.mul_(delta_).sum((0, 1))
+        dw = dy * (B * C).sum(-1, keepdim=True) + _shift(dw_before, -1)
+        dB = C * (dy * w).sum(-1, keepdim=True) + _shift(dB_before, -1)
+        return dw * delta, ddelta.addcmul_(dw, u), dA.t(), dB, dC
 
 
 def _scan_(a: Tensor, x: Tensor, reverse: bool = False) -> None:
@@ -101,90 +162,26 @@ def _every(step: int, first: int, d: int, K: int, reverse: bool) -> tuple[slice,
     return slice(first, last + 1, step), slice(first - d, last - d + 1, step)
 
 
-class _LinearRecurrence(torch.autograd.Function):
-    """h_t = a_t * h_{t-1} + x_t for a, x [B, K, E, N]."""
+def _tiles(u: Tensor, A: Tensor, buffers: int) -> Iterator[tuple[slice, slice, list[Tensor]]]:
+    """Ranges of the batch and of E that cover u [B, K, E], and buffers [b, K, N, e] to work in.
 
-    @staticmethod
-    def forward(ctx, a: Tensor, x: Tensor) -> Tensor:
-        h = x.clone()
-        _scan_(a.clone(), h)
-        ctx.save_for_backward(a, h)
-        return h
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, dh: Tensor) -> tuple[Tensor, Tensor]:
-        a, h = ctx.saved_tensors
-        g = dh.clone()
-        _scan_(_shift_back(a), g, reverse=True)
-        da = torch.zeros_like(a)
-        torch.mul(g[:, 1:], h[:, :-1], out=da[:, 1:])
-        return da, g
-
-
-def _shift_back(a: Tensor) -> Tensor:
-    """a_{t+1} at token t: what carries a gradient from h_{t+1} to h_t; 0 at the last token."""
-    shifted = torch.zeros_like(a)
-    shifted[:, :-1] = a[:, 1:]
-    return shifted
-
-
-class _SelectiveScan(torch.autograd.Function):
-    """y_t = C_t . h_t, tile by tile; backward computes the states again, none are kept.
-
-    The gradient, with g_t = dL/dh_t (the recurrence run from the last token to the first),
-    w_t = delta_t * u_t, and p_t = g_t * exp(delta_t * A) * h_{t-1}:
-
-        g_t = C_t dy_t + exp(delta_{t+1} * A) g_{t+1}
-        dC_t = sum_e h_t dy_t,  dB_t = sum_e g_t w_t,  dw_t = sum_n g_t B_t
-        dA = sum_{b,t} p_t delta_t,  ddelta_t = sum_n p_t A + dw_t u_t,  du_t = dw_t delta_t
+    The buffers are the same memory for every tile: fresh memory costs more than the arithmetic.
     """
-
-    @staticmethod
-    def forward(ctx, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-        ctx.save_for_backward(u, delta, A, B, C)
-        y = torch.empty_like(u)
-        for b, e in _tiles(u, A):
-            decay = torch.exp_(delta[b, :, e, None] * A[e])
-            h = (delta[b, :, e] * u[b, :, e])[..., None] * B[b, :, None, :]
-            _scan_(decay, h)
-            y[b, :, e] = torch.matmul(h, C[b, :, :, None])[..., 0]
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        u, delta, A, B, C = ctx.saved_tensors
-        du, ddelta = torch.empty_like(u), torch.empty_like(delta)
-        dA, dB, dC = torch.zeros_like(A), torch.zeros_like(B), torch.zeros_like(C)
-        for b, e in _tiles(u, A):
-            u_, delta_, dy_ = u[b, :, e], delta[b, :, e], dy[b, :, e]
-            w = delta_ * u_
-            decay = torch.exp_(delta_[..., None] * A[e])
-            h = w[..., None] * B[b, :, None, :]
-            _scan_(decay.clone(), h)
-            dC[b] += torch.matmul(dy_[:, :, None, :], h)[:, :, 0]
-
-            g = dy_[..., None] * C[b, :, None, :]
-            _scan_(_shift_back(decay), g, reverse=True)
-            dB[b] += torch.matmul(w[:, :, None, :], g)[:, :, 0]
-            dw = torch.matmul(g, B[b, :, :, None])[..., 0]
-
-            p = g[:, 1:].mul_(decay[:, 1:]).mul_(h[:, :-1])
-            dA[e] += torch.einsum("bken,bke->en", p, delta_[:, 1:])
-            du[b, :, e] = dw * delta_
-            ddelta[b, :, e] = dw * u_
-            ddelta[b, 1:, e] += torch.einsum("bken,en->bke", p, A[e])
-        return du, ddelta, dA, dB, dC
-
-
-def _tiles(u: Tensor, A: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Ranges of the batch and of E that cover both, each small enough for one tile."""
     batch, K, E = u.shape
-    N = A.shape[1]
+    N = A.shape[0]
     elements = _TILE_ELEMENTS_CPU if u.device.type == "cpu" else _TILE_ELEMENTS_GPU
     e_step = max(1, min(E, elements // (K * N)))
-    b_step = max(1, elements // (K * N * e_step))
+    b_step = max(1, min(batch, elements // (K * N * e_step)))
+    memory = [u.new_empty(b_step * K * N * e_step) for _ in range(buffers)]
     for b in range(0, batch, b_step):
         for e in range(0, E, e_step):
-            yield slice(b, b + b_step), slice(e, e + e_step)
+            shape = (min(b_step, batch - b), K, N, min(e_step, E - e))
+            views = [buffer[: math.prod(shape)].view(shape) for buffer in memory]
+            yield slice(b, b + b_step), slice(e, e + e_step), views
+
+
+def _shift(x: Tensor, by: int) -> Tensor:
+    """x [B, K, ...] moved by +1 or -1 tokens, with zeros moving in."""
+    shifted = x.roll(by, dims=1)
+    shifted[:, 0 if by > 0 else -1] = 0
+    return shifted

@@ -1,0 +1,141 @@
+"""Compile a CMamba to a package: calibrate, lower, schedule, check.
+
+python -m golden.compile --weights W.safetensors --dataset etth1 --output W.bin
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from golden import isa
+from golden.calibrate import METHODS, CalibrationError, Histogram, calibrate
+from golden.lower import Lowering
+from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE, Package, PackageError
+from golden.program import CompileError, ProgramBuilder
+from golden.schedule import schedule
+from model.args import ModelArgs
+from model.cmamba import CMamba
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to quantize: the range observer, and whether scales are restricted to powers of two."""
+
+    method: str = "mse"
+    power_of_two: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method: found {self.method!r}, expected one of {METHODS}")
+
+
+def _lower(
+    model: CMamba,
+    ranges: dict[str, Histogram],
+    options: Options,
+    build: isa.Build,
+    n_sequences: int,
+) -> tuple[ProgramBuilder, Lowering, dict[str, object]]:
+    builder = ProgramBuilder(build, n_sequences, model.args.num_patches)
+    lowering = Lowering(model, ranges, builder, options.method, options.power_of_two)
+    input_affine, output_affine = lowering.run()
+    formats = {
+        "input": dataclasses.asdict(input_affine),
+        "output": dataclasses.asdict(output_affine),
+    }
+    return builder, lowering, formats
+
+
+def _sequences(args: ModelArgs, entries_per_sequence: int, build: isa.Build) -> int:
+    """Sequences in one iteration: all of a forecast's if the schedule memory holds them, or else
+    the largest divisor of their number that it does hold."""
+    capacity = build.capacity["schedule"]
+    tokens = next(f.maximum for f in isa.SCHEDULE.fields if f.name == "token") + 1
+    for n in range(args.n_seq, 0, -1):
+        fits = n * entries_per_sequence <= capacity and n * args.num_patches <= tokens
+        if args.n_seq % n == 0 and fits:
+            return n
+    raise CompileError(
+        f"schedule: one sequence needs {entries_per_sequence} entries for {args.num_patches} "
+        f"tokens, build '{build.name}' holds {capacity} entries and {tokens} tokens; use fewer "
+        "layers or longer strides"
+    )
+
+
+def compile_model(
+    model: CMamba,
+    ranges: dict[str, Histogram],
+    options: Options = Options(),
+    build: isa.Build | None = None,
+) -> Package:
+    """Compile `model` with the value ranges that `golden.calibrate.calibrate` saw.
+
+    Deterministic: the same model, ranges and options give the same package, byte for byte.
+
+    Raises:
+        CompileError: the model does not fit the build or the formats; says what and what to do.
+        CalibrationError: a range that calibration data saturate.
+    """
+    build = build or isa.build()
+    for name, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise CompileError(f"{name}: found NaN or infinity, expected finite weights")
+    once, _, _ = _lower(model, ranges, options, build, 1)
+    n_sequences = _sequences(model.args, len(once.entries()), build)
+    builder, lowering, formats = _lower(model, ranges, options, build, n_sequences)
+
+    instructions = tuple(step.instruction for step in builder.steps)
+    entries = builder.entries()
+
+    def joined(parts: list[np.ndarray] | None, empty: np.ndarray) -> np.ndarray:
+        return np.concatenate(parts) if parts else empty
+
+    def tables(section: str, dtype: type) -> np.ndarray:
+        found = builder.tables.get(section)
+        return np.stack(found) if found else np.zeros((0, 256), dtype=dtype)
+
+    no_params = np.zeros(0, dtype=PARAM_DTYPE)
+    no_tiles = np.zeros((0, build.tile_out, build.tile_in), dtype=np.int8)
+    metadata = {
+        "model": json.loads(model.args.to_json()),
+        "quantization": dataclasses.asdict(options),
+        **formats,
+        "instructions": [
+            {"name": step.name, "opcode": step.instruction.opcode, "tensors": list(step.tensors)}
+            for step in builder.steps
+        ],
+        "accumulator_headroom_bits": {k: round(v, 3) for k, v in lowering.headroom.items()},
+    }
+    package = Package(
+        tile_in=build.tile_in,
+        tile_out=build.tile_out,
+        n_sequences=n_sequences,
+        iterations=model.args.n_seq // n_sequences,
+        n_positions=model.args.num_patches,
+        token_bytes=model.args.core_channels * model.args.patch_len,
+        forecast_elements=model.args.core_channels * model.args.forecast_len,
+        instructions=instructions,
+        schedule=schedule(instructions, entries, build),
+        weights=joined(builder.tiles, no_tiles),
+        array_params=joined(builder.params.get("array_params"), no_params),
+        conv_params=joined(builder.params.get("conv_params"), np.zeros(0, dtype=CONV_PARAM_DTYPE)),
+        conv_tables=tables("conv_tables", np.int8),
+        scan_params=joined(builder.params.get("scan_params"), no_params),
+        scan_decay=joined(builder.decay, np.zeros(0, dtype=np.uint16)),
+        scan_tables=tables("scan_tables", np.uint16),
+        vector_params=joined(builder.params.get("vector_params"), no_params),
+        vector_tables=tables("vector_tables", np.uint16),
+        resid_image=joined(builder.constants, np.zeros(0, dtype=np.int16)),
+        metadata=metadata,
+    )
+    try:
+        package.validate(build)
+    except PackageError as error:
+        raise CompileError(f"the model does not fit build '{build.name}': {error}") from None
+    return package

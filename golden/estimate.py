@@ -1,0 +1,184 @@
+"""Cycle estimates of a package under the cycle model, per unit and per instruction.
+
+    python -m golden.estimate                      the reference models (random weights)
+    python -m golden.estimate build/x/package.bin  one package, with a table of its instructions
+
+The units are simulated as the schedule asks of the hardware: each works through its own entries in
+order, and starts one when its waits are met. The bound is the MACs of the model's linear layers
+divided by the MACs a cycle of the array.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from golden import isa, timing
+from golden.calibrate import calibrate
+from golden.compile import compile_model
+from golden.package import Package, PackageError
+from golden.schedule import NO_WAIT
+from model.args import ModelArgs
+from model.cmamba import CMamba
+
+_BACK_TO_BACK = 5  # forecasts in a row
+CLOCK_HZ = 250e6
+
+REFERENCE_MODELS = {
+    "ETTh1 mixing (V=7, D=128, 4 blocks)": ModelArgs(num_channels=7),
+    "ETTh1 independent (7 x V=1, D=128, 2 blocks)": ModelArgs(
+        num_channels=7, channel_mode="independent", n_layer=2
+    ),
+    "scaffold (V=24, D=128, 1 block)": ModelArgs(num_channels=24, n_layer=1),
+    "nested (V=7, D=128, 4 x 4 blocks)": ModelArgs(num_channels=7, topology="nested"),
+}
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When each entry of each iteration ran: int64 [iterations, entries] in schedule order."""
+
+    start: np.ndarray
+    done: np.ndarray
+    busy: np.ndarray  # cycles its unit could take no other entry, [entries]
+    unit: np.ndarray  # [entries]
+
+
+def simulate(package: Package, build: isa.Build, iterations: int) -> Timeline:
+    """Run the schedule `iterations` times under the cycle model."""
+    schedule = package.schedule
+    n, n_units = len(schedule), len(isa.UNITS)
+    unit = np.array([package.instructions[i].unit for i in schedule["instruction"]])
+    costs = [
+        timing.cost(package.instructions[i], int(position), build)
+        for i, position in zip(schedule["instruction"], schedule["position"], strict=True)
+    ]
+    count = np.bincount(unit, minlength=n_units)
+    start = np.zeros((iterations, n), dtype=np.int64)
+    done = np.zeros((iterations, n), dtype=np.int64)
+    completed: list[list[int]] = [[] for _ in range(n_units)]  # completion times, in order
+    free = [0] * n_units
+    requantizer_free = 0
+    waits = schedule["wait"].tolist()
+    for iteration in range(iterations):
+        for at in range(n):
+            u, c = unit[at], costs[at]
+            ready = 0
+            for v in range(n_units):
+                needed = iteration * count[v] + waits[at][v]
+                if waits[at][v] != NO_WAIT and needed > 0:
+                    ready = max(ready, completed[v][needed - 1] + timing.DISPATCH)
+            begin = max(free[u], ready)
+            free[u] = end = begin + c.busy
+            if c.requantize:
+                end = requantizer_free = max(end, requantizer_free) + c.requantize
+            finish = end + c.latency
+            if completed[u]:  # a unit completes its entries in order
+                finish = max(finish, completed[u][-1])
+            completed[u].append(finish)
+            start[iteration, at], done[iteration, at] = begin, finish
+    return Timeline(start, done, np.array([c.busy for c in costs]), unit)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cycles of one forecast, against the bound."""
+
+    macs: int  # of one forecast
+    bound: float  # cycles
+    single: int  # first input beat to last output beat
+    interval: float  # from one forecast to the next when they follow each other
+    busy: dict[str, float]  # share of the interval, per unit
+    array_tiles: int  # cycles that the array needs at least, padding included
+
+
+def estimate(package: Package, build: isa.Build) -> Estimate:
+    """Estimate one package on `build`."""
+    per_forecast = package.iterations
+    timeline = simulate(package, build, per_forecast * _BACK_TO_BACK)
+    ends = timeline.done[per_forecast - 1 :: per_forecast].max(axis=1)
+    single = int(ends[0])
+    interval = float(ends[-1] - ends[0]) / (_BACK_TO_BACK - 1)
+    steps = package.schedule["instruction"]
+    macs = per_forecast * sum(timing.macs(package.instructions[i]) for i in steps)
+    tiles = per_forecast * int(timeline.busy[timeline.unit == isa.UNITS.index("array")].sum())
+    busy = {
+        name: per_forecast * float(timeline.busy[timeline.unit == u].sum()) / interval
+        for u, name in enumerate(isa.UNITS)
+    }
+    return Estimate(macs, macs / build.tile_macs, single, interval, busy, tiles)
+
+
+def instruction_table(package: Package, build: isa.Build) -> str:
+    """A table of the instructions: entries, MACs, cycles, and how full the array's tiles are."""
+    schedule = package.schedule
+    lines = [
+        f"{'instruction':44} {'opcode':7} {'entries':>7} {'MACs':>10} {'cycles':>8} {'fill':>6}"
+    ]
+    for index, instruction in enumerate(package.instructions):
+        positions = schedule["position"][schedule["instruction"] == index]
+        cycles = sum(timing.cost(instruction, int(p), build).busy for p in positions)
+        macs = timing.macs(instruction) * len(positions)
+        fill = f"{macs / (cycles * build.tile_macs):6.1%}" if macs else ""
+        lines.append(
+            f"{package.instruction_name(index):44} {instruction.opcode:7} {len(positions):7} "
+            f"{macs:10} {cycles:8} {fill:>6}"
+        )
+    return "\n".join(lines)
+
+
+def summary_table(estimates: dict[str, Estimate], build: isa.Build) -> str:
+    """A table of models: bound, cycles, ratios, busy shares."""
+    lines = [
+        f"build '{build.name}': {build.tile_macs} MACs a cycle; cycles are estimates of the model "
+        "in golden/timing.py",
+        f"{'model':46} {'MACs':>11} {'bound':>7} {'single':>7} {'ratio':>6} {'b2b':>8} {'ratio':>6}"
+        f" {'us@250MHz':>9}  busy: " + " ".join(f"{name:>10}" for name in isa.UNITS),
+    ]
+    for name, e in estimates.items():
+        lines.append(
+            f"{name:46} {e.macs:11,} {e.bound:7.0f} {e.single:7} {e.single / e.bound:6.3f} "
+            f"{e.interval:8.1f} {e.interval / e.bound:6.3f} {e.single / CLOCK_HZ * 1e6:9.2f}        "
+            + " ".join(f"{e.busy[unit]:10.1%}" for unit in isa.UNITS)
+        )
+    return "\n".join(lines)
+
+
+def random_package(args: ModelArgs, build: isa.Build) -> Package:
+    """A package of `args` with random weights and inputs: cycles do not depend on values."""
+    torch.manual_seed(0)
+    model = CMamba(args).eval()
+    x = torch.randn(4, args.num_channels, args.seq_len)
+    return compile_model(model, calibrate(model, model.to_tokens(x)), build=build)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m golden.estimate",
+        description="Estimate the cycles of packages, or of the reference models.",
+    )
+    parser.add_argument("packages", nargs="*", type=Path, help="package files; none: references")
+    parser.add_argument("--build", default="default", help="build in golden/isa/builds.toml")
+    args = parser.parse_args(argv)
+    try:
+        build = isa.build(args.build)
+        if args.packages:
+            packages = {p.parent.name: Package.read(p, build) for p in args.packages}
+            for package in packages.values():
+                print(instruction_table(package, build) + "\n")
+        else:
+            packages = {n: random_package(a, build) for n, a in REFERENCE_MODELS.items()}
+    except (OSError, PackageError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(summary_table({n: estimate(p, build) for n, p in packages.items()}, build))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

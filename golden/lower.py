@@ -1,0 +1,659 @@
+"""Lower a CMamba to instructions: the one place that knows the model.
+
+Every quantization point of the model (`q_*`) becomes a scale and a zero point, every layer one
+instruction (in_proj two, one for each half). The integer formats are those of docs/numerics.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden import isa, quantize
+from golden.calibrate import Histogram
+from golden.program import CompileError, ProgramBuilder, ceil_log2, round_up
+from golden.quantize import Affine
+from model.cmamba import CMamba
+
+# Room above the largest value seen in calibration, for the formats that have bits to spare.
+_RESIDUAL_MARGIN = 1.5
+_OUTPUT_MARGIN = 1.5
+_STATE_MARGIN = 2.0
+_SCAN_OUTPUT_MARGIN = 1.25
+
+_EXPONENT_FRACTION = 12  # fraction bits of the exponent, docs/numerics.md
+_NORM_FRACTION = 23  # fraction bits of a normalized value
+_ACCUMULATOR_LIMIT = 2**31 - 1
+_BIAS_LIMIT = 2**29  # half of what a parameter word may hold
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A tensor in an activation memory: where, how wide, and what its integers mean."""
+
+    operand: isa.Operand
+    width: int
+    affine: Affine
+
+
+@dataclass(frozen=True)
+class OutputGroup:
+    """Consecutive outputs of a LINEAR with one scale and the quantization point that they are."""
+
+    point: str
+    start: int
+    size: int
+    affine: Affine
+
+
+class Lowering:
+    """Lowers one model into a `ProgramBuilder`; `run` does all of it."""
+
+    def __init__(
+        self,
+        model: CMamba,
+        ranges: Mapping[str, Histogram],
+        builder: ProgramBuilder,
+        method: str,
+        power_of_two: bool,
+    ) -> None:
+        self.args = model.args
+        self.state = {k: v.detach().double().numpy() for k, v in model.state_dict().items()}
+        self.positions = model.positions.double().numpy()
+        self.ranges = ranges
+        self.builder = builder
+        self.method = method
+        self.power_of_two = power_of_two
+        self.headroom: dict[str, float] = {}
+
+    # ------------------------------------------------------------------ formats of tensors
+
+    def _histogram(self, point: str) -> Histogram:
+        try:
+            return self.ranges[point]
+        except KeyError:
+            raise CompileError(f"{point}: no calibration data for this tensor") from None
+
+    def _int8(self, point: str) -> Affine:
+        low, high = self._histogram(point).range(self.method)
+        return quantize.affine_int8(low, high, self.power_of_two)
+
+    def _symmetric_int8(self, point: str) -> Affine:
+        max_abs = max(map(abs, self._histogram(point).range(self.method)))
+        return quantize.symmetric(max_abs, 8, self.power_of_two)
+
+    def _residual_affine(self) -> Affine:
+        """One int16 scale for the whole residual stream of the model."""
+        points = [p for p in self.ranges if ".q_residual." in f".{p}" or p.endswith("q_scaled")]
+        max_abs = max(self._histogram(p).max_abs for p in points)
+        return quantize.symmetric(_RESIDUAL_MARGIN * max_abs, 16, self.power_of_two)
+
+    @staticmethod
+    def _tensor(point: str, start: int, size: int, affine: Affine) -> dict[str, object]:
+        return {
+            "point": point,
+            "start": start,
+            "size": size,
+            "scale": affine.scale,
+            "zero_point": affine.zero_point,
+        }
+
+    # ------------------------------------------------------------------ the whole model
+
+    def run(self) -> tuple[Affine, Affine]:
+        """Emit the program; returns the formats of the input tokens and of the forecast."""
+        args, builder = self.args, self.builder
+        features = args.core_channels * args.patch_len
+        input_affine = self._int8("q_input")
+        residual = self._residual_affine()
+
+        position_rows = builder.constant_rows(
+            residual.quantize(self.positions), "positional encoding"
+        )
+        tokens = builder.n_positions * min(builder.n_sequences, 2)
+        rows = 1 << ceil_log2(tokens)
+        stride = round_up(args.d_model, builder.build.row_align)
+        if rows * stride > builder.free("resid"):
+            rows = 1 << ceil_log2(builder.n_positions)
+        self.x = Quantized(
+            builder.allocate("resid", args.d_model, rows, "residual stream"), args.d_model, residual
+        )
+
+        patches = Quantized(builder.ring("patches", "patch", features), features, input_affine)
+        builder.emit(
+            "patches",
+            "RECV",
+            [self._tensor("q_input", 0, features, input_affine)],
+            dst=patches.operand,
+            n=features,
+        )
+        self._linear(
+            "patch_embedding",
+            patches,
+            self.state["patch_embedding.weight"],
+            self.state["patch_embedding.bias"],
+            [OutputGroup("q_residual.0", 0, args.d_model, residual)],
+            self.x.operand,
+            wide=1,
+            add=position_rows,
+            add_enable=1,
+            add_position=1,
+        )
+
+        if args.topology == "stacked":
+            for i in range(args.n_layer):
+                builder.segment()
+                self._mamba_block(f"blocks.{i}", f"q_residual.{i + 1}")
+        else:
+            for i in range(args.n_layer):
+                self._cmamba_block(f"c_mamba_blocks.{i}", f"q_residual.{i + 1}")
+
+        output = self._head()
+        return input_affine, output
+
+    def _norm(self, name: str, point: str, weight: np.ndarray, role: str) -> Quantized:
+        """RMSNorm of the residual stream to int8."""
+        affine = self._int8(point)
+        target = Quantized(
+            self.builder.ring(role, "norm", self.args.d_model), self.args.d_model, affine
+        )
+        self._emit_norm(name, point, weight, target.operand, affine, wide=0)
+        return target
+
+    def _emit_norm(
+        self,
+        name: str,
+        point: str,
+        weight: np.ndarray,
+        dst: isa.Operand,
+        affine: Affine,
+        wide: int,
+    ) -> None:
+        n, source = self.args.d_model, self.x.affine.scale
+        eps = int(np.rint(n * self.args.norm_eps / source**2))
+        if eps >= 1 << 32:
+            raise CompileError(
+                f"{name}: residual scale {source:.3g} is too fine for eps in 32 bits"
+            )
+        ratios = np.sqrt(n) * weight / (2.0**_NORM_FRACTION * affine.scale)
+        multipliers, shifts = self._multipliers(name, ratios)
+        self.builder.emit(
+            name,
+            "NORM",
+            [self._tensor(point, 0, n, affine)],
+            src=self.x.operand,
+            dst=dst,
+            param_addr=self.builder.param_words(
+                "vector_params",
+                multiplier=multipliers,
+                shift=shifts,
+                zero_point=affine.zero_point,
+            ),
+            n=n,
+            eps=max(1, eps),
+            wide=wide,
+        )
+
+    @staticmethod
+    def _multipliers(name: str, ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            pairs = [quantize.multiplier(float(r)) for r in ratios]
+        except quantize.QuantizationError as error:
+            raise CompileError(f"{name}: {error}") from None
+        return np.array([m for m, _ in pairs]), np.array([s for _, s in pairs])
+
+    # ------------------------------------------------------------------ blocks
+
+    def _mamba_block(self, name: str, residual_point: str) -> None:
+        """Norm, input projections, convolution, scan and output projection of one MambaBlock."""
+        args, builder = self.args, self.builder
+        e_width = args.d_inner
+        in_proj = self.state[f"{name}.in_proj.weight"]
+        in_bias = self.state.get(f"{name}.in_proj.bias")
+
+        normed = self._norm(
+            f"{name}.norm_in", f"{name}.q_norm", self.state[f"{name}.norm_in.weight"], "norm"
+        )
+
+        halves = []
+        for half, (suffix, space) in enumerate((("u_in", "conv_in"), ("z", "gate"))):
+            rows = slice(half * e_width, (half + 1) * e_width)
+            point = f"{name}.q_{suffix}"
+            least = args.d_conv if space == "conv_in" else 2
+            target = Quantized(
+                builder.ring(space, space, e_width, least), e_width, self._int8(point)
+            )
+            self._linear(
+                f"{name}.in_proj_{suffix[0]}",
+                normed,
+                in_proj[rows],
+                None if in_bias is None else in_bias[rows],
+                [OutputGroup(point, 0, e_width, target.affine)],
+                target.operand,
+            )
+            halves.append(target)
+        u_in, z = halves
+
+        u = self._conv(name, u_in)
+        projected, dt_low, scales = self._x_proj(name, u)
+        dt = Quantized(builder.ring("step", "step", e_width), e_width, self._int8(f"{name}.q_dt"))
+        self._linear(
+            f"{name}.dt_proj",
+            dt_low,
+            self.state[f"{name}.dt_proj.weight"],
+            self.state[f"{name}.dt_proj.bias"],
+            [OutputGroup(f"{name}.q_dt", 0, e_width, dt.affine)],
+            dt.operand,
+        )
+        gated = self._scan(name, u, z, dt, projected, scales)
+        self._linear(
+            f"{name}.out_proj",
+            gated,
+            self.state[f"{name}.out_proj.weight"],
+            self.state.get(f"{name}.out_proj.bias"),
+            [OutputGroup(residual_point, 0, args.d_model, self.x.affine)],
+            self.x.operand,
+            wide=1,
+            add=self.x.operand,
+            add_enable=1,
+        )
+
+    def _conv(self, name: str, u_in: Quantized) -> Quantized:
+        """Causal depthwise convolution and SiLU."""
+        args, builder = self.args, self.builder
+        if args.d_conv > 8:
+            raise CompileError(f"{name}.conv1d: d_conv {args.d_conv}, expected at most 8 taps")
+        n = args.d_inner
+        before, after = self._int8(f"{name}.q_conv"), self._int8(f"{name}.q_u")
+        weight = self.state[f"{name}.conv1d.weight"][:, 0, :]  # [E, d_conv]
+        bias = self.state.get(f"{name}.conv1d.bias")
+        taps, bias_q, ratios = self._integer_layer(f"{name}.conv1d", weight, bias, u_in.affine)
+        multipliers, shifts = self._multipliers(f"{name}.conv1d", ratios / before.scale)
+        padded = np.zeros((n, 8), dtype=np.int8)
+        padded[:, : args.d_conv] = taps
+        target = Quantized(builder.ring("conv", "conv", n), n, after)
+        builder.emit(
+            f"{name}.conv1d",
+            "CONV",
+            [self._tensor(f"{name}.q_u", 0, n, after)],
+            src=u_in.operand,
+            dst=target.operand,
+            param_addr=builder.param_words(
+                "conv_params",
+                bias=bias_q,
+                multiplier=multipliers,
+                shift=shifts,
+                zero_point=before.zero_point,
+                taps=padded,
+            ),
+            table=builder.table("conv_tables", quantize.int8_table(quantize.silu, before, after)),
+            n=n,
+            kernel=args.d_conv,
+            pad=u_in.affine.zero_point,
+        )
+        return target
+
+    def _x_proj(
+        self, name: str, u: Quantized
+    ) -> tuple[Quantized, Quantized, tuple[Affine, Affine]]:
+        """B, C and the low-rank dt of a token, in this order, each with its own scale."""
+        args, builder = self.args, self.builder
+        states = 1 << ceil_log2(args.d_state)
+        dt_start = round_up(2 * states, builder.build.tile_in)
+        width = dt_start + args.dt_rank
+        source = self.state[f"{name}.x_proj.weight"]  # rows: dt, B, C
+        r, n = args.dt_rank, args.d_state
+        weight = np.zeros((width, args.d_inner))
+        weight[:n] = source[r : r + n]
+        weight[states : states + n] = source[r + n :]
+        weight[dt_start:] = source[:r]
+        b = self._symmetric_int8(f"{name}.q_B")
+        c = self._symmetric_int8(f"{name}.q_C")
+        dt = self._int8(f"{name}.q_dt_low")
+        operand = builder.ring("proj", "proj", round_up(width, builder.build.tile_in))
+        self._linear(
+            f"{name}.x_proj",
+            u,
+            weight,
+            None,
+            [
+                OutputGroup(f"{name}.q_B", 0, n, b),
+                OutputGroup(f"{name}.q_C", states, n, c),
+                OutputGroup(f"{name}.q_dt_low", dt_start, r, dt),
+            ],
+            operand,
+        )
+        at_dt = isa.Operand(
+            operand.addr + dt_start, operand.stride, operand.log2_rows, operand.space
+        )
+        return Quantized(operand, width, b), Quantized(at_dt, r, dt), (b, c)
+
+    def _scan(
+        self,
+        name: str,
+        u: Quantized,
+        z: Quantized,
+        dt: Quantized,
+        projected: Quantized,
+        scales: tuple[Affine, Affine],
+    ) -> Quantized:
+        """The selective scan with softplus, skip and gate."""
+        args, builder = self.args, self.builder
+        n, b, c = args.d_inner, scales[0].scale, scales[1].scale
+        log2_state = ceil_log2(args.d_state)
+        if log2_state > 6:
+            raise CompileError(f"{name}.scan: d_state {args.d_state}, expected at most 64")
+
+        largest_dt = dt.affine.scale * (127 - dt.affine.zero_point)
+        s_delta = quantize.symmetric(
+            float(quantize.softplus(np.array(largest_dt))) * 32767 / 65535, 16, self.power_of_two
+        ).scale
+        decay = np.exp(self.state[f"{name}.A_log"]) * np.log2(np.e)  # -A in powers of two
+        unit = decay * s_delta * 2.0**_EXPONENT_FRACTION
+        exp_shift = int(np.clip(np.floor(np.log2(65535 / unit.max())), 0, 31))
+        rates = np.zeros((n, 1 << log2_state))
+        rates[:, : args.d_state] = np.clip(np.rint(unit * 2.0**exp_shift), 0, 65535)
+
+        skip = self.state[f"{name}.D"]
+        state_max = self._histogram(f"{name}.q_h").max_abs
+        y_max = self._histogram(f"{name}.q_y").max_abs
+        product = s_delta * u.affine.scale * b
+        least_shift = self._shift_for(_STATE_MARGIN * state_max / product, 2**23 - 1)
+        for state_shift in range(least_shift, 17):
+            sum_scale = product * 2.0**state_shift * c
+            ratio = np.abs(skip).max() * u.affine.scale / sum_scale
+            skip_shift = self._shift_for(ratio, 2**17 - 1)
+            if skip_shift <= 20:
+                break
+        else:
+            raise CompileError(
+                f"{name}.scan: calibration data saturate the state: largest {state_max:.4g} in "
+                f"steps of {product:.3g}, expected state_shift at most 16 and skip_shift at most 20"
+            )
+        y_shift = self._shift_for(_SCAN_OUTPUT_MARGIN * y_max / sum_scale, 32767)
+        if y_shift > 40:
+            raise CompileError(f"{name}.scan: output needs y_shift {y_shift}, expected at most 40")
+
+        z_low = z.affine.dequantize(np.array([-128, 127]))
+        s_gate = quantize.symmetric(
+            float(np.abs(quantize.silu(z_low)).max()), 16, self.power_of_two
+        ).scale
+        gated = self._int8(f"{name}.q_gated")
+        multipliers, shifts = self._multipliers(
+            f"{name}.scan", np.array([sum_scale * 2.0**y_shift * s_gate / gated.scale])
+        )
+        target = Quantized(builder.ring("scan", "scan", n), n, gated)
+        builder.emit(
+            f"{name}.scan",
+            "SCAN",
+            [self._tensor(f"{name}.q_gated", 0, n, gated)],
+            u=u.operand,
+            z=z.operand,
+            dt=dt.operand,
+            bc=projected.operand,
+            dst=target.operand,
+            state_addr=builder.state(n << log2_state, f"{name}.scan"),
+            decay_addr=builder.decay_rates(rates),
+            param_addr=builder.param_words(
+                "scan_params",
+                bias=np.rint(skip * u.affine.scale / (sum_scale * 2.0**skip_shift)),
+                multiplier=multipliers[0],
+                shift=shifts[0],
+                zero_point=gated.zero_point,
+            ),
+            softplus_table=builder.table(
+                "scan_tables", quantize.uint16_table(quantize.softplus, dt.affine, s_delta)
+            ),
+            silu_table=builder.table(
+                "scan_tables", quantize.int16_table(quantize.silu, z.affine, s_gate)
+            ),
+            n=n,
+            log2_state=log2_state,
+            u_zero_point=u.affine.zero_point,
+            exp_shift=exp_shift,
+            state_shift=state_shift,
+            skip_shift=skip_shift,
+            y_shift=y_shift,
+        )
+        return target
+
+    @staticmethod
+    def _shift_for(value: float, limit: int) -> int:
+        """Smallest shift >= 0 that brings `value` to at most `limit`."""
+        return max(0, int(np.ceil(np.log2(value / limit)))) if value > limit else 0
+
+    def _cmamba_block(self, name: str, residual_point: str) -> None:
+        """The nested topology's block: MambaBlocks, channel attention, norm."""
+        args, builder = self.args, self.builder
+        inner = f"{name}.patch_mamba"
+        for j in range(args.n_layer):
+            builder.segment()
+            self._mamba_block(f"{inner}.layers.{j}", f"{inner}.q_residual.{j}")
+
+        attention = f"{name}.channel_attention"
+        pooled = Quantized(
+            builder.ring("pool", "norm", args.d_model),
+            args.d_model,
+            self._int8(f"{attention}.q_pool"),
+        )
+        multipliers, shifts = self._multipliers(
+            f"{attention}.pool",
+            self.x.affine.scale / pooled.affine.scale * np.array([1.0 / builder.n_positions, 1.0]),
+        )
+        builder.segment()
+        builder.emit(
+            f"{attention}.pool",
+            "POOL",
+            [self._tensor(f"{attention}.q_pool", 0, args.d_model, pooled.affine)],
+            src=self.x.operand,
+            dst=pooled.operand,
+            param_addr=builder.param_words(
+                "vector_params",
+                multiplier=multipliers,
+                shift=shifts,
+                zero_point=pooled.affine.zero_point,
+            ),
+            n=args.d_model,
+        )
+
+        width = args.d_model // args.reduction_ratio
+        hidden = Quantized(
+            builder.ring("hidden", "proj", width), width, self._int8(f"{attention}.q_hidden")
+        )
+        builder.segment()
+        self._linear(
+            f"{attention}.fc1",
+            pooled,
+            self.state[f"{attention}.fc1.weight"],
+            self.state[f"{attention}.fc1.bias"],
+            [OutputGroup(f"{attention}.q_hidden", 0, width, hidden.affine)],
+            hidden.operand,
+            n_positions=2,
+            relu=1,
+        )
+        logit = Quantized(
+            builder.ring("logit", "logit", args.d_model),
+            args.d_model,
+            self._int8(f"{attention}.q_logit"),
+        )
+        builder.segment()
+        fc2 = self.state[f"{attention}.fc2.weight"]
+        self._linear(
+            f"{attention}.fc2",
+            hidden,
+            np.stack([fc2, fc2]),
+            2.0 * self.state[f"{attention}.fc2.bias"],
+            [OutputGroup(f"{attention}.q_logit", 0, args.d_model, logit.affine)],
+            logit.operand,
+            n_positions=2,
+            reduce=1,
+        )
+
+        builder.segment()
+        builder.emit(
+            f"{attention}.scale",
+            "SCALE",
+            [self._tensor(f"{attention}.q_scaled", 0, args.d_model, self.x.affine)],
+            src=self.x.operand,
+            logit=logit.operand,
+            dst=self.x.operand,
+            table=builder.table(
+                "vector_tables", quantize.uint16_table(quantize.sigmoid, logit.affine, 2.0**-16)
+            ),
+            n=args.d_model,
+        )
+        self._emit_norm(
+            f"{name}.norm",
+            residual_point,
+            self.state[f"{name}.norm.weight"],
+            self.x.operand,
+            self.x.affine,
+            wide=1,
+        )
+
+    def _head(self) -> Affine:
+        """Final norm, and the output layer as a reduction over the tokens."""
+        args, builder = self.args, self.builder
+        n_out = args.core_channels * args.forecast_len
+        most = min(builder.build.capacity["reduce"], builder.build.capacity["features"])
+        chunks = [(start, min(start + most, n_out)) for start in range(0, n_out, most)]
+        output = quantize.symmetric(
+            _OUTPUT_MARGIN * self._histogram("q_output").max_abs, 16, self.power_of_two
+        )
+
+        builder.segment()
+        if len(chunks) == 1:
+            normed = self._norm("norm_f", "q_norm_f", self.state["norm_f.weight"], "norm")
+        else:  # every chunk reads all tokens again
+            affine = self._int8("q_norm_f")
+            rows = 1 << ceil_log2(builder.n_positions)
+            operand = builder.allocate("norm", args.d_model, rows, "norm_f")
+            normed = Quantized(operand, args.d_model, affine)
+            self._emit_norm(
+                "norm_f", "q_norm_f", self.state["norm_f.weight"], operand, affine, wide=0
+            )
+
+        head = builder.allocate("head", n_out, min(2, builder.n_sequences), "forecast")
+        weight = self.state["output_layer.weight"].reshape(n_out, builder.n_positions, args.d_model)
+        bias = self.state["output_layer.bias"]
+        for index, (start, stop) in enumerate(chunks):
+            if index:
+                builder.segment()
+            self._linear(
+                "output_layer" if len(chunks) == 1 else f"output_layer.{index}",
+                normed,
+                weight[start:stop].transpose(1, 0, 2),
+                bias[start:stop],
+                [OutputGroup("q_output", 0, stop - start, output)],
+                isa.Operand(head.addr + start, head.stride, head.log2_rows, head.space),
+                point_start=start,
+                wide=1,
+                reduce=1,
+            )
+        builder.segment()
+        builder.emit(
+            "forecast",
+            "SEND",
+            [self._tensor("q_output", 0, n_out, output)],
+            src=head,
+            n=n_out,
+            n_positions=1,
+        )
+        return output
+
+    # ------------------------------------------------------------------ linear layers
+
+    def _integer_layer(
+        self, name: str, weight: np.ndarray, bias: np.ndarray | None, source: Affine
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """int8 weights, int32 biases with the zero point folded in, and accumulator scales.
+
+        weight [n_out, ...]: all else is summed. A channel whose bias would not fit gets a coarser
+        weight scale. Proves that no accumulator can overflow.
+        """
+        flat = weight.reshape(len(weight), -1)
+        weight_q, scales = quantize.quantize_weight(flat, self.power_of_two)
+        if bias is None:
+            bias = np.zeros(len(flat))
+        least = np.abs(bias) / (source.scale * _BIAS_LIMIT)
+        if (scales < least).any():
+            scales = np.where(
+                scales < least, 2.0 ** np.ceil(np.log2(np.maximum(least, 1e-300))), scales
+            )
+            weight_q = np.clip(np.rint(flat / scales[:, None]), -127, 127).astype(np.int64)
+        bias_q = np.rint(bias / (source.scale * scales)).astype(np.int64)
+        bias_q -= source.zero_point * weight_q.sum(axis=1)
+        bound = np.abs(bias_q) + 128 * np.abs(weight_q).sum(axis=1)
+        if bound.max() > _ACCUMULATOR_LIMIT:
+            channel = int(bound.argmax())
+            raise CompileError(
+                f"{name}: output {channel} may reach {int(bound.max())}, expected at most "
+                f"{_ACCUMULATOR_LIMIT}: too many inputs for an int32 accumulator"
+            )
+        self.headroom[name] = float(31 - np.log2(max(1, bound.max())))
+        return weight_q.reshape(weight.shape), bias_q, source.scale * scales
+
+    def _linear(
+        self,
+        name: str,
+        source: Quantized,
+        weight: np.ndarray,
+        bias: np.ndarray | None,
+        groups: Sequence[OutputGroup],
+        dst: isa.Operand,
+        point_start: int = 0,
+        **fields: object,
+    ) -> None:
+        """Emit a LINEAR; weight [n_out, n_in], or [positions, n_out, n_in] to reduce over them."""
+        builder = self.builder
+        matrices = weight if weight.ndim == 3 else weight[None]
+        count, n_out, n_in = matrices.shape
+        weight_q, bias_q, ratios = self._integer_layer(
+            name, matrices.transpose(1, 0, 2), bias, source.affine
+        )
+        zero_points = np.zeros(n_out, dtype=np.int64)
+        used = np.zeros(n_out, dtype=bool)
+        for group in groups:
+            span = slice(group.start, group.start + group.size)
+            ratios[span] /= group.affine.scale
+            zero_points[span] = group.affine.zero_point
+            used[span] = True
+        multipliers, shifts = self._multipliers(name, np.where(used, ratios, 0.0))
+        log2_split = self._split(n_in, n_out, source.operand)
+        addr, tiles = builder.weights(weight_q.transpose(1, 0, 2), log2_split)
+        fields.setdefault("weight_stride", tiles if count > 1 else 0)
+        builder.emit(
+            name,
+            "LINEAR",
+            [
+                self._tensor(g.point, g.start, g.size, g.affine) | {"point_start": point_start}
+                for g in groups
+            ],
+            src=source.operand,
+            dst=dst,
+            weight_addr=addr,
+            param_addr=builder.param_words(
+                "array_params",
+                bias=bias_q,
+                multiplier=multipliers,
+                shift=shifts,
+                zero_point=zero_points,
+            ),
+            n_in=n_in,
+            n_out=n_out,
+            log2_split=log2_split,
+            **fields,
+        )
+
+    def _split(self, n_in: int, n_out: int, source: isa.Operand) -> int:
+        """The lane grouping that needs the fewest tiles, as far as the input is aligned for it."""
+        b = self.builder.build
+
+        def tiles(log2_split: int) -> int:
+            split = 1 << log2_split
+            return -(-n_out // (b.tile_out // split)) * -(-n_in // (b.tile_in * split))
+
+        aligned = [s for s in (0, 1, 2) if source.addr % (b.tile_in << s) == 0]
+        return min(aligned, key=tiles)

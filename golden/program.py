@@ -1,0 +1,227 @@
+"""Collect the parts of a program: buffers, weight tiles, parameters, tables, instructions.
+
+A `ProgramBuilder` knows the instruction set and the sizes of one build, but no model:
+`golden.lower` fills it. Instructions are collected in *segments*. The order that defines a
+program's meaning runs through the sequences, in a sequence through the segments, in a segment
+through the positions, and at a position through the segment's instructions; `golden.schedule` then
+finds a faster order with the same meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from golden import isa
+from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE
+
+
+class CompileError(ValueError):
+    """A model that the build cannot hold, or that the integer formats cannot represent."""
+
+
+def round_up(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple
+
+
+def ceil_log2(n: int) -> int:
+    """Smallest k with 2^k >= n."""
+    return (n - 1).bit_length()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Run instruction `instruction` on one token."""
+
+    instruction: int
+    token: int
+    position: int
+    sequence: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """An emitted instruction: its name, segment, and what its result means in real numbers."""
+
+    name: str
+    segment: int
+    instruction: isa.Instruction
+    tensors: tuple[Mapping[str, object], ...]
+
+
+@dataclass
+class ProgramBuilder:
+    """The growing program for `n_sequences` sequences of `n_positions` tokens on `build`."""
+
+    build: isa.Build
+    n_sequences: int
+    n_positions: int
+    steps: list[Step] = field(default_factory=list)
+    tiles: list[np.ndarray] = field(default_factory=list)
+    tables: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    params: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    decay: list[np.ndarray] = field(default_factory=list)
+    constants: list[np.ndarray] = field(default_factory=list)
+    _segment: int = 0
+    _used: dict[str, int] = field(default_factory=dict)
+    _rings: dict[str, list[isa.Operand]] = field(default_factory=dict)
+    _turn: dict[str, int] = field(default_factory=dict)
+
+    # ------------------------------------------------------------------ memories
+
+    def free(self, space: str) -> int:
+        """Elements of `space` that are not allocated."""
+        return self.build.spaces[space] - self._used.get(space, 0)
+
+    def allocate(self, space: str, width: int, rows: int, what: str) -> isa.Operand:
+        """A buffer of `rows` rows (a power of two) of `width` elements.
+
+        Raises:
+            CompileError: `space` has no room for it.
+        """
+        stride = round_up(width, self.build.row_align)
+        if stride * rows > self.free(space):
+            raise CompileError(
+                f"{what}: memory '{space}' needs {stride * rows} elements more, has "
+                f"{self.free(space)} left of {self.build.spaces[space]} in build "
+                f"'{self.build.name}'; use a smaller model or a build with a larger '{space}'"
+            )
+        addr = self._used.get(space, 0)
+        self._used[space] = addr + stride * rows
+        return isa.Operand(addr, stride, ceil_log2(rows), isa.SPACES[space].index)
+
+    def ring(self, role: str, space: str, width: int, least_rows: int = 2) -> isa.Operand:
+        """The next of the token rings that all blocks take in turn for one role.
+
+        Two rings let a block start while the one before still reads; up to 16 rows let a unit run
+        ahead. Less is taken where the memory is small.
+        """
+        if role not in self._rings:
+            most = 1 << ceil_log2(min(16, self.n_sequences * self.n_positions))
+            least = 1 << ceil_log2(least_rows)
+            stride = round_up(width, self.build.row_align)
+            for rows, count in ((16, 2), (8, 2), (8, 1), (4, 2), (4, 1), (2, 2), (2, 1), (1, 1)):
+                rows = max(least, min(rows, most))
+                if rows * count * stride <= self.free(space):
+                    break
+            else:
+                rows, count = least, 1
+            self._rings[role] = [self.allocate(space, width, rows, role) for _ in range(count)]
+        turn = self._turn.get(role, 0)
+        self._turn[role] = turn + 1
+        return self._rings[role][turn % len(self._rings[role])]
+
+    def state(self, elements: int, what: str) -> int:
+        """Address of scan state for one block; blocks take two regions in turn where they fit."""
+        capacity = self.build.capacity["state"]
+        if elements > capacity:
+            raise CompileError(
+                f"{what}: the scan needs {elements} states, build '{self.build.name}' has "
+                f"{capacity}; use a smaller d_state or d_inner"
+            )
+        turn = self._turn.get("state", 0)
+        self._turn["state"] = turn + 1
+        return (turn % min(4, capacity // elements)) * elements
+
+    def constant_rows(self, rows: np.ndarray, what: str) -> isa.Operand:
+        """int16 rows [rows, width] that the program only reads, at the start of `resid`."""
+        if self._used.get("resid", 0) != sum(c.size for c in self.constants):
+            raise CompileError(f"{what}: constants come before buffers in 'resid'")
+        count = 1 << ceil_log2(len(rows))
+        stride = round_up(rows.shape[1], self.build.row_align)
+        image = np.zeros((len(rows), stride), dtype=np.int16)
+        image[:, : rows.shape[1]] = rows
+        addr = self._used.get("resid", 0)
+        if image.size > self.free("resid"):
+            raise CompileError(
+                f"{what}: memory 'resid' needs {image.size} elements, has {self.free('resid')} "
+                f"left in build '{self.build.name}'; use fewer tokens or a smaller d_model"
+            )
+        self._used["resid"] = addr + image.size
+        self.constants.append(image.reshape(-1))
+        # The ring is as long as the next power of two; rows past the last are never addressed, but
+        # must lie inside the memory.
+        if addr + count * stride > self.build.spaces["resid"]:
+            raise CompileError(f"{what}: {count} rows of {stride} do not fit memory 'resid'")
+        return isa.Operand(addr, stride, ceil_log2(count), isa.SPACES["resid"].index)
+
+    # ------------------------------------------------------------------ parameters
+
+    def weights(self, matrices: np.ndarray, log2_split: int) -> tuple[int, int]:
+        """Tile int8 matrices [count, n_out, n_in]: (address, tiles a matrix), docs/package.md."""
+        b, split = self.build, 1 << log2_split
+        count, n_out, n_in = matrices.shape
+        rows, columns = b.tile_out // split, b.tile_in * split
+        o_tiles, i_tiles = -(-n_out // rows), -(-n_in // columns)
+        padded = np.zeros((count, o_tiles * rows, i_tiles * columns), dtype=np.int8)
+        padded[:, :n_out, :n_in] = matrices
+        # [count, O, row, I, group, j] -> [count, O, I, group, row, j]
+        tiles = padded.reshape(count, o_tiles, rows, i_tiles, split, b.tile_in)
+        tiles = tiles.transpose(0, 1, 3, 4, 2, 5).reshape(-1, b.tile_out, b.tile_in)
+        addr = sum(len(t) for t in self.tiles)
+        self.tiles.append(np.ascontiguousarray(tiles))
+        return addr, o_tiles * i_tiles
+
+    def param_words(self, section: str, **columns: np.ndarray) -> int:
+        """Append parameter words to `section`; the address of the first."""
+        dtype = CONV_PARAM_DTYPE if section == "conv_params" else PARAM_DTYPE
+        length = max(len(np.atleast_1d(c)) for c in columns.values())
+        words = np.zeros(length, dtype=dtype)
+        for name, column in columns.items():
+            words[name] = column
+        parts = self.params.setdefault(section, [])
+        addr = sum(len(p) for p in parts)
+        parts.append(words)
+        return addr
+
+    def table(self, section: str, values: np.ndarray) -> int:
+        """Index of a 256-entry table in `section`; equal tables are stored once."""
+        tables = self.tables.setdefault(section, [])
+        for index, known in enumerate(tables):
+            if np.array_equal(known, values):
+                return index
+        tables.append(values)
+        return len(tables) - 1
+
+    def decay_rates(self, rates: np.ndarray) -> int:
+        """Append uint16 decay rates [n, padded states]; the address of the first."""
+        addr = sum(d.size for d in self.decay)
+        self.decay.append(rates.astype(np.uint16).reshape(-1))
+        return addr
+
+    # ------------------------------------------------------------------ instructions
+
+    def segment(self) -> None:
+        """Start a new segment."""
+        self._segment += 1
+
+    def emit(
+        self, name: str, opcode: str, tensors: Sequence[Mapping[str, object]] = (), **fields: object
+    ) -> None:
+        """Append an instruction; fields that are not given are zero (operands: an empty one)."""
+        fields.setdefault("n_positions", self.n_positions)
+        for f in isa.OPCODES[opcode].format.fields:
+            if f.name != "opcode":
+                fields.setdefault(f.name, isa.Operand() if f.operand else 0)
+        instruction = isa.Instruction(opcode, fields)
+        try:
+            instruction.encode()
+        except isa.IsaError as error:
+            raise CompileError(f"{name}: {error}") from None
+        self.steps.append(Step(name, self._segment, instruction, tuple(tensors)))
+
+    def entries(self) -> list[Entry]:
+        """All schedule entries of one iteration, in the order that defines the program."""
+        segments: dict[int, list[int]] = {}
+        for index, step in enumerate(self.steps):
+            segments.setdefault(step.segment, []).append(index)
+        entries = []
+        for sequence in range(self.n_sequences):
+            for indices in segments.values():
+                n_positions = self.steps[indices[0]].instruction.n_positions
+                for position in range(n_positions):
+                    token = sequence * n_positions + position
+                    entries += [Entry(i, token, position, sequence) for i in indices]
+        return entries

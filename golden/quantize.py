@@ -1,0 +1,112 @@
+"""From real numbers to the integers of the contract: scales, multipliers, weights, tables.
+
+Pure functions in float64; the arithmetic that uses their results is in docs/numerics.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+MAX_SHIFT = 48
+_MANTISSA_BITS = 17  # a multiplier is 2^16 <= |m| < 2^17
+
+
+class QuantizationError(ValueError):
+    """A value that the integer formats cannot represent."""
+
+
+@dataclass(frozen=True)
+class Affine:
+    """real = scale * (q - zero_point), q of `bits` bits, signed."""
+
+    scale: float
+    zero_point: int = 0
+    bits: int = 8
+
+    def quantize(self, x: np.ndarray) -> np.ndarray:
+        """Nearest integers, ties to even, saturated; int64."""
+        low, high = -(1 << (self.bits - 1)), (1 << (self.bits - 1)) - 1
+        return np.clip(np.rint(x / self.scale) + self.zero_point, low, high).astype(np.int64)
+
+    def dequantize(self, q: np.ndarray) -> np.ndarray:
+        return (np.asarray(q, dtype=np.float64) - self.zero_point) * self.scale
+
+
+def _scale(step: float, power_of_two: bool) -> float:
+    """A usable scale of at least `step`: a tensor that is always zero gets 1."""
+    if step <= 0.0:
+        return 1.0
+    return float(2.0 ** np.ceil(np.log2(step))) if power_of_two else float(step)
+
+
+def affine_int8(low: float, high: float, power_of_two: bool = False) -> Affine:
+    """Asymmetric int8 for the range [low, high], which contains 0."""
+    scale = _scale((high - low) / 255.0, power_of_two)
+    zero_point = int(np.clip(np.rint(-128.0 - low / scale), -128, 127))
+    return Affine(scale, zero_point)
+
+
+def symmetric(max_abs: float, bits: int, power_of_two: bool = False) -> Affine:
+    """Symmetric signed integers of `bits` bits for [-max_abs, max_abs]."""
+    return Affine(_scale(max_abs / ((1 << (bits - 1)) - 1), power_of_two), 0, bits)
+
+
+def quantize_weight(
+    weight: np.ndarray, power_of_two: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Per output channel (axis 0), symmetric: (int8 values as int64, scales [n_out])."""
+    max_abs = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
+    scales = np.array([_scale(m / 127.0, power_of_two) for m in max_abs])
+    shape = (-1,) + (1,) * (weight.ndim - 1)
+    return np.clip(np.rint(weight / scales.reshape(shape)), -127, 127).astype(np.int64), scales
+
+
+def multiplier(ratio: float) -> tuple[int, int]:
+    """(m, shift) with m / 2^shift nearest to `ratio`: the two fields of a parameter word.
+
+    Raises:
+        QuantizationError: |ratio| is 2^17 or more.
+    """
+    if ratio == 0.0:
+        return 0, 0
+    mantissa, exponent = np.frexp(ratio)
+    m, shift = int(np.rint(mantissa * (1 << _MANTISSA_BITS))), _MANTISSA_BITS - int(exponent)
+    if abs(m) == 1 << _MANTISSA_BITS:
+        m, shift = m // 2, shift - 1
+    if shift > MAX_SHIFT:
+        m, shift = int(np.rint(ratio * 2.0**MAX_SHIFT)), MAX_SHIFT
+    if shift < 0:
+        raise QuantizationError(f"scale ratio {ratio:.4g}: expected below 2^{_MANTISSA_BITS}")
+    return m, shift
+
+
+def int8_table(function: Callable, source: Affine, target: Affine) -> np.ndarray:
+    """`function` as a table from int8 to int8: 256 int8 values for -128..127."""
+    return target.quantize(function(source.dequantize(np.arange(-128, 128)))).astype(np.int8)
+
+
+def uint16_table(function: Callable, source: Affine, scale: float) -> np.ndarray:
+    """`function` >= 0 as a table from int8 to uint16 in units of `scale`."""
+    values = np.rint(function(source.dequantize(np.arange(-128, 128))) / scale)
+    return np.clip(values, 0, 65535).astype(np.uint16)
+
+
+def int16_table(function: Callable, source: Affine, scale: float) -> np.ndarray:
+    """`function` as a table from int8 to int16 in units of `scale`; the bits as uint16."""
+    values = np.rint(function(source.dequantize(np.arange(-128, 128))) / scale)
+    return np.clip(values, -32768, 32767).astype(np.int16).view(np.uint16)
+
+
+def silu(x: np.ndarray) -> np.ndarray:
+    return x * sigmoid(x)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 0.5 * (1.0 + np.tanh(0.5 * x))
+
+
+def softplus(x: np.ndarray) -> np.ndarray:
+    return np.logaddexp(0.0, x)

@@ -1,20 +1,15 @@
-"""Compile a CMamba to a package: calibrate, lower, schedule, check.
-
-python -m golden.compile --weights W.safetensors --dataset etth1 --output W.bin
-"""
+"""Compile a calibrated CMamba to a package: lower, schedule, check."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from golden import isa
-from golden.calibrate import METHODS, CalibrationError, Histogram, calibrate
+from golden.calibrate import METHODS, Histogram
 from golden.lower import Lowering
 from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE, Package, PackageError
 from golden.program import CompileError, ProgramBuilder

@@ -143,7 +143,8 @@ def summary_table(estimates: dict[str, Estimate], build: isa.Build) -> str:
     for name, e in estimates.items():
         lines.append(
             f"{name:46} {e.macs:11,} {e.bound:7.0f} {e.single:7} {e.single / e.bound:6.3f} "
-            f"{e.interval:8.1f} {e.interval / e.bound:6.3f} {e.single / CLOCK_HZ * 1e6:9.2f}        "
+            f"{e.interval:8.1f} {e.interval / e.bound:6.3f} {e.single / CLOCK_HZ * 1e6:9.2f}"
+            + " " * 8
             + " ".join(f"{e.busy[unit]:10.1%}" for unit in isa.UNITS)
         )
     return "\n".join(lines)

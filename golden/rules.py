@@ -60,8 +60,6 @@ def read_elements(instruction: isa.Instruction, operand: str, build: isa.Build) 
         return -(-instruction.n_in // granule) * granule
     if operand == "bc":
         return 2 << instruction.log2_state
-    if operand == "logit":
-        return instruction.n
     return instruction.n
 
 

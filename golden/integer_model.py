@@ -1,0 +1,348 @@
+"""Execute a package with integers only, entry by entry, on a model of the memories.
+
+This is the reference for the hardware: the schedule runs in list order, activations live in the
+memories and rings that the instructions name, sums and scan state in their units. Iterations
+of the schedule are independent of each other and run as a batch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from golden import arithmetic, isa, rules
+from golden.arithmetic import Params
+from golden.package import Package
+
+# Iterations that run at once: enough to hide torch's cost per call, few enough for the caches.
+BATCH = 256
+
+
+def untile(package: Package, instruction: isa.Instruction) -> Tensor:
+    """Weights of a LINEAR: int64 [positions, n_out, n_in rounded up to whole tiles].
+
+    ``positions`` is 1 unless the instruction reduces.
+    """
+    split = 1 << instruction.log2_split
+    n_o, n_i = rules.tile_grid(instruction, package)
+    matrices = []
+    for position in range(rules.array_rows(instruction)):
+        start = instruction.weight_addr + position * instruction.weight_stride
+        tiles = package.weights[start : start + n_o * n_i]
+        # [O, I, group, lane of the group, j] to [O, lane, I, group, j]
+        tiles = tiles.reshape(n_o, n_i, split, package.tile_out // split, package.tile_in)
+        matrix = tiles.transpose(0, 3, 1, 2, 4).reshape(n_o * package.tile_out // split, -1)
+        matrices.append(matrix[: instruction.n_out])
+    return torch.from_numpy(np.stack(matrices).astype(np.int64))
+
+
+@dataclass
+class _Memories:
+    """What the units hold during a run, for ``batch`` iterations at once."""
+
+    spaces: tuple[Tensor, ...]
+    state: Tensor  # scan unit: int32 [batch, capacity], int24 values
+    partial: Tensor  # array: int64 [batch, capacity]
+    total: Tensor  # vector unit, sum over tokens: int64 [batch, features]
+    maximum: Tensor  # vector unit, maximum over tokens: int64 [batch, features]
+
+    @classmethod
+    def allocate(cls, batch: int, build: isa.Build, resid_image: np.ndarray) -> _Memories:
+        spaces = {
+            space.name: torch.zeros(
+                batch,
+                build.spaces[space.name],
+                dtype=torch.int8 if space.bits == 8 else torch.int16,
+            )
+            for space in isa.SPACES.values()
+        }
+        spaces["resid"][:, : len(resid_image)] = torch.from_numpy(resid_image.copy())
+        features = build.capacity["features"]
+        return cls(
+            spaces=tuple(spaces.values()),
+            state=torch.zeros(batch, build.capacity["state"], dtype=torch.int32),
+            partial=torch.zeros(batch, build.capacity["reduce"], dtype=torch.int64),
+            total=torch.zeros(batch, features, dtype=torch.int64),
+            maximum=torch.zeros(batch, features, dtype=torch.int64),
+        )
+
+    def read(self, operand: isa.Operand, row: int, n: int) -> Tensor:
+        """int64 [batch, n]."""
+        start = operand.row(row)
+        return self.spaces[operand.space][:, start : start + n].long()
+
+    def write(self, operand: isa.Operand, row: int, values: Tensor) -> None:
+        start = operand.row(row)
+        self.spaces[operand.space][:, start : start + values.shape[-1]] = values
+
+
+@dataclass
+class _Run:
+    """State of one batch: memories, streams, and results of the instructions if wanted."""
+
+    memory: _Memories
+    tokens: Tensor  # s_axis: int8 [batch, tokens in stream order, token_bytes]
+    received: int = 0
+    forecasts: list[Tensor] = field(default_factory=list)  # m_axis: int16 [batch, elements] each
+
+
+@dataclass(frozen=True)
+class _Step:
+    """An instruction with its parameters, weights and tables taken out of the package."""
+
+    instruction: isa.Instruction
+    params: Params | None = None
+    weight: Tensor | None = None
+    taps: Tensor | None = None
+    rates: Tensor | None = None
+    tables: tuple[Tensor, ...] = ()
+
+
+def _integers(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values.astype(np.int64))
+
+
+class IntegerModel:
+    """Runs a package.
+
+    Args:
+        package: the compiled model.
+        build: name of a build, or a `isa.Build`: it gives the sizes of the memories.
+
+    Raises:
+        PackageError: the package breaks a rule of ``docs/instruction_set.md``.
+        ValueError: two instructions have the same name.
+    """
+
+    def __init__(self, package: Package, build: isa.Build | str = "default") -> None:
+        self.package = package
+        self.build = isa.build(build) if isinstance(build, str) else build
+        package.validate(self.build)
+        self.names = [package.instruction_name(i) for i in range(len(package.instructions))]
+        twice = [name for name, count in Counter(self.names).items() if count > 1]
+        if twice:
+            raise ValueError(f"metadata, instructions: expected distinct names, found {twice}")
+        self._steps = [self._prepare(instruction) for instruction in package.instructions]
+
+    def _prepare(self, instruction: isa.Instruction) -> _Step:
+        package = self.package
+
+        def words(section: str, count: int) -> np.ndarray:
+            return getattr(package, section)[instruction.param_addr :][:count]
+
+        parts: dict[str, Any] = {}
+        match instruction.opcode:
+            case "LINEAR":
+                parts["params"] = words("array_params", instruction.n_out)
+                parts["weight"] = untile(package, instruction)
+            case "CONV":
+                parts["params"] = words("conv_params", instruction.n)
+                parts["taps"] = _integers(parts["params"]["taps"][:, : instruction.kernel])
+                parts["tables"] = (_integers(package.conv_tables[instruction.table]),)
+            case "SCAN":
+                parts["params"] = words("scan_params", instruction.n)
+                states = 1 << instruction.log2_state
+                rates = package.scan_decay[instruction.decay_addr :][: instruction.n * states]
+                parts["rates"] = _integers(rates.reshape(instruction.n, states))
+                silu = package.scan_tables[instruction.silu_table].view(np.int16)
+                softplus = package.scan_tables[instruction.softplus_table]
+                parts["tables"] = (_integers(softplus), _integers(silu))
+            case "NORM":
+                parts["params"] = words("vector_params", instruction.n)
+            case "POOL":
+                parts["params"] = words("vector_params", 2)
+            case "SCALE":
+                parts["tables"] = (_integers(package.vector_tables[instruction.table]),)
+        if "params" in parts:
+            parts["params"] = Params.from_array(parts["params"])
+        return _Step(instruction, **parts)
+
+    def run(self, tokens: Tensor, trace: dict[str, Tensor] | None = None) -> Tensor:
+        """Run the schedule once for each iteration.
+
+        Args:
+            tokens: int8 [n_iterations, n_sequences, n_positions, token_bytes].
+            trace: gets the result of every instruction, by name: int8 or int16
+                [n_iterations, rows, n]. ``rows`` is one for each token of the instruction
+                (sequence * n_positions + position); for SEND and a reducing LINEAR one for each
+                sequence; for POOL two for each sequence.
+
+        Returns:
+            Forecasts, int16 [n_iterations, n_sequences, forecast_elements].
+
+        Raises:
+            ValueError: ``tokens`` has another shape or dtype.
+        """
+        package = self.package
+        shape = (package.n_sequences, package.n_positions, package.token_bytes)
+        if tokens.dtype != torch.int8 or tokens.ndim != 4 or tuple(tokens.shape[1:]) != shape:
+            expected = ", ".join(map(str, shape))
+            raise ValueError(
+                f"tokens: expected torch.int8 [n_iterations, {expected}], "
+                f"found {tokens.dtype} {list(tokens.shape)}"
+            )
+        results = self._trace_tensors(len(tokens)) if trace is not None else None
+        forecast = torch.empty(
+            len(tokens), package.n_sequences, package.forecast_elements, dtype=torch.int16
+        )
+        for start in range(0, len(tokens), BATCH):
+            rows = slice(start, start + BATCH)
+            part = None if results is None else [result[rows] for result in results]
+            forecast[rows] = self._run_batch(tokens[rows], part)
+        if trace is not None:
+            trace.update(zip(self.names, results, strict=True))
+        return forecast
+
+    def _trace_tensors(self, n_iterations: int) -> list[Tensor]:
+        results = []
+        for instruction in self.package.instructions:
+            n = instruction.n_out if instruction.opcode == "LINEAR" else instruction.n
+            operand = instruction.src if instruction.opcode == "SEND" else instruction.dst
+            bits = isa.SPACES[isa.SPACE_NAMES[operand.space]].bits
+            rows = self.package.n_sequences * rows_per_sequence(instruction)
+            dtype = torch.int8 if bits == 8 else torch.int16
+            results.append(torch.zeros(n_iterations, rows, n, dtype=dtype))
+        return results
+
+    def _run_batch(self, tokens: Tensor, results: list[Tensor] | None) -> Tensor:
+        memory = _Memories.allocate(len(tokens), self.build, self.package.resid_image)
+        run = _Run(memory, tokens.flatten(1, 2))
+        fields = ("instruction", "token", "position", "sequence")
+        for index, token, position, sequence in self.package.schedule[list(fields)].tolist():
+            step = self._steps[index]
+            execute = getattr(self, f"_{step.instruction.opcode.lower()}")
+            result = execute(run, step, token, position, sequence)
+            if results is not None and result is not None:
+                rows = rows_per_sequence(step.instruction)
+                first = sequence * rows + (0 if _per_sequence(step.instruction) else position)
+                results[index][:, first : first + result.shape[-2]] = result
+        return torch.stack(run.forecasts, 1)
+
+    # Each of the following executes one entry and returns the rows that it produced, [batch, rows,
+    # n], or None where a reduction goes on.
+
+    def _recv(self, run: _Run, step: _Step, token: int, position: int, sequence: int) -> Tensor:
+        x = run.tokens[:, run.received]
+        run.received += 1
+        run.memory.write(step.instruction.dst, token, x)
+        return x.unsqueeze(1)
+
+    def _linear(
+        self, run: _Run, step: _Step, token: int, position: int, sequence: int
+    ) -> Tensor | None:
+        i, memory = step.instruction, run.memory
+        weight = step.weight[position if i.reduce else 0]
+        x = memory.read(i.src, token, weight.shape[1])
+        partial = None
+        if i.reduce:
+            partial = memory.partial[:, : i.n_out]
+            if position == 0:
+                partial.zero_()
+            if position < i.n_positions - 1:
+                partial += x @ weight.T
+                return None
+        addend = None
+        if i.add_enable:
+            addend = memory.read(i.add, position if i.add_position else token, i.n_out)
+        y = arithmetic.linear(
+            x, weight, step.params, addend, partial=partial, wide=bool(i.wide), relu=bool(i.relu)
+        )
+        memory.write(i.dst, sequence if i.reduce else token, y)
+        return y.unsqueeze(1)
+
+    def _conv(self, run: _Run, step: _Step, token: int, position: int, sequence: int) -> Tensor:
+        i, memory = step.instruction, run.memory
+        pad = torch.full((len(run.tokens), i.n), i.pad)
+        window = [
+            memory.read(i.src, token - age, i.n) if age <= position else pad
+            for age in reversed(range(i.kernel))
+        ]
+        y = arithmetic.conv(torch.stack(window, 1), step.taps, step.params, step.tables[0])
+        memory.write(i.dst, token, y)
+        return y.unsqueeze(1)
+
+    def _scan(self, run: _Run, step: _Step, token: int, position: int, sequence: int) -> Tensor:
+        i, memory = step.instruction, run.memory
+        states = 1 << i.log2_state
+        state = memory.state[:, i.state_addr :][:, : i.n * states]
+        if position == 0:
+            state.zero_()
+        bc = memory.read(i.bc, token, 2 * states)
+        y, h = arithmetic.scan_step(
+            state.long().unflatten(1, (i.n, states)),
+            memory.read(i.u, token, i.n),
+            memory.read(i.z, token, i.n),
+            memory.read(i.dt, token, i.n),
+            bc[:, :states],
+            bc[:, states:],
+            step.rates,
+            step.params,
+            *step.tables,
+            u_zero_point=i.u_zero_point,
+            exp_shift=i.exp_shift,
+            state_shift=i.state_shift,
+            skip_shift=i.skip_shift,
+            y_shift=i.y_shift,
+        )
+        state.copy_(h.flatten(1))
+        memory.write(i.dst, token, y)
+        return y.unsqueeze(1)
+
+    def _norm(self, run: _Run, step: _Step, token: int, position: int, sequence: int) -> Tensor:
+        i, memory = step.instruction, run.memory
+        x = memory.read(i.src, token, i.n)
+        y = arithmetic.norm(x, i.eps, step.params, wide=bool(i.wide))
+        memory.write(i.dst, token, y)
+        return y.unsqueeze(1)
+
+    def _pool(
+        self, run: _Run, step: _Step, token: int, position: int, sequence: int
+    ) -> Tensor | None:
+        i, memory = step.instruction, run.memory
+        x = memory.read(i.src, token, i.n)
+        total, maximum = memory.total[:, : i.n], memory.maximum[:, : i.n]
+        if position == 0:
+            total.copy_(x)
+            maximum.copy_(x)
+        else:
+            total += x
+            torch.maximum(maximum, x, out=maximum)
+        if position < i.n_positions - 1:
+            return None
+        y = arithmetic.pool(total, maximum, step.params)
+        memory.write(i.dst, 2 * sequence, y[:, 0])
+        memory.write(i.dst, 2 * sequence + 1, y[:, 1])
+        return y
+
+    def _scale(self, run: _Run, step: _Step, token: int, position: int, sequence: int) -> Tensor:
+        i, memory = step.instruction, run.memory
+        x = memory.read(i.src, token, i.n)
+        logit = memory.read(i.logit, sequence, i.n)
+        y = arithmetic.scale(x, logit, step.tables[0])
+        memory.write(i.dst, token, y)
+        return y.unsqueeze(1)
+
+    def _send(self, run: _Run, step: _Step, token: int, position: int, sequence: int) -> Tensor:
+        i = step.instruction
+        y = run.memory.read(i.src, sequence, i.n)
+        run.forecasts.append(y)
+        return y.unsqueeze(1)
+
+
+def _per_sequence(instruction: isa.Instruction) -> bool:
+    """Whether the rows of a result belong to a sequence, not to a token."""
+    return instruction.opcode in ("POOL", "SEND") or (
+        instruction.opcode == "LINEAR" and bool(instruction.reduce)
+    )
+
+
+def rows_per_sequence(instruction: isa.Instruction) -> int:
+    """Rows that an instruction produces for each sequence."""
+    if instruction.opcode == "POOL":
+        return 2
+    return 1 if _per_sequence(instruction) else instruction.n_positions

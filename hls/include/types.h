@@ -1,0 +1,153 @@
+// Integers of a given width, words, AXI beats and streams: the one place where the two builds
+// differ.
+//
+// By default they are AMD's arbitrary-precision types, which is what Vitis HLS synthesizes and what
+// csim simulates. With CMAMBA_NATIVE they are standard integers, the next larger ones: the same
+// results, because no value ever leaves its declared width (docs/numerics.md), at the speed of the
+// machine.
+#pragma once
+
+#include <cstdint>
+
+#ifdef CMAMBA_NATIVE
+#include <type_traits>
+
+#include "csim/native_stream.h"
+#else
+#include <ap_axi_sdata.h>
+#include <ap_int.h>
+#include <hls_stream.h>
+#endif
+
+namespace cmamba {
+
+#ifdef CMAMBA_NATIVE
+
+// The smallest standard integers that hold N bits.
+template <int N>
+struct NativeInteger {
+  static_assert(N >= 1 && N <= 64, "no standard integer is that wide");
+  using Signed = std::conditional_t<
+      (N <= 8), int8_t,
+      std::conditional_t<(N <= 16), int16_t, std::conditional_t<(N <= 32), int32_t, int64_t>>>;
+  using Unsigned = std::make_unsigned_t<Signed>;
+};
+
+template <int N>
+using int_t = typename NativeInteger<N>::Signed;
+template <int N>
+using uint_t = typename NativeInteger<N>::Unsigned;
+
+// N bits that are only cut into fields, least significant limb first.
+template <int N>
+struct word_t {
+  static_assert(N % 64 == 0, "words are whole limbs");
+  uint64_t limb[N / 64];
+};
+
+// Bits hi to lo of a word, at most 32 of them.
+template <int Hi, int Lo, int N>
+inline uint_t<Hi - Lo + 1> bits(const word_t<N>& w) {
+  static_assert(Hi >= Lo && Hi < N && Hi - Lo < 32, "no such field");
+  uint64_t value = w.limb[Lo / 64] >> (Lo % 64);
+  if (Lo / 64 != Hi / 64) value |= w.limb[Hi / 64] << (63 - (Lo + 63) % 64) << 1;
+  return static_cast<uint_t<Hi - Lo + 1>>(value & ((uint64_t(1) << (Hi - Lo + 1)) - 1));
+}
+
+// The same as a signed number.
+template <int Hi, int Lo, int N>
+inline int_t<Hi - Lo + 1> sbits(const word_t<N>& w) {
+  const int64_t value = bits<Hi, Lo>(w);
+  const int64_t sign = int64_t(1) << (Hi - Lo);
+  return static_cast<int_t<Hi - Lo + 1>>((value ^ sign) - sign);
+}
+
+// Byte i of a word, byte 0 the least significant.
+template <int N>
+inline uint_t<8> get_byte(const word_t<N>& w, int i) {
+  return static_cast<uint8_t>(w.limb[i / 8] >> (8 * (i % 8)));
+}
+template <int N>
+inline void set_byte(word_t<N>& w, int i, uint_t<8> value) {
+  const int shift = 8 * (i % 8);
+  w.limb[i / 8] = (w.limb[i / 8] & ~(uint64_t(0xFF) << shift)) | (uint64_t(value) << shift);
+}
+
+// Part i of a word that is cut into parts of M bits, part 0 the least significant.
+template <int M, int N>
+inline word_t<M> get_part(const word_t<N>& w, int i) {
+  word_t<M> value;
+  for (int l = 0; l < M / 64; ++l) value.limb[l] = w.limb[i * (M / 64) + l];
+  return value;
+}
+template <int M, int N>
+inline void set_part(word_t<N>& w, int i, const word_t<M>& value) {
+  for (int l = 0; l < M / 64; ++l) w.limb[i * (M / 64) + l] = value.limb[l];
+}
+
+template <int N>
+inline word_t<N> zero_word() {
+  return word_t<N>{};
+}
+
+// One transfer of a 128-bit AXI4-Stream.
+struct axis_t {
+  word_t<128> data = {};
+  uint_t<16> keep = 0;
+  uint_t<16> strb = 0;
+  uint_t<1> last = 0;
+};
+
+#else
+
+template <int N>
+using int_t = ap_int<N>;
+template <int N>
+using uint_t = ap_uint<N>;
+template <int N>
+using word_t = ap_uint<N>;
+
+template <int Hi, int Lo, int N>
+inline ap_uint<Hi - Lo + 1> bits(const ap_uint<N>& w) {
+  return w.range(Hi, Lo);
+}
+
+template <int Hi, int Lo, int N>
+inline ap_int<Hi - Lo + 1> sbits(const ap_uint<N>& w) {
+  ap_int<Hi - Lo + 1> value;
+  value.range(Hi - Lo, 0) = w.range(Hi, Lo);
+  return value;
+}
+
+template <int N>
+inline ap_uint<8> get_byte(const ap_uint<N>& w, int i) {
+  return w.range(8 * i + 7, 8 * i);
+}
+template <int N>
+inline void set_byte(ap_uint<N>& w, int i, ap_uint<8> value) {
+  w.range(8 * i + 7, 8 * i) = value;
+}
+
+template <int M, int N>
+inline ap_uint<M> get_part(const ap_uint<N>& w, int i) {
+  return w.range(M * i + M - 1, M * i);
+}
+template <int M, int N>
+inline void set_part(ap_uint<N>& w, int i, const ap_uint<M>& value) {
+  w.range(M * i + M - 1, M * i) = value;
+}
+
+template <int N>
+inline ap_uint<N> zero_word() {
+  return 0;
+}
+
+using axis_t = ap_axiu<128, 0, 0, 0>;
+
+#endif
+
+// What the memory interface and the streams carry in one cycle.
+constexpr int kBeatBytes = 16;
+using beat_t = word_t<8 * kBeatBytes>;
+
+}  // namespace cmamba

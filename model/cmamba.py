@@ -26,7 +26,7 @@ from model.args import ModelArgs
 from model.blocks import CMambaBlock, MambaBlock, RMSNorm
 from model.quant_point import QuantPoint
 
-_INSTANCE_NORM_EPS = 1e-5
+INSTANCE_NORM_EPS = 1e-5
 
 
 class CMamba(nn.Module):
@@ -131,7 +131,7 @@ def instance_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     The parameter-free form of RevIN (Kim et al., ICLR 2022).
     """
     variance, mean = torch.var_mean(x, dim=-1, correction=0, keepdim=True)
-    return mean, torch.sqrt(variance + _INSTANCE_NORM_EPS)
+    return mean, torch.sqrt(variance + INSTANCE_NORM_EPS)
 
 
 def sincos_positions(K: int, D: int) -> Tensor:

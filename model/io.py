@@ -222,10 +222,15 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], Any]:
 
 
 def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("a single .npy array")
-        return {name: file[name] for name in file.files}
+    file = np.load(path, allow_pickle=False)
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise ValueError("found a single .npy array, expected an archive of them")
+    with file:
+        arrays = {name: file[name] for name in file.files}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # a member without NumPy's header comes as bytes
+            raise ValueError(f"{name}: found bytes, expected an array")
+    return arrays
 
 
 def _to_tensor(array: np.ndarray) -> Any:

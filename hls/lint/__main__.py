@@ -1,0 +1,53 @@
+"""Check HLS C++; print `file:line: error: message` for each error found and exit with 1."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from hls.lint import LintError, Settings, lint
+
+_INCLUDE = Path(__file__).parents[1] / "include"
+
+
+def main() -> int:
+    """Run the lint; exit status 0 without findings, 1 with findings, 2 if it cannot run."""
+    parser = argparse.ArgumentParser(prog="python -m hls.lint", description=__doc__)
+    parser.add_argument("sources", nargs="+", type=Path, help="the .cpp files of the design")
+    parser.add_argument("--top", default="cmamba_top", help="top function (default: %(default)s)")
+    parser.add_argument("--allow-float", action="store_true", help="permit floating point")
+    parser.add_argument("--std", default="c++14", help="C++ standard (default: %(default)s)")
+    parser.add_argument(
+        "-I",
+        dest="include_dirs",
+        action="append",
+        type=Path,
+        help="folder of the project's headers (default: hls/include)",
+    )
+    parser.add_argument(
+        "-isystem",
+        dest="system_dirs",
+        action="append",
+        type=Path,
+        help="folder of headers that are not checked (default: hls/include/csim)",
+    )
+    arguments = parser.parse_args()
+    settings = Settings(
+        cxx=os.environ.get("CXX", "g++"),
+        standard=arguments.std,
+        include_dirs=tuple(d.resolve() for d in arguments.include_dirs or [_INCLUDE]),
+        system_dirs=tuple(d.resolve() for d in arguments.system_dirs or [_INCLUDE / "csim"]),
+    )
+    try:
+        findings = lint(arguments.sources, arguments.top, settings, arguments.allow_float)
+    except LintError as error:
+        print(f"hls.lint: {error}", file=sys.stderr)
+        return 2
+    for finding in findings:
+        print(f"{os.path.relpath(finding.path)}:{finding.line}: error: {finding.message}")
+    print(f"hls.lint: {len(arguments.sources)} sources, {len(findings)} errors", file=sys.stderr)
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,7 +15,7 @@ from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE, Package, PackageError
 from golden.program import CompileError, ProgramBuilder
 from golden.schedule import schedule
 from model.args import ModelArgs
-from model.cmamba import CMamba
+from model.cmamba import INSTANCE_NORM_EPS, CMamba
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,9 @@ class Options:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method: found {self.method!r}, expected one of {METHODS}")
+
+
+DEFAULT_OPTIONS = Options()
 
 
 def _lower(
@@ -66,7 +69,7 @@ def _sequences(args: ModelArgs, entries_per_sequence: int, build: isa.Build) -> 
 def compile_model(
     model: CMamba,
     ranges: dict[str, Histogram],
-    options: Options = Options(),
+    options: Options = DEFAULT_OPTIONS,
     build: isa.Build | None = None,
 ) -> Package:
     """Compile `model` with the value ranges that `golden.calibrate.calibrate` saw.
@@ -99,6 +102,7 @@ def compile_model(
     no_tiles = np.zeros((0, build.tile_out, build.tile_in), dtype=np.int8)
     metadata = {
         "model": json.loads(model.args.to_json()),
+        "instance_norm_eps": INSTANCE_NORM_EPS,
         "quantization": dataclasses.asdict(options),
         **formats,
         "instructions": [

@@ -1,0 +1,70 @@
+"""Write the golden packages and the accuracy report: `python -m golden`, or `make golden`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from golden import accuracy, isa
+from golden.cases import CASES, build_case
+from golden.estimate import estimate
+from golden.estimate import summary_table as cycle_table
+from golden.vectors import golden_tokens, write_golden
+from model.data import DataError
+
+
+def main(argv: list[str] | None = None) -> int:
+    names = [case.name for case in CASES]
+    parser = argparse.ArgumentParser(
+        prog="python -m golden",
+        description="Compile the golden packages, write their tensors, and report what int8 costs.",
+    )
+    parser.add_argument(
+        "cases", nargs="*", metavar="CASE", help=f"of {', '.join(names)}; none: all"
+    )
+    parser.add_argument("--output", type=Path, default=Path("build/golden"), help="folder")
+    parser.add_argument(
+        "--no-accuracy", action="store_true", help="golden tensors only, no test-split evaluation"
+    )
+    args = parser.parse_args(argv)
+    unknown = set(args.cases) - set(names)
+    if unknown:
+        parser.error(f"unknown case {', '.join(sorted(unknown))}, expected {', '.join(names)}")
+
+    measured, cycles, missing = [], {}, []
+    chosen = [case for case in CASES if not args.cases or case.name in args.cases]
+    progress = tqdm(chosen, unit="package", disable=None)
+    for case in progress:
+        progress.set_postfix_str(case.name)
+        try:
+            compiled = build_case(case)
+        except DataError as error:
+            missing.append(f"{case.name}: not written: {error}")
+            continue
+        write_golden(args.output / case.name, compiled.package, golden_tokens(compiled))
+        cycles[case.name] = estimate(compiled.package, isa.build())
+        if compiled.splits is not None and not args.no_accuracy:
+            result = accuracy.measure(compiled)
+            measured.append(result)
+            folder = args.output / case.name
+            (folder / "accuracy.txt").write_text(accuracy.tensor_table(result) + "\n")
+            accuracy.plot(result, folder / "accuracy.png")
+    for line in missing:
+        print(line, file=sys.stderr)
+    if measured:
+        print(
+            "\nAccuracy on the test split (per instruction: accuracy.txt and accuracy.png beside "
+            "each package)\n"
+        )
+        print(accuracy.summary_table(measured))
+    print("\nCycles\n")
+    print(cycle_table(cycles, isa.build()))
+    print(f"\n{len(cycles)} golden packages in {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""What int8 costs: forecast accuracy, and signal-to-noise ratio and range per instruction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from golden.calibrate import record
+from golden.cases import CompiledCase, spread
+from golden.forecaster import Forecaster
+from golden.host import HostSide
+from golden.integer_model import IntegerModel
+from model.metrics import evaluate, torch_forecaster
+
+_SQNR_WINDOWS = 32
+
+
+@dataclass(frozen=True)
+class TensorAccuracy:
+    """One result of an instruction, int8 against FP32."""
+
+    name: str  # the instruction, and the part of its result where it has several
+    opcode: str
+    sqnr: float  # signal to quantization noise, dB
+    low: float  # FP32 extremes
+    high: float
+    representable: tuple[float, float]  # ends of the integer range
+    saturated: float  # share of values at an end of the integer range
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Forecast accuracy of one case on its test split, and its tensors."""
+
+    name: str
+    windows: int
+    fp32: dict[str, float]  # mse, mae
+    int8: dict[str, float]
+    tensors: list[TensorAccuracy]
+
+    @property
+    def mse_increase(self) -> float:
+        """(int8 - fp32) / fp32 of the MSE."""
+        return self.int8["mse"] / self.fp32["mse"] - 1.0
+
+
+def tensor_accuracy(compiled: CompiledCase) -> list[TensorAccuracy]:
+    """Compare every instruction's tensor with its FP32 counterpart on windows of the test split.
+
+    Noise accumulates along the network: each figure holds the error of all instructions before.
+    """
+    package, model = compiled.package, compiled.model
+    x, _ = compiled.splits.test.batch(spread(len(compiled.splits.test), _SQNR_WINDOWS))
+    trace: dict[str, torch.Tensor] = {}
+    IntegerModel(package).run(torch.from_numpy(HostSide(package).tokens(x)), trace)
+    reference = record(model, model.to_tokens(torch.from_numpy(x)))
+    result = []
+    for entry in package.metadata["instructions"]:
+        if entry["opcode"] == "SEND":  # the bits of the output layer
+            continue
+        q_all = trace[entry["name"]]
+        limits = torch.iinfo(q_all.dtype)
+        for part in entry["tensors"]:
+            q = q_all[..., part["start"] : part["start"] + part["size"]].double()
+            first = part.get("point_start", 0)
+            real = reference[part["point"]][..., first : first + part["size"]].double()
+            real = real.reshape(q.shape)
+            noise = (q - part["zero_point"]) * part["scale"] - real
+            power, error = float(real.square().mean()), float(noise.square().mean())
+            sqnr = 10.0 * np.log10(power / error) if power > 0 and error > 0 else np.inf
+            suffix = f" {part['point'].rsplit('q_', 1)[1]}" if len(entry["tensors"]) > 1 else ""
+            ends = [(v - part["zero_point"]) * part["scale"] for v in (limits.min, limits.max)]
+            result.append(
+                TensorAccuracy(
+                    name=entry["name"] + suffix,
+                    opcode=entry["opcode"],
+                    sqnr=sqnr,
+                    low=float(real.min()),
+                    high=float(real.max()),
+                    representable=(ends[0], ends[1]),
+                    saturated=float(((q == limits.min) | (q == limits.max)).double().mean()),
+                )
+            )
+    return result
+
+
+def measure(compiled: CompiledCase) -> Accuracy:
+    """MSE and MAE over the whole test split in FP32 and int8, and the tensors."""
+    test = compiled.splits.test
+    return Accuracy(
+        name=compiled.case.name,
+        windows=len(test),
+        fp32=evaluate(torch_forecaster(compiled.model), test),
+        int8=evaluate(Forecaster(compiled.package, "hls"), test),
+        tensors=tensor_accuracy(compiled),
+    )
+
+
+def summary_table(results: Iterable[Accuracy]) -> str:
+    """One line a case: MSE and MAE in FP32 and int8."""
+    lines = [
+        f"{'model':24} {'windows':>8} {'MSE fp32':>9} {'MSE int8':>9} {'change':>8} "
+        f"{'MAE fp32':>9} {'MAE int8':>9}"
+    ]
+    for r in results:
+        lines.append(
+            f"{r.name:24} {r.windows:8} {r.fp32['mse']:9.4f} {r.int8['mse']:9.4f} "
+            f"{r.mse_increase:+8.2%} {r.fp32['mae']:9.4f} {r.int8['mae']:9.4f}"
+        )
+    return "\n".join(lines)
+
+
+def tensor_table(accuracy: Accuracy) -> str:
+    """One line a tensor: SQNR, FP32 range, representable range, saturated share."""
+    lines = [
+        f"{accuracy.name}: int8 against FP32, per instruction",
+        f"{'instruction':40} {'opcode':7} {'SQNR dB':>8} {'FP32 range':>22} "
+        f"{'representable':>22} {'saturated':>10}",
+    ]
+    for t in accuracy.tensors:
+        lines.append(
+            f"{t.name:40} {t.opcode:7} {t.sqnr:8.1f} {t.low:10.4g} ..{t.high:10.4g} "
+            f"{t.representable[0]:10.4g} ..{t.representable[1]:10.4g} {t.saturated:10.2%}"
+        )
+    return "\n".join(lines)
+
+
+_COLORS = {
+    "RECV": "tab:gray",
+    "LINEAR": "tab:blue",
+    "CONV": "tab:orange",
+    "SCAN": "tab:green",
+    "NORM": "tab:red",
+    "POOL": "tab:purple",
+    "SCALE": "tab:brown",
+}
+
+
+def plot(accuracy: Accuracy, path: Path) -> None:
+    """Per instruction from input (top) to output: SQNR, and how the data fill the integer range."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib.patches import Patch
+
+    tensors = accuracy.tensors
+    rows = np.arange(len(tensors))
+    colors = [_COLORS[t.opcode] for t in tensors]
+    figure, (left, right) = plt.subplots(
+        1, 2, sharey=True, figsize=(11, 1.2 + 0.19 * len(tensors)), layout="constrained"
+    )
+    left.barh(rows, [t.sqnr for t in tensors], color=colors)
+    left.set_yticks(rows, [t.name for t in tensors], fontsize=7)
+    left.invert_yaxis()
+    left.set_xlabel("SQNR, dB (noise of all instructions before included)")
+    left.grid(axis="x", alpha=0.4)
+    # Ranges in units of the representable one, so that all tensors share an axis.
+    for row, t, color in zip(rows, tensors, colors, strict=True):
+        low, high = t.representable
+        right.plot(
+            [(t.low - low) / (high - low), (t.high - low) / (high - low)],
+            [row, row],
+            color=color,
+            linewidth=4,
+            solid_capstyle="butt",
+        )
+    right.axvspan(0, 1, color="0.92", zorder=0)
+    right.set_xlabel("FP32 range of the test data within the integers' range (grey)")
+    right.legend(
+        handles=[Patch(color=c, label=o) for o, c in _COLORS.items() if c in colors], fontsize=7
+    )
+    figure.suptitle(
+        f"{accuracy.name}: test MSE {accuracy.fp32['mse']:.4f} in FP32, "
+        f"{accuracy.int8['mse']:.4f} in int8 ({accuracy.mse_increase:+.2%})"
+    )
+    figure.savefig(path, dpi=110, format="png")
+    plt.close(figure)

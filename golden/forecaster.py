@@ -1,0 +1,66 @@
+"""Forecast with a package through one of the integer back ends.
+
+    int8  the PyTorch integer model, `golden.integer_model`
+    hls   the HLS C++ in its native-integer build, `hls.bindings`
+
+Both compute the same bits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from golden.host import HostSide
+from golden.integer_model import IntegerModel
+from golden.package import Package
+
+RunFn = Callable[[np.ndarray], np.ndarray]
+"""int8 tokens [n_iterations, n_sequences, K, features] -> int16 [n_iterations, n_sequences, n]."""
+
+
+def _integer_model(package: Package) -> RunFn:
+    model = IntegerModel(package)
+    return lambda tokens: model.run(torch.from_numpy(tokens)).numpy()
+
+
+def _hls(package: Package) -> RunFn:
+    """One accelerator for each core; the bindings release the interpreter lock."""
+    from hls.bindings import Accelerator  # built by `make bindings`
+
+    threads = os.cpu_count() or 1
+    accelerators = [Accelerator(package.to_bytes()) for _ in range(threads)]
+
+    def run(tokens: np.ndarray) -> np.ndarray:
+        forecasts = len(tokens) // package.iterations
+        ends = np.linspace(0, forecasts, threads + 1).astype(int) * package.iterations
+        parts = [tokens[a:b] for a, b in itertools.pairwise(ends)]
+        busy = [(a, p) for a, p in zip(accelerators, parts, strict=True) if len(p)]
+        with ThreadPoolExecutor(threads) as pool:
+            return np.concatenate(list(pool.map(lambda ap: ap[0].run(ap[1]), busy)))
+
+    return run
+
+
+BACKENDS: dict[str, Callable[[Package], RunFn]] = {"int8": _integer_model, "hls": _hls}
+
+
+class Forecaster:
+    """`forecaster(x)`: float32 [B, V, L] -> float32 [B, V, H]."""
+
+    def __init__(self, package: Package, backend: str = "int8") -> None:
+        """Raises ValueError for an unknown back end, ImportError if `hls` is not built."""
+        if backend not in BACKENDS:
+            raise ValueError(f"backend: found {backend!r}, expected one of {list(BACKENDS)}")
+        self.host = HostSide(package)
+        self._run = BACKENDS[backend](package)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Raises ValueError for an input of another shape, or one that is not finite."""
+        x = self.host.check(x)
+        return self.host.forecast(self._run(self.host.tokens(x)), x)

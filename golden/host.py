@@ -1,0 +1,73 @@
+"""The host's work: windows to int8 tokens for the accelerator, its int16 results to forecasts.
+
+NumPy only, so that it also runs on a board without PyTorch; the float counterparts are
+`CMamba.to_tokens` and `CMamba.from_core`.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from golden.package import Package
+from model.args import ModelArgs
+
+
+class HostSide:
+    """Input and output conversion for one package."""
+
+    def __init__(self, package: Package) -> None:
+        """Raises ValueError where the package's metadata lack the model's arguments or scales."""
+        try:
+            metadata = package.metadata
+            self.args = ModelArgs.from_json(json.dumps(metadata["model"]))
+            self._eps = np.float32(metadata["instance_norm_eps"])
+            self._input = metadata["input"]
+            self._input_scale = np.float32(self._input["scale"])
+            self._output_scale = np.float32(metadata["output"]["scale"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"package metadata: missing or malformed {error}") from None
+        self._shape = (package.n_sequences, package.n_positions, package.token_bytes)
+
+    def _statistics(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean = x.mean(axis=-1, keepdims=True, dtype=np.float32)
+        variance = np.square(x - mean).mean(axis=-1, keepdims=True, dtype=np.float32)
+        return mean, np.sqrt(variance + self._eps)
+
+    def check(self, x: np.ndarray) -> np.ndarray:
+        """`x` as float32 [B, V, L]. Raises ValueError for another shape or values not finite."""
+        x = np.asarray(x, dtype=np.float32)
+        expected = (self.args.num_channels, self.args.seq_len)
+        if x.ndim != 3 or x.shape[1:] != expected:
+            raise ValueError(
+                f"input: found shape {list(x.shape)}, expected [B, V, L] = "
+                f"[B, {expected[0]}, {expected[1]}]"
+            )
+        if not np.isfinite(x).all():
+            raise ValueError("input: found NaN or infinity, expected finite values")
+        return x
+
+    def tokens(self, x: np.ndarray) -> np.ndarray:
+        """float32 [B, V, L] -> int8 [B * iterations, n_sequences, n_positions, token_bytes]."""
+        x = self.check(x)
+        args = self.args
+        if args.instance_norm:
+            mean, deviation = self._statistics(x)
+            x = (x - mean) / deviation
+        patches = np.lib.stride_tricks.sliding_window_view(x, args.patch_len, axis=-1)
+        patches = patches[:, :, :: args.stride]  # [B, V, K, P]
+        if args.channel_mode == "mixing":
+            patches = patches.transpose(0, 2, 1, 3)
+        q = np.rint(patches / self._input_scale) + self._input["zero_point"]
+        return np.clip(q, -128, 127).astype(np.int8).reshape(-1, *self._shape)
+
+    def forecast(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """int16 [B * iterations, n_sequences, elements], windows [B, V, L] -> float32 [B, V, H]."""
+        x = self.check(x)
+        y = np.asarray(y, dtype=np.float32) * self._output_scale
+        y = y.reshape(len(x), self.args.num_channels, self.args.forecast_len)
+        if self.args.instance_norm:
+            mean, deviation = self._statistics(x)
+            y = y * deviation + mean
+        return y

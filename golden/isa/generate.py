@@ -3,8 +3,8 @@
     python -m golden.isa.generate            write the files
     python -m golden.isa.generate --check    exit 1 and name the files that are not current
 
-Generated: ``hls/include/isa.h``, ``hls/include/config.h`` (one build), and the tables between
-``<!-- generated: NAME -->`` and ``<!-- end generated -->`` in the documents under ``docs/``.
+Generated: ``isa.h``, ``config.h`` (one build) and ``decay_tables.h`` in ``hls/include``, and the tables
+between ``<!-- generated: NAME -->`` and ``<!-- end generated -->`` in the documents under ``docs/``.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from golden import isa
+from golden import arithmetic, isa
 
 ROOT = Path(__file__).resolve().parents[2]
 ISA_HEADER = Path("hls/include/isa.h")
 CONFIG_HEADER = Path("hls/include/config.h")
+DECAY_HEADER = Path("hls/include/decay_tables.h")
 DOCUMENTS = (Path("docs/instruction_set.md"), Path("docs/package.md"))
 
 
@@ -196,6 +197,30 @@ def config_header(build: isa.Build) -> str:
     return "\n".join(lines)
 
 
+def decay_header() -> str:
+    """The tables of decay(t), exact, as C++ constants."""
+    lines = [
+        "// Generated from golden/arithmetic.py by `make isa`. Do not edit.",
+        "// The tables of decay(t), docs/numerics.md.",
+        "#pragma once",
+        "",
+        "namespace cmamba {",
+        "// clang-format off",
+    ]
+    for name, table, steps in (("High", arithmetic.HI, 64), ("Low", arithmetic.LO, 4096)):
+        values = table.tolist()
+        rows = [values[i : i + 8] for i in range(0, len(values), 8)]
+        lines += [
+            "",
+            f"// round(65536 * 2^(-i / {steps}))",
+            f"const unsigned kDecay{name}[{len(values)}] = {{",
+            *(f"    {', '.join(map(str, row))}," for row in rows),
+            "};",
+        ]
+    lines += ["", "// clang-format on", "}  // namespace cmamba", ""]
+    return "\n".join(lines)
+
+
 # ------------------------------------------------------------------------------- documents
 
 
@@ -287,7 +312,11 @@ def fill_tables(text: str) -> str:
 
 def outputs(build_name: str = "default") -> dict[Path, str]:
     """Path (relative to the repository) and contents of every generated file."""
-    files = {ISA_HEADER: isa_header(), CONFIG_HEADER: config_header(isa.build(build_name))}
+    files = {
+        ISA_HEADER: isa_header(),
+        CONFIG_HEADER: config_header(isa.build(build_name)),
+        DECAY_HEADER: decay_header(),
+    }
     for document in DOCUMENTS:
         files[document] = fill_tables((ROOT / document).read_text(encoding="utf-8"))
     return files

@@ -1,0 +1,115 @@
+"""Forecast from the command line.
+
+    python run_infer.py --weights model/checkpoints/nyc_weather.safetensors \\
+        --input data/test_data.npz
+    python run_infer.py --weights W.pt --args A.json --input X.npz --output Y.npz --backend int8
+
+Back ends: fp32 is the PyTorch model; int8 the PyTorch integer model; hls the HLS C++ in its
+native-integer build. The integer ones run a package: the one given with --package, or one compiled
+on the spot, calibrated on --calibration or on the input itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from golden.calibrate import CalibrationError, calibrate
+from golden.compile import compile_model
+from golden.forecaster import BACKENDS, Forecaster
+from golden.package import Package, PackageError
+from golden.program import CompileError
+from model.args import ModelArgs
+from model.cmamba import CMamba
+from model.io import CheckpointError, InputError, load_model, load_npz_input
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """Write an .npz beside its final place and move it there, so that it appears whole or not."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def integer_package(model: CMamba, x: torch.Tensor, args: argparse.Namespace) -> Package:
+    """The package to run: from --package, or compiled on --calibration or the input."""
+    if args.package:
+        package = Package.read(args.package, build="default")
+        found = package.metadata.get("model")
+        expected = json.loads(model.args.to_json())
+        if found != expected:
+            raise ValueError(
+                f"{args.package}: compiled for another model: metadata field 'model' is {found}, "
+                f"expected {expected}"
+            )
+        return package
+    data = load_npz_input(args.calibration) if args.calibration else x
+    print(f"calibrating on {args.calibration or 'the input'}: {len(data)} windows")
+    return compile_model(model, calibrate(model, model.to_tokens(data)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", required=True, type=Path, help=".pt, .npz or .safetensors")
+    parser.add_argument(
+        "--args", type=Path, help="model arguments (JSON), where the weights lack them"
+    )
+    parser.add_argument("--input", required=True, type=Path, help=".npz, key x: float32 [B, V, L]")
+    parser.add_argument("--output", type=Path, help=".npz to write, key y: float32 [B, V, H]")
+    parser.add_argument("--backend", choices=["fp32", *BACKENDS], default="fp32")
+    parser.add_argument("--package", type=Path, help="compiled package for the integer back ends")
+    parser.add_argument("--calibration", type=Path, help=".npz with windows to calibrate on")
+    args = parser.parse_args(argv)
+    try:
+        given = ModelArgs.from_json(args.args.read_text(encoding="utf-8")) if args.args else None
+        model = load_model(args.weights, given)
+        x = load_npz_input(args.input)
+        with torch.no_grad():
+            reference = model(x).numpy()
+        y = reference
+        if args.backend != "fp32":
+            y = Forecaster(integer_package(model, x, args), args.backend)(x.numpy())
+        print(f"input: {tuple(x.shape)} output: {tuple(y.shape)}")
+        if args.backend != "fp32":
+            error = y - reference
+            noise = float(np.square(error).mean())
+            print(
+                f"{args.backend} against fp32: largest difference {np.abs(error).max():.5f}, "
+                f"mean {np.abs(error).mean():.5f}, "
+                f"SQNR {10 * np.log10(float(np.square(reference).mean()) / noise):.1f} dB"
+                if noise
+                else f"{args.backend} against fp32: no difference"
+            )
+        if args.output:
+            write_npz(args.output, y=y.astype(np.float32))
+    except (
+        CalibrationError,
+        CheckpointError,
+        CompileError,
+        ImportError,
+        InputError,
+        OSError,
+        PackageError,
+        ValueError,
+    ) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -271,6 +271,7 @@ _LIBRARY_TYPES = re.compile(
 )
 _STREAMS = {"cout", "cerr", "clog", "cin"}
 _FLOATS = {TypeKind.HALF, TypeKind.FLOAT, TypeKind.DOUBLE, TypeKind.LONGDOUBLE, TypeKind.FLOAT128}
+_QUALIFIERS = re.compile(r"\b(const|volatile) ")
 _VARIABLES = {CursorKind.VAR_DECL, CursorKind.PARM_DECL, CursorKind.FIELD_DECL}
 
 
@@ -355,8 +356,8 @@ def _is_pointer_cast(cursor: Cursor) -> bool:
         cursor.type.get_canonical().kind is TypeKind.POINTER
         and target is not None
         and origin is not None
-        and target.get_canonical().spelling.removeprefix("const ")
-        != origin.get_canonical().spelling.removeprefix("const ")
+        and _QUALIFIERS.sub("", target.get_canonical().spelling)
+        != _QUALIFIERS.sub("", origin.get_canonical().spelling)
     )
 
 

@@ -79,11 +79,15 @@ def _random(name: str, options: Options = DEFAULT_OPTIONS, **args: object) -> Ca
     return Case(name, None, load, options)
 
 
-CASES: tuple[Case, ...] = (
+CHECKPOINT_CASES: tuple[Case, ...] = (
     _checkpoint("nyc_weather", "nyc_weather"),
-    _checkpoint("nyc_weather", "nyc_weather", Options(power_of_two=True), suffix="_pow2"),
     _checkpoint("etth1_mixing", "etth1"),
     _checkpoint("etth1_independent", "etth1"),
+)
+
+CASES: tuple[Case, ...] = (
+    *CHECKPOINT_CASES,
+    _checkpoint("nyc_weather", "nyc_weather", Options(power_of_two=True), suffix="_pow2"),
     _random(
         "nested",
         num_channels=4,

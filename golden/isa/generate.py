@@ -3,9 +3,9 @@
     python -m golden.isa.generate            write the files
     python -m golden.isa.generate --check    exit 1 and name the files that are not current
 
-Generated in ``hls/include``: ``isa.h``, ``config.h`` (one build) and ``decay_tables.h``. Generated in
-the documents under ``docs/``: what is between ``<!-- generated: NAME -->`` and
-``<!-- end generated -->``.
+Generated: ``isa.h``, ``config.h`` (one build) and ``decay_tables.h`` in ``hls/include``, and the
+tables between ``<!-- generated: NAME -->`` and ``<!-- end generated -->`` in the documents under
+``docs/``.
 """
 
 from __future__ import annotations

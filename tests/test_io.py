@@ -264,6 +264,7 @@ def test_flipped_bit_in_a_weight(path, suffix):
         load_model(path(suffix))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @given(content=st.binary(max_size=300))
 def test_any_bytes_are_rejected(tmp_path_factory, suffix, content):

@@ -72,9 +72,17 @@ HI = _exp2_table(6)
 LO = _exp2_table(12)
 
 
+def _decay(t: Tensor) -> Tensor:
+    return rne_shift(HI[(t >> 6) & 63] * LO[t & 63], 16 + (t >> 12).clamp(max=18))
+
+
+# The exponent is clamped at 18, where at most 2^32 is shifted by 34 bits: zero from there on.
+_DECAY = _decay(torch.arange((18 << 12) + 1))
+
+
 def decay(t: Tensor) -> Tensor:
     """2^-(t / 4096) with 16 fraction bits, 0 to 65536, for t >= 0."""
-    return rne_shift(HI[(t >> 6) & 63] * LO[t & 63], 16 + (t >> 12).clamp(max=18))
+    return _DECAY[t.clamp(max=18 << 12)]
 
 
 def _bit_length(x: Tensor) -> Tensor:
@@ -103,6 +111,14 @@ def reciprocal_sqrt(s: Tensor) -> tuple[Tensor, Tensor]:
     return r, e
 
 
+def multiply_accumulate(x: Tensor, weight: Tensor) -> Tensor:
+    """sum_i weight[o][i] * x[i]: int8 [..., n_in] and int8 [n_out, n_in] to int32 [..., n_out].
+
+    ``weight`` may come as int32, which saves a conversion; the sum fits (docs/numerics.md).
+    """
+    return (x.int() @ weight.int().T).long()
+
+
 def linear(
     x: Tensor,
     weight: Tensor,
@@ -127,7 +143,7 @@ def linear(
     Returns:
         [..., n_out].
     """
-    acc = params.bias + x @ weight.T
+    acc = params.bias + multiply_accumulate(x, weight)
     if partial is not None:
         acc = acc + partial
     y = requantize(acc, params)

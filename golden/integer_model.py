@@ -8,6 +8,9 @@ of the schedule are independent of each other and run as a batch.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +23,11 @@ from golden.arithmetic import Params
 from golden.package import Package
 
 # Iterations that run at once: enough to hide torch's cost per call, few enough for the caches.
-BATCH = 256
+BATCH = 32
 
 
 def untile(package: Package, instruction: isa.Instruction) -> Tensor:
-    """Weights of a LINEAR: int64 [positions, n_out, n_in rounded up to whole tiles].
+    """Weights of a LINEAR: int32 [positions, n_out, n_in rounded up to whole tiles].
 
     ``positions`` is 1 unless the instruction reduces.
     """
@@ -38,7 +41,7 @@ def untile(package: Package, instruction: isa.Instruction) -> Tensor:
         tiles = tiles.reshape(n_o, n_i, split, package.tile_out // split, package.tile_in)
         matrix = tiles.transpose(0, 3, 1, 2, 4).reshape(n_o * package.tile_out // split, -1)
         matrices.append(matrix[: instruction.n_out])
-    return torch.from_numpy(np.stack(matrices).astype(np.int64))
+    return torch.from_numpy(np.stack(matrices).astype(np.int32))
 
 
 @dataclass
@@ -101,6 +104,20 @@ class _Step:
     taps: Tensor | None = None
     rates: Tensor | None = None
     tables: tuple[Tensor, ...] = ()
+
+
+@contextmanager
+def _batch_threads() -> Iterator[int]:
+    """Let each batch have one thread of torch's, instead of all threads share each operation.
+
+    Operations on one batch take microseconds: sharing them costs more than it gives.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _integers(values: np.ndarray) -> Tensor:
@@ -190,10 +207,15 @@ class IntegerModel:
         forecast = torch.empty(
             len(tokens), package.n_sequences, package.forecast_elements, dtype=torch.int16
         )
-        for start in range(0, len(tokens), BATCH):
+
+        def run_batch(start: int) -> None:
             rows = slice(start, start + BATCH)
             part = None if results is None else [result[rows] for result in results]
             forecast[rows] = self._run_batch(tokens[rows], part)
+
+        with _batch_threads() as threads, ThreadPoolExecutor(threads) as pool:
+            # The list raises what a batch has raised.
+            list(pool.map(run_batch, range(0, len(tokens), BATCH)))
         if trace is not None:
             trace.update(zip(self.names, results, strict=True))
         return forecast
@@ -244,7 +266,7 @@ class IntegerModel:
             if position == 0:
                 partial.zero_()
             if position < i.n_positions - 1:
-                partial += x @ weight.T
+                partial += arithmetic.multiply_accumulate(x, weight)
                 return None
         addend = None
         if i.add_enable:

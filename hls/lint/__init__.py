@@ -45,7 +45,7 @@ def lint(
     # Threads are enough: nearly all of the time is spent in libclang.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for result in pool.map(lambda n: _lint_source(n, top, settings, allow_float), names):
-            findings.update(result.findings)
+            findings.update(f._replace(path=os.path.normpath(f.path)) for f in result.findings)
             all_calls += result.calls
             tops += result.tops
     findings.update(check_recursion(all_calls))

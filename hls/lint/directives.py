@@ -227,8 +227,6 @@ _MODE_OPTIONS = {
 
 def _check_interface(pragma: Pragma) -> Iterable[str]:
     mode = pragma.get("mode").lower()
-    if mode not in _MODE_OPTIONS:
-        return
     for argument in pragma.arguments:
         if argument.option not in (*_MODE_OPTIONS[mode].split(), "mode"):
             yield f"{argument.option} is no option of mode {mode}"
@@ -415,6 +413,7 @@ _TOKEN = re.compile(
     r"(?P<word>[A-Za-z_]\w*(?:\s*::\s*[A-Za-z_]\w*)*)|(?P<number>\d[\w.]*)|(?P<string>\"[^\"]*\")"
     r"|(?P<operator>->|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^~!?:.,()\[\]<>=])"
 )
+_NAMES = re.compile(r'"[^"]*"|[\w:]+(\s*,\s*[\w:]+)*')
 _PREFIXES = {"-", "+", "!", "~", "&", "*"}
 _BRACKETS = {"(": ")", "[": "]"}
 
@@ -507,6 +506,9 @@ def _add_argument(pragma: Pragma, name: str, value: str | None) -> None:
             return
     elif value is None:
         pragma.errors.append(f"option '{lower}' needs {option.kind.value}: {lower}=...")
+        return
+    elif option.kind is Kind.NAME and not _NAMES.fullmatch(value):
+        pragma.errors.append(f"{lower}={value}: is no name")
         return
     elif option.kind is Kind.CHOICE and value.lower() not in option.values:
         if value.lower() in directive.replaced:

@@ -107,7 +107,6 @@ class Block:
     kind: str
     function: "Function"
     parent: "Block | None" = None
-    loop: Loop | None = None
     statements: list[Statement] = field(default_factory=list)
     pragmas: list[PlacedPragma] = field(default_factory=list)
 
@@ -322,7 +321,6 @@ class Source:
             self._visit(function, child, block)
         if body.kind is CursorKind.COMPOUND_STMT:
             loop.block = self._add_block(function, body, "loop", block)
-            loop.block.loop = loop
         else:
             self._visit(function, body, block)
 
@@ -335,8 +333,8 @@ class Source:
         if loop.is_endless or loop.keyword != "for" or len(parts) != 3:
             return
         first, last = condition[0].extent.start.offset, condition[-1].extent.end.offset
-        compared = next(c for c in header if first <= c.extent.start.offset < last)
-        operands = _compared(compared)
+        compared = [c for c in header if first <= c.extent.start.offset < last]
+        operands = _compared(compared[0]) if compared else None
         counters = {match[1] or match[2] for match in _CHANGED.finditer(_spell(parts[2]))} & {
             t.spelling for t in condition
         }

@@ -156,23 +156,26 @@ def _loop_errors(loop: Loop) -> Iterator[str]:
         yield "has no label"
     if loop.is_endless:
         yield "never ends"
-        return
-    if loop.is_constant:
-        return
-    pragmas = loop.block.pragmas if loop.block else []
-    if not any(p.parsed.directive == "loop_tripcount" for p in pragmas):
-        yield "its trip count is not constant; add #pragma HLS loop_tripcount"
-    if any(p.parsed.directive == "unroll" and "factor" not in p.parsed for p in pragmas):
-        yield "its trip count is not constant, so it cannot be unrolled without a factor"
-    block = loop.parent
-    while block is not None:
-        if block.has("pipeline"):
-            yield (
-                "its trip count is not constant, so it cannot be unrolled into the pipelined "
-                f"{block.kind} around it"
-            )
-            return
+    elif not loop.is_constant:
+        yield from (f"its trip count is not constant{c}" for c in _consequences(loop))
+
+
+def _consequences(loop: Loop) -> Iterator[str]:
+    """What a trip count that is not constant leads to; nothing where a loop_tripcount is enough."""
+    pragmas = [p.parsed for p in loop.block.pragmas] if loop.block else []
+    if any(p.directive == "unroll" and "factor" not in p and not p.is_off() for p in pragmas):
+        yield ", so it cannot be unrolled without a factor"
+    elif pipelined := _pipelined_around(loop.parent):
+        yield f", so it cannot be unrolled into the pipelined {pipelined.kind} around it"
+    elif not any(p.directive == "loop_tripcount" for p in pragmas):
+        yield "; add #pragma HLS loop_tripcount"
+
+
+def _pipelined_around(block: Block | None) -> Block | None:
+    """The pipelined block, if any, that is or is around the given one."""
+    while block is not None and not block.has("pipeline"):
         block = block.parent
+    return block
 
 
 # --- interface of the top function ---------------------------------------------------------------

@@ -1,0 +1,423 @@
+"""A small assembler for tests: random valid programs, without the compiler.
+
+`random_package` writes a program that uses every instruction, with random sizes, rings, weights,
+parameters and tables. Its list order is the plain one (sequence after sequence) and its waits let
+nothing overlap; `shuffled` gives the same program another order and only the waits it needs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from golden import isa
+from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE, Package
+from golden.schedule_check import accesses
+
+NO_WAIT = next(f.minimum for f in isa.SCHEDULE.fields if f.name == "wait")
+MAX_SHIFT = 48
+
+
+def round_up(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple
+
+
+class Assembler:
+    """Collects instructions and sections; allocates memories from their start upwards."""
+
+    def __init__(
+        self, rng: np.random.Generator, build: isa.Build, n_sequences: int, n_positions: int
+    ) -> None:
+        self.rng = rng
+        self.build = build
+        self.n_sequences = n_sequences
+        self.n_positions = n_positions
+        self.instructions: list[isa.Instruction] = []
+        self.names: list[str] = []
+        self.segments: list[list[int]] = [[]]
+        self.weights: list[np.ndarray] = []
+        self.params: dict[str, list[np.ndarray]] = {}
+        self.tables: dict[str, list[np.ndarray]] = {}
+        self.decay: list[np.ndarray] = []
+        self.resid_image = np.zeros(0, np.int16)
+        self.used: dict[str, int] = {}
+        self.state_used = 0
+
+    # ------------------------------------------------------------------- memories
+
+    def buffer(self, space: str, width: int, log2_rows: int) -> isa.Operand:
+        """A ring of 2^log2_rows rows at least ``width`` wide, with a random gap before it."""
+        align = self.build.row_align
+        addr = self.used.get(space, 0) + align * int(self.rng.integers(0, 2))
+        stride = round_up(width, align) + align * int(self.rng.integers(0, 2))
+        self.used[space] = addr + (stride << log2_rows)
+        assert self.used[space] <= self.build.spaces[space], f"{space} is too small for this test"
+        return isa.Operand(addr, stride, log2_rows, isa.SPACES[space].index)
+
+    def ring(self, space: str, width: int, tokens: int, least: int = 1) -> isa.Operand:
+        """A ring for ``tokens`` rows in turn; ``least`` of them must stay readable."""
+        low, high = (
+            (least - 1).bit_length(),
+            max((tokens - 1).bit_length(), (least - 1).bit_length()),
+        )
+        return self.buffer(space, width, int(self.rng.integers(low, high + 1)))
+
+    def rows(self, space: str, width: int, rows: int) -> isa.Operand:
+        """A buffer in which ``rows`` rows have a place each."""
+        return self.buffer(space, width, (rows - 1).bit_length())
+
+    def constants(self, rows: int, width: int) -> isa.Operand:
+        """Random int16 rows at the start of `resid`; must come before its buffers."""
+        stride = round_up(width, self.build.row_align)
+        self.resid_image = self.rng.integers(-(1 << 15), 1 << 15, rows * stride).astype(np.int16)
+        log2_rows = (rows - 1).bit_length()
+        self.used["resid"] = stride << log2_rows
+        return isa.Operand(0, stride, log2_rows, isa.SPACES["resid"].index)
+
+    # ------------------------------------------------------------------- sections
+
+    def param_words(self, section: str, count: int, magnitude: float, target: float) -> int:
+        """Random parameter words that bring ``magnitude`` to about ``target``; their address."""
+        rng = self.rng
+        words = np.zeros(count, CONV_PARAM_DTYPE if section == "conv_params" else PARAM_DTYPE)
+        multiplier = rng.integers(1 << 16, 1 << 17, count) * rng.choice([-1, 1], count)
+        shift = np.rint(np.log2(magnitude * np.abs(multiplier) / target)).astype(int)
+        shift += rng.integers(-2, 3, count)
+        words["multiplier"] = multiplier
+        words["shift"] = shift.clip(0, MAX_SHIFT)
+        words["zero_point"] = rng.integers(-128, 128, count)
+        words["bias"] = rng.integers(-int(magnitude), int(magnitude) + 1, count)
+        if section == "conv_params":
+            words["taps"] = rng.integers(-127, 128, (count, 8))
+        parts = self.params.setdefault(section, [])
+        parts.append(words)
+        return sum(len(part) for part in parts[:-1])
+
+    def table(self, section: str, dtype: type, low: int, high: int) -> int:
+        tables = self.tables.setdefault(section, [])
+        tables.append(self.rng.integers(low, high, 256).astype(dtype).view(_table_dtype(section)))
+        return len(tables) - 1
+
+    # ------------------------------------------------------------------- instructions
+
+    def emit(self, opcode: str, name: str = "", **fields: Any) -> None:
+        fields.setdefault("n_positions", self.n_positions)
+        for f in isa.OPCODES[opcode].format.fields:
+            if f.name != "opcode":
+                fields.setdefault(f.name, isa.Operand() if f.operand else 0)
+        index = len(self.instructions)
+        self.segments[-1].append(index)
+        self.instructions.append(isa.Instruction(opcode, fields))
+        self.names.append(name or f"{opcode.lower()}.{index}")
+
+    def segment(self) -> None:
+        """What follows runs after all positions of what came before."""
+        self.segments.append([])
+
+    def linear(
+        self, src: isa.Operand, n_in: int, dst: isa.Operand, n_out: int, **fields: Any
+    ) -> None:
+        """A LINEAR with random weights; ``fields`` are those of the instruction."""
+        rng, build = self.rng, self.build
+        log2_split = int(rng.integers(0, 3)) if "log2_split" not in fields else fields["log2_split"]
+        split = 1 << log2_split
+        # A source that does not start at a row's alignment limits the split.
+        while src.addr % (build.tile_in * split):
+            log2_split, split = log2_split - 1, split >> 1
+        outputs, inputs = build.tile_out // split, build.tile_in * split
+        n_o, n_i = -(-n_out // outputs), -(-n_in // inputs)
+        reduce = fields.get("reduce", 0)
+        positions = fields.get("n_positions", self.n_positions) if reduce else 1
+        gap = int(rng.integers(0, 2))  # a tile of another matrix between two positions
+        address = sum(len(tiles) for tiles in self.weights)
+        for _ in range(positions):
+            matrix = np.zeros((n_o * outputs, n_i * inputs), np.int8)
+            matrix[:n_out, :n_in] = rng.integers(-127, 128, (n_out, n_in))
+            for o in range(n_o):
+                for i in range(n_i):
+                    block = matrix[o * outputs :, i * inputs :][:outputs, :inputs]
+                    groups = [
+                        block[:, g * build.tile_in :][:, : build.tile_in] for g in range(split)
+                    ]
+                    self.weights.append(np.concatenate(groups)[None])
+            self.weights.append(
+                rng.integers(-127, 128, (gap, build.tile_out, build.tile_in), np.int8)
+            )
+        self.emit(
+            "LINEAR",
+            src=src,
+            dst=dst,
+            weight_addr=address,
+            weight_stride=n_o * n_i + gap if reduce else int(rng.integers(0, 9)),
+            param_addr=self.param_words(
+                "array_params",
+                n_out,
+                (n_in * positions) ** 0.5 * 74 * 73,
+                8192 if fields.get("wide") else 64,
+            ),
+            n_in=n_in,
+            n_out=n_out,
+            log2_split=log2_split,
+            **fields,
+        )
+
+    # ------------------------------------------------------------------- the package
+
+    def entries(self) -> list[tuple[int, int, int, int]]:
+        """(instruction, token, position, sequence) in plain order."""
+        return [
+            (index, sequence * positions + position, position, sequence)
+            for sequence in range(self.n_sequences)
+            for indices in self.segments
+            for positions in [self.instructions[indices[0]].n_positions]
+            for position in range(positions)
+            for index in indices
+        ]
+
+    def package(self, token_bytes: int, forecast_elements: int, iterations: int) -> Package:
+        def joined(parts: list[np.ndarray] | None, empty: np.ndarray) -> np.ndarray:
+            return np.concatenate([empty, *(parts or [])])
+
+        def tables(section: str) -> np.ndarray:
+            stacked = [table[None] for table in self.tables.get(section, [])]
+            return joined(stacked, np.zeros((0, 256), _table_dtype(section)))
+
+        entries = self.entries()
+        schedule = np.zeros(len(entries), SCHEDULE_DTYPE)
+        for name, column in zip(SCHEDULE_DTYPE.names[:4], zip(*entries, strict=True), strict=True):
+            schedule[name] = column
+        completed = [0] * len(isa.UNITS)
+        for entry, (index, *_) in zip(schedule, entries, strict=True):
+            entry["wait"] = completed
+            completed[self.instructions[index].unit] += 1
+        build = self.build
+        return Package(
+            tile_in=build.tile_in,
+            tile_out=build.tile_out,
+            n_sequences=self.n_sequences,
+            iterations=iterations,
+            n_positions=self.n_positions,
+            token_bytes=token_bytes,
+            forecast_elements=forecast_elements,
+            instructions=tuple(self.instructions),
+            schedule=schedule,
+            weights=joined(self.weights, np.zeros((0, build.tile_out, build.tile_in), np.int8)),
+            array_params=joined(self.params.get("array_params"), np.zeros(0, PARAM_DTYPE)),
+            conv_params=joined(self.params.get("conv_params"), np.zeros(0, CONV_PARAM_DTYPE)),
+            conv_tables=tables("conv_tables"),
+            scan_params=joined(self.params.get("scan_params"), np.zeros(0, PARAM_DTYPE)),
+            scan_decay=joined(self.decay, np.zeros(0, np.uint16)),
+            scan_tables=tables("scan_tables"),
+            vector_params=joined(self.params.get("vector_params"), np.zeros(0, PARAM_DTYPE)),
+            vector_tables=tables("vector_tables"),
+            resid_image=self.resid_image,
+            metadata={"instructions": [{"name": name} for name in self.names]},
+        )
+
+
+def _table_dtype(section: str) -> type:
+    return np.int8 if section == "conv_tables" else np.uint16
+
+
+def random_package(
+    rng: np.random.Generator, build: isa.Build | str = "small", *, largest: int = 20
+) -> Package:
+    """A random program with the instructions of a nested CMamba: every opcode, every mode.
+
+    Args:
+        rng: source of all choices; the same state gives the same package.
+        build: memory sizes and tile.
+        largest: bound of the widths, which are mostly not multiples of anything.
+    """
+    build = isa.build(build) if isinstance(build, str) else build
+
+    def size(low: int = 1, high: int = largest) -> int:
+        return int(rng.integers(low, high + 1))
+
+    def flag() -> int:
+        return int(rng.integers(0, 2))
+
+    n_sequences, K = size(1, 3), size(1, 6)
+    tokens = n_sequences * K
+    token_bytes, d_model, hidden, forecast = size(), size(), size(), size()
+    a = Assembler(rng, build, n_sequences, K)
+
+    positions = a.constants(K, d_model)
+    x = a.rows("resid", d_model, tokens)
+    patch = a.ring("patch", token_bytes, tokens)
+    a.emit("RECV", dst=patch, n=token_bytes)
+    a.linear(patch, token_bytes, x, d_model, wide=1, add=positions, add_enable=1, add_position=1)
+    for _ in range(size(1, 2)):
+        a.segment()
+        _mamba_block(a, x, d_model, size(), log2_state=size(0, 3), kernel=size(1, 8))
+    a.segment()
+    pooled = a.rows("norm", d_model, 2 * n_sequences)
+    pool_params = a.param_words("vector_params", 2, 16384 * K**0.5, 64)
+    a.emit("POOL", src=x, dst=pooled, param_addr=pool_params, n=d_model)
+    a.segment()
+    squeezed = a.rows("proj", hidden, 2 * n_sequences)
+    a.linear(pooled, d_model, squeezed, hidden, relu=1, n_positions=2)
+    a.segment()
+    logit = a.rows("logit", d_model, n_sequences)
+    # The hidden rows of mean and maximum, summed by one matrix for each or in an instruction each.
+    a.linear(squeezed, hidden, logit, d_model, reduce=1, n_positions=2, relu=flag())
+    a.segment()
+    table = a.table("vector_tables", np.uint16, 0, 1 << 16)
+    a.emit("SCALE", src=x, logit=logit, dst=x, table=table, n=d_model)
+    _norm(a, x, x, d_model, wide=1)
+    a.segment()
+    normed = a.ring("norm", d_model, tokens)
+    _norm(a, x, normed, d_model, wide=0)
+    head = a.ring("head", forecast, n_sequences)
+    a.linear(normed, d_model, head, forecast, wide=1, reduce=1, relu=flag())
+    a.segment()
+    a.emit("SEND", src=head, n=forecast, n_positions=1)
+    return a.package(token_bytes, forecast, iterations=size(1, 3))
+
+
+def _norm(a: Assembler, src: isa.Operand, dst: isa.Operand, n: int, *, wide: int) -> None:
+    target = 8192 if wide else 64
+    a.emit(
+        "NORM",
+        src=src,
+        dst=dst,
+        param_addr=a.param_words("vector_params", n, (1 << 23) / n**0.5, target),
+        n=n,
+        eps=int(a.rng.choice([1, 1000, 0xFFFFFFFF])),
+        wide=wide,
+    )
+
+
+def _mamba_block(
+    a: Assembler, x: isa.Operand, d_model: int, d_inner: int, *, log2_state: int, kernel: int
+) -> None:
+    rng, tokens = a.rng, a.n_sequences * a.n_positions
+    states = 1 << log2_state
+    dt_start = round_up(2 * states, a.build.tile_in)
+    dt_rank = int(rng.integers(1, 4))
+
+    normed = a.ring("norm", d_model, tokens)
+    _norm(a, x, normed, d_model, wide=0)
+    conv_in = a.ring("conv_in", d_inner, tokens, least=kernel)
+    a.linear(normed, d_model, conv_in, d_inner)
+    gate = a.ring("gate", d_inner, tokens)
+    a.linear(normed, d_model, gate, d_inner)
+    u = a.ring("conv", d_inner, tokens)
+    a.emit(
+        "CONV",
+        src=conv_in,
+        dst=u,
+        param_addr=a.param_words("conv_params", d_inner, kernel**0.5 * 74 * 73, 64),
+        table=a.table("conv_tables", np.int8, -128, 128),
+        n=d_inner,
+        kernel=kernel,
+        pad=int(rng.integers(-128, 128)),
+    )
+    proj = a.ring("proj", dt_start + dt_rank, tokens)
+    a.linear(u, d_inner, proj, dt_start + dt_rank)
+    dt = a.ring("step", d_inner, tokens)
+    a.linear(dataclasses.replace(proj, addr=proj.addr + dt_start), dt_rank, dt, d_inner)
+    gated = a.ring("scan", d_inner, tokens)
+    a.decay.append(rng.integers(0, 1 << 16, d_inner * states).astype(np.uint16))
+    state_shift, y_shift = int(rng.integers(0, 17)), int(rng.integers(12, 24))
+    params = a.param_words("scan_params", d_inner, 1 << 16, 64)
+    a.emit(
+        "SCAN",
+        u=u,
+        z=gate,
+        dt=dt,
+        bc=proj,
+        dst=gated,
+        state_addr=a.state_used,
+        decay_addr=sum(len(rates) for rates in a.decay[:-1]),
+        param_addr=params,
+        softplus_table=a.table("scan_tables", np.uint16, 0, 1 << int(rng.integers(8, 17))),
+        silu_table=a.table("scan_tables", np.int16, -(1 << 15), 1 << 15),
+        n=d_inner,
+        log2_state=log2_state,
+        u_zero_point=int(rng.integers(-128, 128)),
+        exp_shift=int(rng.integers(8, 20)),
+        state_shift=state_shift,
+        skip_shift=int(rng.integers(0, 6)),
+        y_shift=y_shift,
+    )
+    a.state_used += int(rng.integers(0, 2)) * d_inner * states  # or the next block takes the same
+    a.linear(gated, d_inner, x, d_model, wide=1, add=x, add_enable=1)
+
+
+# ------------------------------------------------------------------------- another schedule
+
+
+def _resources(package: Package, entry: np.void) -> tuple[list, list]:
+    """Keys of everything that an entry reads and writes, in its unit and in the memories."""
+    instruction = package.instructions[entry["instruction"]]
+    unit = instruction.unit
+    touched = accesses(instruction, *(int(entry[k]) for k in ("token", "position", "sequence")))
+    reads = [(a.space, e) for a in touched.reads for e in range(a.start, a.start + a.count)]
+    writes = [(a.space, e) for a in touched.writes for e in range(a.start, a.start + a.count)]
+    inside = []
+    if touched.carries is not None:
+        start, count = touched.carries
+        inside += [("unit", unit, e) for e in range(start, start + count)]
+    if isa.UNITS[unit] in ("stream_in", "stream_out"):
+        inside.append(("stream", unit))
+    inside.append(("order", int(entry["instruction"]), int(entry["sequence"])))
+    return reads, writes, inside
+
+
+def _dependencies(touched: list[tuple[list, list, list]], iterations: int) -> list[dict[int, bool]]:
+    """For each entry of ``iterations`` repetitions: the entries before it that it depends on, and
+    whether a wait is needed (not inside a unit, which keeps its own order)."""
+    writer: dict = {}
+    readers: dict = {}
+    result = []
+    for number in range(iterations * len(touched)):
+        reads, writes, inside = touched[number % len(touched)]
+        needs: dict[int, bool] = {}
+        for key in inside:
+            if key in writer:
+                needs.setdefault(writer[key], False)
+            writer[key] = number
+        for key in reads:
+            if key in writer:
+                needs[writer[key]] = True
+            readers.setdefault(key, set()).add(number)
+        for key in writes:
+            for other in (writer.get(key), *readers.pop(key, ())):
+                if other not in (None, number):
+                    needs[other] = True
+            writer[key] = number
+        result.append(needs)
+    return result
+
+
+def shuffled(package: Package, rng: np.random.Generator) -> Package:
+    """The same program in a random order that keeps its meaning, with only the waits it needs."""
+    n = len(package.schedule)
+    needs = _dependencies([_resources(package, e) for e in package.schedule], 1)
+    left = [set(need) for need in needs]
+    order: list[int] = []
+    ready = [i for i in range(n) if not left[i]]
+    while ready:
+        chosen = ready.pop(int(rng.integers(len(ready))))
+        order.append(chosen)
+        for i in range(n):
+            if chosen in left[i]:
+                left[i].remove(chosen)
+                if not left[i]:
+                    ready.append(i)
+    schedule = package.schedule[order].copy()
+
+    units = [package.instructions[e["instruction"]].unit for e in schedule]
+    ordinal = [units[:i].count(unit) for i, unit in enumerate(units)]
+    needs = _dependencies([_resources(package, e) for e in schedule], 2)[n:]
+    schedule["wait"] = NO_WAIT
+    for entry, need in zip(schedule, needs, strict=True):
+        for other, wait in need.items():
+            if wait:
+                unit = units[other % n]
+                count = ordinal[other % n] + 1 - (0 if other >= n else package.unit_entries[unit])
+                entry["wait"][unit] = max(entry["wait"][unit], count)
+    return dataclasses.replace(package, schedule=schedule)

@@ -240,12 +240,12 @@ class _Checker:
     def check_write(self, number: int, access: Access) -> None:
         memory = self.memories[access.space]
         part = slice(access.start, access.start + access.count)
-        for other in self.late(number, memory.writer[part]):
-            raise ScheduleError(f"{self.name(number)} may write {access} before {other} did")
         for other in self.late(number, memory.reader[:, part]):
             raise ScheduleError(
                 f"{self.name(number)} may overwrite {access} while {other} still reads it"
             )
+        for other in self.late(number, memory.writer[part]):
+            raise ScheduleError(f"{self.name(number)} may write {access} before {other} did")
         memory.writer[part] = number
 
     def check_carried(self, number: int, previous: int, start: int, count: int) -> None:

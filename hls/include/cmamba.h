@@ -10,6 +10,10 @@ constexpr unsigned kModeLoad = 1;
 constexpr unsigned kModeRun = 2;
 constexpr unsigned kModeTlastEach = 1u << 8;
 
+// Beats behind `gmem` in co-simulation, where a testbench has to provide that many: 4 MiB, more
+// than any package whose weights fit the chip.
+constexpr int kGmemDepth = 1 << 18;
+
 // Copies and checks a package of at most `package_beats` beats. On any error nothing is loaded.
 Error load_package(const beat_t* package, unsigned package_beats, Memory& memory);
 

@@ -14,6 +14,10 @@ namespace cmamba {
 // ------------------------------------------------------------------------------- sizes
 
 constexpr int maximum(int a, int b) { return a > b ? a : b; }
+constexpr int minimum(int a, int b) { return a < b ? a : b; }
+constexpr bool is_power_of_two(int x) { return x > 0 && (x & (x - 1)) == 0; }
+// log2 of a power of two.
+constexpr int log2_exact(int x) { return x == 1 ? 0 : 1 + log2_exact(x / 2); }
 
 // Taps that conv_params has room for.
 constexpr int kMaxTaps = 8;
@@ -50,7 +54,9 @@ static_assert(kTileOut % (4 * kRequantizeLanes) == 0,
 static_assert(kRowAlign % kRequantizeLanes == 0 && kRowAlign % kVectorLanes == 0 &&
                   kRowAlign % kConvLanes == 0,
               "a row word is a whole number of a unit's words");
-static_assert(kScanLanes <= kMaxStates && kScanLanes % kScanChannels == 0, "a cycle's channels");
+static_assert(
+    is_power_of_two(kTileIn) && is_power_of_two(kTileOut) && is_power_of_two(kScanLanes),
+    "sizes are rounded up to tiles by shifts, and the scan adds up its lanes in a binary tree");
 static_assert(kMaxReduce % kRequantizeLanes == 0 && kMaxFeatures % kRowAlign == 0 &&
                   kMaxReduce % kRowAlign == 0 && kMaxState % kScanLanes == 0 &&
                   kMaxScanDecay % kScanLanes == 0,
@@ -66,8 +72,8 @@ struct PackageFacts {
   int token_bytes;
   int forecast_elements;
   int unit_entries[kUnits];
-  int elements[kSections];  // of each section (weights: tiles)
-  int weights_beat;         // where the weights begin in the package
+  unsigned elements[kSections];  // of each section (weights: tiles)
+  int weights_beat;              // where the weights begin in the package
 };
 
 #ifndef __SYNTHESIS__
@@ -133,10 +139,5 @@ struct Memory {
   Memory() { std::memset(static_cast<void*>(this), 0, sizeof(*this)); }
 #endif
 };
-
-#ifndef __SYNTHESIS__
-// Element `address` of an activation memory, for testbench and bindings.
-int peek(const Memory& memory, int space, int address);
-#endif
 
 }  // namespace cmamba

@@ -90,6 +90,33 @@ inline word_t<N> zero_word() {
   return word_t<N>{};
 }
 
+// Part i of a word as a number.
+template <int N>
+inline uint_t<64> get_u64(const word_t<N>& w, int i) {
+  return w.limb[i];
+}
+
+// a * b, which fits N bits.
+template <int N, class A, class B>
+inline int_t<N> product(A a, B b) {
+  return static_cast<int_t<N>>(static_cast<int_t<N>>(a) * static_cast<int_t<N>>(b));
+}
+
+// x * 2^shift, which fits N bits.
+template <int N, class T>
+inline int_t<N> shift_left(T x, int shift) {
+  return static_cast<int_t<N>>(static_cast<uint_t<N>>(static_cast<int_t<N>>(x)) << shift);
+}
+
+// a + b modulo 2^N, for sums that only a program with positions out of order can make overflow.
+template <int N>
+inline int_t<N> add_modulo(int_t<N> a, int_t<N> b) {
+  return static_cast<int_t<N>>(static_cast<uint_t<N>>(a) + static_cast<uint_t<N>>(b));
+}
+
+// Exclusive or of all bits.
+inline bool parity(uint_t<64> x) { return __builtin_parityll(x); }
+
 // One transfer of a 128-bit AXI4-Stream.
 struct axis_t {
   word_t<128> data = {};
@@ -141,6 +168,29 @@ template <int N>
 inline ap_uint<N> zero_word() {
   return 0;
 }
+
+template <int N>
+inline ap_uint<64> get_u64(const ap_uint<N>& w, int i) {
+  return w.range(64 * i + 63, 64 * i);
+}
+
+// No cast of the operands, so that the multiplier is as narrow as they are.
+template <int N, class A, class B>
+inline ap_int<N> product(A a, B b) {
+  return a * b;
+}
+
+template <int N, class T>
+inline ap_int<N> shift_left(T x, int shift) {
+  return ap_int<N>(x) << shift;
+}
+
+template <int N>
+inline ap_int<N> add_modulo(ap_int<N> a, ap_int<N> b) {
+  return a + b;
+}
+
+inline bool parity(ap_uint<64> x) { return x.xor_reduce(); }
 
 using axis_t = ap_axiu<128, 0, 0, 0>;
 

@@ -1,0 +1,344 @@
+// Loading a package: checks the header, copies section after section onto the chip, checks the
+// program. Every size comes from outside: nothing is read before the rules have bounded it.
+#include "cmamba.h"
+#include "crc32.h"
+#include "validate.h"
+
+namespace cmamba {
+
+namespace {
+
+constexpr int kHeaderBeats = kHeaderBytes / kBeatBytes;
+constexpr int kSectionTableEnd = kHeaderSectionTableAt + kSections * kHeaderSectionEntryBytes;
+
+// Memories whose words are wider than a beat are written a word at a time, from beats gathered in
+// registers: a part of a word would need byte enables, with which block RAM gives up its ninth
+// bits.
+constexpr int kTileBeats = kTileOut * kTileIn / kBeatBytes;
+constexpr int kInstructionBeats = kInstructionBits / 8 / kBeatBytes;
+constexpr int kResidBeats = kRowAlign * 2 / kBeatBytes;
+constexpr int kGatherBeats = maximum(kTileBeats, maximum(kInstructionBeats, kResidBeats));
+static_assert(kRowAlign * 2 % kBeatBytes == 0, "a row word of resid is a whole number of beats");
+
+// A section as the header has it.
+struct SectionEntry {
+  unsigned offset;
+  unsigned bytes;
+  unsigned crc;
+};
+
+// Bytes of a section's elements, all powers of two; weights in tiles.
+unsigned element_bytes(int section) {
+#pragma HLS inline
+  return section == SECTION_WEIGHTS ? kTileOut * kTileIn : kSectionElementBytes[section];
+}
+
+unsigned header_byte(const beat_t header[kHeaderBeats], int at) {
+#pragma HLS inline
+  return unsigned(get_byte(header[at / kBeatBytes], at % kBeatBytes));
+}
+
+unsigned header_u16(const beat_t header[kHeaderBeats], int at) {
+#pragma HLS inline
+  return header_byte(header, at) | header_byte(header, at + 1) << 8;
+}
+
+unsigned header_u32(const beat_t header[kHeaderBeats], int at) {
+#pragma HLS inline
+  return header_u16(header, at) | header_u16(header, at + 2) << 16;
+}
+
+SectionEntry section_entry(const beat_t header[kHeaderBeats], int section) {
+#pragma HLS inline
+  const int at = kHeaderSectionTableAt + section * kHeaderSectionEntryBytes;
+  SectionEntry entry;
+  entry.offset = header_u32(header, at);
+  entry.bytes = header_u32(header, at + 4);
+  entry.crc = header_u32(header, at + 8);
+  return entry;
+}
+
+// Whether the bytes first to end - 1 of the package are zero.
+bool are_zero(const beat_t* package, unsigned first, unsigned end) {
+#pragma HLS inline off
+  bool ok = true;
+check_gap:
+  for (unsigned b = first / kBeatBytes; b < (end + kBeatBytes - 1) / kBeatBytes; ++b) {
+#pragma HLS loop_tripcount min = 0 max = 4
+#pragma HLS pipeline II = 1
+    const beat_t beat = package[b];
+  check_gap_bytes:
+    for (int i = 0; i < kBeatBytes; ++i) {
+#pragma HLS unroll
+      const unsigned at = b * kBeatBytes + i;
+      if (at >= first && at < end && get_byte(beat, i) != 0) ok = false;
+    }
+  }
+  return ok;
+}
+
+// Reads and checks the header, in the order of the rules.
+Error read_header(const beat_t* package, unsigned package_beats, beat_t header[kHeaderBeats],
+                  PackageFacts& facts) {
+#pragma HLS inline off
+  const unsigned beats = package_beats < kHeaderBeats ? package_beats : kHeaderBeats;
+read_beats:
+  for (int b = 0; b < kHeaderBeats; ++b) {
+#pragma HLS pipeline II = 1
+    header[b] = unsigned(b) < beats ? package[b] : zero_word<8 * kBeatBytes>();
+  }
+  if (header_u32(header, kHeaderMagicAt) != kMagic) return ERROR_BAD_MAGIC;
+  if (beats < kHeaderBeats) return ERROR_BAD_CRC;
+  if (header_u16(header, kHeaderVersionMajorAt) != kVersionMajor ||
+      header_u16(header, kHeaderVersionMinorAt) > kVersionMinor) {
+    return ERROR_BAD_VERSION;
+  }
+
+  unsigned crc = kCrcInitial;
+header_crc:
+  for (int at = 0; at < kHeaderCrcAt; ++at) {
+#pragma HLS pipeline II = 1
+    crc = crc32_byte(crc, uint_t<8>(header_byte(header, at)));
+  }
+  if (~crc != header_u32(header, kHeaderCrcAt)) return ERROR_BAD_CRC;
+
+  bool is_reserved_zero = header_u16(header, kHeaderReservedAt) == 0;
+header_reserved:
+  for (int at = kSectionTableEnd; at < kHeaderCrcAt; ++at) {
+#pragma HLS pipeline II = 1
+    if (header_byte(header, at) != 0) is_reserved_zero = false;
+  }
+
+  facts.n_sequences = header_u16(header, kHeaderNSequencesAt);
+  facts.iterations = header_u16(header, kHeaderIterationsAt);
+  facts.n_positions = header_u16(header, kHeaderNPositionsAt);
+  facts.token_bytes = header_u16(header, kHeaderTokenBytesAt);
+  facts.forecast_elements = header_u16(header, kHeaderForecastElementsAt);
+header_units:
+  for (int u = 0; u < kUnits; ++u) {
+#pragma HLS pipeline II = 1
+    facts.unit_entries[u] = header_u16(header, kHeaderUnitEntriesAt + 2 * u);
+  }
+  const bool is_tile = header_u16(header, kHeaderTileInAt) == kTileIn &&
+                       header_u16(header, kHeaderTileOutAt) == kTileOut;
+  const uint64_t total_bytes = header_u32(header, kHeaderTotalBytesAt);
+  if (!is_tile) return ERROR_BAD_TILE;
+  if (facts.n_sequences == 0 || facts.iterations == 0 || facts.n_positions == 0 ||
+      facts.token_bytes == 0 || facts.forecast_elements == 0) {
+    return ERROR_BAD_SHAPE;
+  }
+  if (!is_reserved_zero || total_bytes > uint64_t(package_beats) * kBeatBytes) {
+    return ERROR_BAD_SECTION;
+  }
+  return ERROR_OK;
+}
+
+// The rules for the place and size of a section; `end` is where the one before ends.
+bool is_section(const SectionEntry& entry, int section, unsigned end, unsigned total_bytes) {
+#pragma HLS inline
+  const unsigned element = element_bytes(section);
+  return entry.offset % kSectionAlign == 0 && entry.offset >= end &&
+         uint64_t(entry.offset) + entry.bytes <= total_bytes && entry.bytes % element == 0 &&
+         entry.bytes / element <= section_capacity(section);
+}
+
+uint_t<16> beat_u16(const beat_t& beat, int i) {
+#pragma HLS inline
+  return uint_t<16>(uint_t<16>(get_byte(beat, 2 * i)) |
+                    uint_t<16>(uint_t<16>(get_byte(beat, 2 * i + 1)) << 8));
+}
+
+// Two parameter words.
+template <int Rows, int Lanes>
+void store_params(word_t<64> params[Rows][Lanes], int b, const beat_t& beat) {
+#pragma HLS inline
+  static_assert(Rows * Lanes % 2 == 0, "the second word of the last beat has a place");
+store_words:
+  for (int w = 0; w < 2; ++w) {
+#pragma HLS unroll
+    const int i = 2 * b + w;
+    params[i / Lanes][i % Lanes] = get_part<64>(beat, w);
+  }
+}
+
+// Eight table entries of 16 bits, into every copy.
+template <int Copies, int Tables>
+void store_table(uint_t<16> tables[Copies][Tables][kTableEntries], int b, const beat_t& beat) {
+#pragma HLS inline
+  constexpr int kBeatEntries = kBeatBytes / 2;
+  constexpr int kTableBeats = kTableEntries / kBeatEntries;
+store_copies:
+  for (int c = 0; c < Copies; ++c) {
+#pragma HLS unroll
+  store_entries:
+    for (int i = 0; i < kBeatEntries; ++i) {
+#pragma HLS unroll
+      tables[c][b / kTableBeats][b % kTableBeats * kBeatEntries + i] = beat_u16(beat, i);
+    }
+  }
+}
+
+void store_tile(int_t<8> tile[kTileOut][kTileIn], const beat_t gathered[kGatherBeats]) {
+#pragma HLS inline
+store_lanes:
+  for (int lane = 0; lane < kTileOut; ++lane) {
+#pragma HLS unroll
+  store_inputs:
+    for (int j = 0; j < kTileIn; ++j) {
+#pragma HLS unroll
+      const int at = lane * kTileIn + j;
+      tile[lane][j] = int_t<8>(get_byte(gathered[at / kBeatBytes], at % kBeatBytes));
+    }
+  }
+}
+
+// Beat b of a section goes to its memory.
+void store_beat(Memory& memory, int section, int b, bool is_last, const beat_t& beat,
+                beat_t gathered[kGatherBeats]) {
+#pragma HLS inline
+  switch (section) {
+    case SECTION_INSTRUCTIONS: {
+      gathered[b % kInstructionBeats] = beat;
+      if (b % kInstructionBeats == kInstructionBeats - 1) {
+        word_t<512> word = zero_word<512>();
+      store_parts:
+        for (int i = 0; i < kInstructionBeats; ++i) {
+#pragma HLS unroll
+          set_part(word, i, gathered[i]);
+        }
+        memory.instructions[b / kInstructionBeats] = word;
+      }
+      break;
+    }
+    case SECTION_SCHEDULE:
+      memory.schedule[b] = beat;
+      break;
+    case SECTION_WEIGHTS:
+      gathered[b % kTileBeats] = beat;
+      if (b % kTileBeats == kTileBeats - 1 && b / kTileBeats < kMaxWeights) {
+        store_tile(memory.weights[b / kTileBeats], gathered);
+      }
+      break;
+    case SECTION_ARRAY_PARAMS:
+      store_params<kMaxArrayParams / kRequantizeLanes, kRequantizeLanes>(memory.array_params, b,
+                                                                         beat);
+      break;
+    case SECTION_CONV_PARAMS:
+      memory.conv_params[b / kConvLanes][b % kConvLanes] = beat;
+      break;
+    case SECTION_CONV_TABLES: {
+      constexpr int kTableBeats = kTableEntries / kBeatBytes;
+    store_conv_copies:
+      for (int c = 0; c < table_copies(kConvLanes); ++c) {
+#pragma HLS unroll
+      store_conv_entries:
+        for (int i = 0; i < kBeatBytes; ++i) {
+#pragma HLS unroll
+          memory.conv_tables[c][b / kTableBeats][b % kTableBeats * kBeatBytes + i] = int_t<8>(
+              get_byte(beat, i));
+        }
+      }
+      break;
+    }
+    case SECTION_SCAN_PARAMS:
+      store_params<kMaxScanParams / kScanChannels, kScanChannels>(memory.scan_params, b, beat);
+      break;
+    case SECTION_SCAN_DECAY: {
+      constexpr int kBeatRates = kBeatBytes / 2;
+    store_rates:
+      for (int i = 0; i < kBeatRates; ++i) {
+#pragma HLS unroll
+        const int at = b * kBeatRates + i;
+        memory.scan_decay[at / kScanLanes][at % kScanLanes] = beat_u16(beat, i);
+      }
+      break;
+    }
+    case SECTION_SCAN_TABLES:
+      store_table<kScanChannels, kMaxScanTables>(memory.scan_tables, b, beat);
+      break;
+    case SECTION_VECTOR_PARAMS:
+      store_params<kMaxVectorParams / kVectorLanes, kVectorLanes>(memory.vector_params, b, beat);
+      break;
+    case SECTION_VECTOR_TABLES:
+      store_table<table_copies(kVectorLanes), kMaxVectorTables>(memory.vector_tables, b, beat);
+      break;
+    case SECTION_RESID_IMAGE:
+      gathered[b % kResidBeats] = beat;
+      if (b % kResidBeats == kResidBeats - 1 || is_last) {
+      store_resid:
+        for (int i = 0; i < kRowAlign; ++i) {
+#pragma HLS unroll
+          constexpr int kBeatElements = kBeatBytes / 2;
+          const bool is_there = i / kBeatElements <= b % kResidBeats;
+          memory.resid[b / kResidBeats][i] = is_there
+                                                 ? int_t<16>(beat_u16(gathered[i / kBeatElements],
+                                                                      i % kBeatElements))
+                                                 : int_t<16>(0);
+        }
+      }
+      break;
+    default:  // metadata are for the host
+      break;
+  }
+}
+
+// Copies a section and returns its CRC-32.
+unsigned copy_section(const beat_t* package, const SectionEntry& entry, int section,
+                      Memory& memory) {
+#pragma HLS inline off
+  const int first_beat = entry.offset / kBeatBytes;
+  const int whole_beats = entry.bytes / kBeatBytes;
+  const int tail_bytes = entry.bytes % kBeatBytes;
+  const int beats = whole_beats + (tail_bytes > 0 ? 1 : 0);
+  beat_t gathered[kGatherBeats];
+#pragma HLS array_partition variable = gathered complete
+  beat_t beat = zero_word<8 * kBeatBytes>();
+  unsigned crc = kCrcInitial;
+copy_beats:
+  for (int b = 0; b < beats; ++b) {
+#pragma HLS loop_tripcount min = 1 max = 212992
+#pragma HLS pipeline II = 1
+    beat = package[first_beat + b];
+    if (b < whole_beats) crc = crc32_beat(crc, beat);
+    store_beat(memory, section, b, b == beats - 1, beat, gathered);
+  }
+copy_tail:
+  for (int i = 0; i < tail_bytes; ++i) {
+#pragma HLS loop_tripcount min = 0 max = 15
+#pragma HLS pipeline II = 1
+    crc = crc32_byte(crc, get_byte(beat, i));
+  }
+  return ~crc;
+}
+
+}  // namespace
+
+Error load_package(const beat_t* package, unsigned package_beats, Memory& memory) {
+#pragma HLS inline off
+  memory.loaded = false;
+  beat_t header[kHeaderBeats];
+#pragma HLS array_partition variable = header complete
+  const Error header_error = read_header(package, package_beats, header, memory.package);
+  if (header_error != ERROR_OK) return header_error;
+
+  const unsigned total_bytes = header_u32(header, kHeaderTotalBytesAt);
+  unsigned end = kHeaderBytes;
+load_sections:
+  for (int s = 0; s < kSections; ++s) {
+    const SectionEntry entry = section_entry(header, s);
+    if (!is_section(entry, s, end, total_bytes) || !are_zero(package, end, entry.offset)) {
+      return ERROR_BAD_SECTION;
+    }
+    if (copy_section(package, entry, s, memory) != entry.crc) return ERROR_BAD_CRC;
+    memory.package.elements[s] = entry.bytes / element_bytes(s);
+    if (s == SECTION_WEIGHTS) memory.package.weights_beat = entry.offset / kBeatBytes;
+    end = entry.offset + entry.bytes;
+  }
+  if (!are_zero(package, end, total_bytes)) return ERROR_BAD_SECTION;
+
+  const Error error = validate_program(memory);
+  memory.loaded = error == ERROR_OK;
+  return error;
+}
+
+}  // namespace cmamba

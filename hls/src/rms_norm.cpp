@@ -1,0 +1,71 @@
+// NORM: kVectorLanes features a cycle, in two sweeps over the row with the reciprocal root between
+// them.
+#include "arithmetic.h"
+#include "kernels.h"
+#include "lanes.h"
+
+namespace cmamba {
+
+namespace {
+
+int bit_length(uint_t<48> x) {
+#pragma HLS inline
+  int length = 0;
+find_top_bit:
+  for (int i = 0; i < 48; ++i) {
+#pragma HLS unroll
+    if (((x >> i) & 1) != 0) length = i + 1;
+  }
+  return length;
+}
+
+}  // namespace
+
+void rms_norm(const NormInstruction& f, const Row16 x, const VectorParams params, Row16 y) {
+#pragma HLS inline off
+  const int n = f.n;
+
+  uint_t<48> sum = f.eps;
+sum_squares:
+  for (int first = 0; first < n; first += kVectorLanes) {
+#pragma HLS loop_tripcount min = 1 max = 256
+#pragma HLS pipeline II = 1
+    uint_t<48> squares = 0;
+  square_lanes:
+    for (int l = 0; l < kVectorLanes; ++l) {
+#pragma HLS unroll
+      const int_t<16> value = x[first / kRowAlign][first % kRowAlign + l];
+      if (first + l < n) squares += uint_t<48>(product<32>(value, value));
+    }
+    sum += squares;
+  }
+
+  // 2^30 <= m < 2^32, so that its reciprocal root has a fixed number of digits.
+  const int log4 = (bit_length(sum) - 31) >> 1;
+  const uint_t<32> m = uint_t<32>(log4 >= 0 ? sum >> (2 * log4) : sum << (-2 * log4));
+  const uint_t<17> r = reciprocal_sqrt(m);
+
+normalize:
+  for (int first = 0; first < n; first += kVectorLanes) {
+#pragma HLS loop_tripcount min = 1 max = 256
+#pragma HLS pipeline II = 1
+    word_t<64> words[kVectorLanes];
+#pragma HLS array_partition variable = words complete
+    read_lanes<kMaxVectorParams / kVectorLanes, kVectorLanes>(params, int(f.param_addr) + first,
+                                                              words);
+  normalize_lanes:
+    for (int l = 0; l < kVectorLanes; ++l) {
+#pragma HLS unroll
+      if (first + l < n) {
+        const int_t<16> value = x[first / kRowAlign][first % kRowAlign + l];
+        const int_t<40> scaled = shift_left<40>(product<34>(value, r), 6);
+        const int_t<32> v = int_t<32>(rne_shift<40>(scaled, 15 + log4));
+        const int_t<50> q = requantize(v, decode_param_word(words[l]));
+        y[first / kRowAlign][first % kRowAlign + l] = f.wide ? saturate<16>(q)
+                                                             : int_t<16>(saturate<8>(q));
+      }
+    }
+  }
+}
+
+}  // namespace cmamba

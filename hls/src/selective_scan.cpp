@@ -1,0 +1,157 @@
+// SCAN: kScanLanes (channel, state) pairs a cycle.
+//
+// Pair p = channel * states + state is element p of the instruction's states and decay rates. A
+// step takes consecutive pairs, a lane each: `channels` whole channels, or, where a channel has
+// more states than there are lanes, one part of it.
+#include "arithmetic.h"
+#include "kernels.h"
+#include "lanes.h"
+
+namespace cmamba {
+
+namespace {
+
+constexpr int kLog2Lanes = log2_exact(kScanLanes);
+constexpr int kLog2Channels = log2_exact(kScanChannels);
+// Steps of the channel with most states.
+constexpr int kMaxParts = maximum(kMaxStates / kScanLanes, 1);
+
+// What all pairs of a channel share.
+struct Channel {
+  uint_t<16> delta;
+  int_t<9> w;         // u without its zero point
+  int_t<26> delta_w;  // delta * w
+};
+
+}  // namespace
+
+void selective_scan(const ScanInstruction& f, int position, const Row8 u, const Row8 z,
+                    const Row8 dt, const Row8 bc, const Decay decay_rates, const ScanParams params,
+                    const ScanTables tables, State state, Row8 y) {
+#pragma HLS inline off
+  const int n = f.n;
+  const int log2_state = f.log2_state;
+  const int log2_channels = maximum(minimum(kLog2Lanes - log2_state, kLog2Channels), 0);
+  const int log2_parts = maximum(log2_state - kLog2Lanes, 0);
+  const int channels = 1 << log2_channels;
+  const int steps = ((n + channels - 1) >> log2_channels) << log2_parts;
+
+  // B and C of each lane's state, in each part. Written so that a lane chooses between the few
+  // places that its state can have in the row, one for each size of the state.
+  int_t<8> lane_b[kMaxParts][kScanLanes];
+#pragma HLS array_partition variable = lane_b complete dim = 2
+  int_t<8> lane_c[kMaxParts][kScanLanes];
+#pragma HLS array_partition variable = lane_c complete dim = 2
+spread_parts:
+  for (int part = 0; part < kMaxParts; ++part) {
+  spread_sizes:
+    for (int m = 0; m <= kMaxLog2State; ++m) {
+#pragma HLS unroll
+      if (m == log2_state) {
+      spread_lanes:
+        for (int l = 0; l < kScanLanes; ++l) {
+#pragma HLS unroll
+          const int b = (part * kScanLanes + l) & ((1 << m) - 1);
+          const int c = b + (1 << m);
+          lane_b[part][l] = bc[b / kRowAlign][b % kRowAlign];
+          lane_c[part][l] = bc[c / kRowAlign][c % kRowAlign];
+        }
+      }
+    }
+  }
+
+  int first = 0;
+  int part = 0;
+  int_t<48> earlier_parts = 0;
+scan_steps:
+  for (int i = 0; i < steps; ++i) {
+#pragma HLS loop_tripcount min = 1 max = 1024
+#pragma HLS pipeline II = 1
+// Every pair is read and written in one step only, and the next step takes the pairs behind it.
+#pragma HLS dependence variable = state type = inter false
+    Channel channel[kScanChannels];
+#pragma HLS array_partition variable = channel complete
+  begin_channels:
+    for (int c = 0; c < kScanChannels; ++c) {
+#pragma HLS unroll
+      const int e = minimum(first + c, n - 1);
+      const int_t<8> step = dt[e / kRowAlign][e % kRowAlign];
+      channel[c].delta = tables[c][int(f.softplus_table)][int(step) + kTableEntries / 2];
+      channel[c].w = int_t<9>(u[e / kRowAlign][e % kRowAlign] - f.u_zero_point);
+      channel[c].delta_w = product<26>(channel[c].delta, channel[c].w);
+    }
+
+    uint_t<16> rates[kScanLanes];
+#pragma HLS array_partition variable = rates complete
+    int_t<24> h[kScanLanes];
+#pragma HLS array_partition variable = h complete
+    const int first_pair = (first << log2_state) + part * kScanLanes;
+    const int valid_pairs = minimum(minimum(channels, n - first) << log2_state, kScanLanes);
+    read_lanes<kMaxScanDecay / kScanLanes, kScanLanes>(decay_rates, int(f.decay_addr) + first_pair,
+                                                       rates);
+    read_lanes<kMaxState / kScanLanes, kScanLanes>(state, int(f.state_addr) + first_pair, h);
+
+    int_t<48> sums[kScanLanes];
+#pragma HLS array_partition variable = sums complete
+  update_states:
+    for (int l = 0; l < kScanLanes; ++l) {
+#pragma HLS unroll
+      const int c = minimum(l >> log2_state, kScanChannels - 1);
+      const int_t<34> exponent = product<34>(channel[c].delta, rates[l]);
+      const uint_t<17> g = decay(uint_t<32>(rne_shift<34>(exponent, f.exp_shift)));
+      const int_t<24> before = position == 0 ? int_t<24>(0) : h[l];
+      const int_t<48> kept = product<48>(g, before);
+      const int_t<48> added = shift_left<48>(product<34>(channel[c].delta_w, lane_b[part][l]),
+                                             16 - int(f.state_shift));
+      h[l] = saturate<24>(rne_shift<49>(kept + added, 16));
+      sums[l] = product<32>(h[l], lane_c[part][l]);
+    }
+    write_lanes<kMaxState / kScanLanes, kScanLanes>(state, int(f.state_addr) + first_pair, h,
+                                                    valid_pairs);
+
+    // An adder tree that stops at the level of whole channels: sums[c] becomes that of channel c.
+  add_levels:
+    for (int level = 0; level < kLog2Lanes; ++level) {
+#pragma HLS unroll
+    add_pairs:
+      for (int i = 0; i < kScanLanes / 2; ++i) {
+#pragma HLS unroll
+        if (level < log2_state && i < kScanLanes >> (level + 1))
+          sums[i] = sums[2 * i] + sums[2 * i + 1];
+      }
+    }
+
+    if (part > 0) sums[0] += earlier_parts;
+    earlier_parts = sums[0];
+    const bool is_last_part = part == (1 << log2_parts) - 1;
+
+    word_t<64> words[kScanChannels];
+#pragma HLS array_partition variable = words complete
+    read_lanes<kMaxScanParams / kScanChannels, kScanChannels>(params, int(f.param_addr) + first,
+                                                              words);
+  finish_channels:
+    for (int c = 0; c < kScanChannels; ++c) {
+#pragma HLS unroll
+      const int e = first + c;
+      if (is_last_part && c < channels && e < n) {
+        const ParamWord p = decode_param_word(words[c]);
+        const int_t<18> skip_weight = int_t<18>(p.bias);
+        const int_t<48> skip = shift_left<48>(product<27>(skip_weight, channel[c].w), f.skip_shift);
+        const int_t<16> out = saturate<16>(rne_shift<49>(sums[c] + skip, f.y_shift));
+        const int_t<8> gate = z[e / kRowAlign][e % kRowAlign];
+        const int_t<16> silu = int_t<16>(
+            tables[c][int(f.silu_table)][int(gate) + kTableEntries / 2]);
+        y[e / kRowAlign][e % kRowAlign] = saturate<8>(requantize(product<32>(out, silu), p));
+      }
+    }
+
+    if (is_last_part) {
+      first += channels;
+      part = 0;
+    } else {
+      ++part;
+    }
+  }
+}
+
+}  // namespace cmamba

@@ -1,0 +1,90 @@
+// The top function: interfaces, memories, and the choice between loading and running.
+#include "cmamba.h"
+
+using cmamba::axis_t;
+using cmamba::beat_t;
+using cmamba::kGmemDepth;
+
+void cmamba_top(const beat_t* gmem, hls::stream<axis_t>& s_axis, hls::stream<axis_t>& m_axis,
+                unsigned mode, unsigned package_beats, unsigned n_forecasts, unsigned* version,
+                unsigned* error, uint64_t* entries, unsigned* capability_tile,
+                unsigned* capability_weights, unsigned* capability_features) {
+// A package is read front to back and a weight tile is 64 beats, hence bursts of that length, two
+// on the way to cover the latency of DDR. 128 bits are the width of the HP ports. Co-simulation
+// copies `depth` beats.
+#pragma HLS interface mode = m_axi port = gmem offset = slave bundle = gmem depth = kGmemDepth \
+    latency = 64 max_read_burst_length = 64 num_read_outstanding = 2
+#pragma HLS interface mode = axis port = s_axis register_mode = both
+#pragma HLS interface mode = axis port = m_axis register_mode = both
+#pragma HLS interface mode = s_axilite port = gmem bundle = control
+#pragma HLS interface mode = s_axilite port = mode bundle = control
+#pragma HLS interface mode = s_axilite port = package_beats bundle = control
+#pragma HLS interface mode = s_axilite port = n_forecasts bundle = control
+#pragma HLS interface mode = s_axilite port = version bundle = control
+#pragma HLS interface mode = s_axilite port = error bundle = control
+#pragma HLS interface mode = s_axilite port = entries bundle = control
+#pragma HLS interface mode = s_axilite port = capability_tile bundle = control
+#pragma HLS interface mode = s_axilite port = capability_weights bundle = control
+#pragma HLS interface mode = s_axilite port = capability_features bundle = control
+#pragma HLS interface mode = s_axilite port = return bundle = control
+
+  // What a package has loaded stays between calls. The order of the dimensions below is that of
+  // memory.h.
+  static cmamba::Memory memory;
+#pragma HLS disaggregate variable = memory
+// Rows are copied a word of kRowAlign elements a cycle.
+#pragma HLS array_reshape variable = memory.patch type = complete dim = 2
+#pragma HLS array_reshape variable = memory.norm type = complete dim = 2
+#pragma HLS array_reshape variable = memory.conv_in type = complete dim = 2
+#pragma HLS array_reshape variable = memory.gate type = complete dim = 2
+#pragma HLS array_reshape variable = memory.conv type = complete dim = 2
+#pragma HLS array_reshape variable = memory.proj type = complete dim = 2
+#pragma HLS array_reshape variable = memory.step type = complete dim = 2
+#pragma HLS array_reshape variable = memory.scan type = complete dim = 2
+#pragma HLS array_reshape variable = memory.logit type = complete dim = 2
+#pragma HLS array_reshape variable = memory.resid type = complete dim = 2
+#pragma HLS array_reshape variable = memory.head type = complete dim = 2
+// The array takes a tile a cycle. One memory as wide as a tile (8192 bits) fills 114 columns of
+// 72-bit block RAM; a memory for each lane would not use the ninth bits and not fit the device. One
+// port writes, the other reads, as those 72 bits demand.
+#pragma HLS array_reshape variable = memory.weights type = complete dim = 2
+#pragma HLS array_reshape variable = memory.weights type = complete dim = 3
+#pragma HLS bind_storage variable = memory.weights type = ram_s2p impl = bram
+// A bank for each lane, with an address of its own (lanes.h).
+#pragma HLS array_partition variable = memory.array_params type = complete dim = 2
+#pragma HLS array_partition variable = memory.conv_params type = complete dim = 2
+#pragma HLS array_partition variable = memory.scan_params type = complete dim = 2
+#pragma HLS array_partition variable = memory.scan_decay type = complete dim = 2
+#pragma HLS array_partition variable = memory.vector_params type = complete dim = 2
+#pragma HLS array_partition variable = memory.state type = complete dim = 2
+// Every copy of the tables is a memory with two read ports. The loader writes the entries of a beat
+// at once, a word; a lookup selects one of them.
+#pragma HLS array_partition variable = memory.conv_tables type = complete dim = 1
+#pragma HLS array_reshape variable = memory.conv_tables type = cyclic factor = 16 dim = 3
+#pragma HLS array_partition variable = memory.scan_tables type = complete dim = 1
+#pragma HLS array_reshape variable = memory.scan_tables type = cyclic factor = 8 dim = 3
+#pragma HLS array_partition variable = memory.vector_tables type = complete dim = 1
+#pragma HLS array_reshape variable = memory.vector_tables type = cyclic factor = 8 dim = 3
+// Sums begin at element 0: all lanes of a word have one address. The partial sums of the last chunk
+// are written lane by lane.
+#pragma HLS array_partition variable = memory.reduce type = complete dim = 2
+#pragma HLS array_reshape variable = memory.pool_sum type = complete dim = 2
+#pragma HLS array_reshape variable = memory.pool_maximum type = complete dim = 2
+
+  const unsigned command = mode & ~cmamba::kModeTlastEach;
+  const bool tlast_each = (mode & cmamba::kModeTlastEach) != 0;
+  cmamba::Error code = cmamba::ERROR_BAD_MODE;
+  uint64_t executed = 0;
+  if (command == cmamba::kModeLoad) {
+    code = cmamba::load_package(gmem, package_beats, memory);
+  } else if (command == cmamba::kModeRun) {
+    code = cmamba::run_forecasts(gmem, s_axis, m_axis, n_forecasts, tlast_each, memory, executed);
+  }
+
+  *version = cmamba::kVersionMajor << 16 | cmamba::kVersionMinor;
+  *error = code;
+  *entries = executed;
+  *capability_tile = cmamba::kTileOut << 16 | cmamba::kTileIn;
+  *capability_weights = cmamba::kMaxWeights;
+  *capability_features = cmamba::kMaxFeatures;
+}

@@ -1,0 +1,117 @@
+// Not part of the hardware.
+#ifndef __SYNTHESIS__
+
+#include "trace.h"
+
+namespace cmamba {
+
+namespace {
+
+template <int Words, class T>
+int element(const T (&space)[Words][kRowAlign], int address) {
+  return int(space[address / kRowAlign][address % kRowAlign]);
+}
+
+}  // namespace
+
+int peek(const Memory& memory, int space, int address) {
+  switch (space) {
+    case SPACE_PATCH:
+      return element(memory.patch, address);
+    case SPACE_NORM:
+      return element(memory.norm, address);
+    case SPACE_CONV_IN:
+      return element(memory.conv_in, address);
+    case SPACE_GATE:
+      return element(memory.gate, address);
+    case SPACE_CONV:
+      return element(memory.conv, address);
+    case SPACE_PROJ:
+      return element(memory.proj, address);
+    case SPACE_STEP:
+      return element(memory.step, address);
+    case SPACE_SCAN:
+      return element(memory.scan, address);
+    case SPACE_LOGIT:
+      return element(memory.logit, address);
+    case SPACE_RESID:
+      return element(memory.resid, address);
+    default:
+      return element(memory.head, address);
+  }
+}
+
+void trace_entry(const Memory& memory, uint64_t iteration, int entry, const word_t<512>& word,
+                 const ScheduleEntry& e) {
+  if (memory.trace == nullptr) return;
+  const int token = e.token;
+  const int position = e.position;
+  const int sequence = e.sequence;
+  // All instructions have n_positions in the same place.
+  const int n_positions = decode_recv_instruction(word).n_positions;
+
+  const auto report = [&](int row, const Operand& o, int index, int n) {
+    TraceRecord record;
+    record.iteration = iteration;
+    record.entry = entry;
+    record.instruction = e.instruction;
+    record.row = row;
+    record.space = o.space;
+    record.address = int(o.addr) + (index & ((1 << int(o.log2_rows)) - 1)) * int(o.stride);
+    record.n = n;
+    memory.trace(memory.trace_context, record);
+  };
+  const int row = sequence * n_positions + position;
+  const bool is_end = position == n_positions - 1;
+
+  switch (int(bits<7, 0>(word))) {
+    case OP_RECV: {
+      const RecvInstruction f = decode_recv_instruction(word);
+      report(row, f.dst, token, f.n);
+      break;
+    }
+    case OP_LINEAR: {
+      const LinearInstruction f = decode_linear_instruction(word);
+      if (f.reduce == 0) report(row, f.dst, token, f.n_out);
+      if (f.reduce != 0 && is_end) report(sequence, f.dst, sequence, f.n_out);
+      break;
+    }
+    case OP_CONV: {
+      const ConvInstruction f = decode_conv_instruction(word);
+      report(row, f.dst, token, f.n);
+      break;
+    }
+    case OP_SCAN: {
+      const ScanInstruction f = decode_scan_instruction(word);
+      report(row, f.dst, token, f.n);
+      break;
+    }
+    case OP_NORM: {
+      const NormInstruction f = decode_norm_instruction(word);
+      report(row, f.dst, token, f.n);
+      break;
+    }
+    case OP_POOL: {
+      const PoolInstruction f = decode_pool_instruction(word);
+      if (is_end) {
+        report(2 * sequence, f.dst, 2 * sequence, f.n);
+        report(2 * sequence + 1, f.dst, 2 * sequence + 1, f.n);
+      }
+      break;
+    }
+    case OP_SCALE: {
+      const ScaleInstruction f = decode_scale_instruction(word);
+      report(row, f.dst, token, f.n);
+      break;
+    }
+    default: {
+      const SendInstruction f = decode_send_instruction(word);
+      report(sequence, f.src, sequence, f.n);
+      break;
+    }
+  }
+}
+
+}  // namespace cmamba
+
+#endif

@@ -1,0 +1,400 @@
+// The rules for instructions and schedule, docs/instruction_set.md: whatever passes can be executed
+// without an access outside a memory and without an overflow.
+#include "validate.h"
+
+#include "cmamba.h"
+
+namespace cmamba {
+
+int space_elements(int space) {
+#pragma HLS inline
+  switch (space) {
+    case SPACE_PATCH:
+      return kSpacePatch;
+    case SPACE_NORM:
+      return kSpaceNorm;
+    case SPACE_CONV_IN:
+      return kSpaceConvIn;
+    case SPACE_GATE:
+      return kSpaceGate;
+    case SPACE_CONV:
+      return kSpaceConv;
+    case SPACE_PROJ:
+      return kSpaceProj;
+    case SPACE_STEP:
+      return kSpaceStep;
+    case SPACE_SCAN:
+      return kSpaceScan;
+    case SPACE_LOGIT:
+      return kSpaceLogit;
+    case SPACE_RESID:
+      return kSpaceResid;
+    case SPACE_HEAD:
+      return kSpaceHead;
+    default:
+      return 0;
+  }
+}
+
+unsigned section_capacity(int section) {
+#pragma HLS inline
+  switch (section) {
+    case SECTION_INSTRUCTIONS:
+      return kMaxInstructions;
+    case SECTION_SCHEDULE:
+      return kMaxSchedule;
+    case SECTION_ARRAY_PARAMS:
+      return kMaxArrayParams;
+    case SECTION_CONV_PARAMS:
+      return kMaxConvParams;
+    case SECTION_CONV_TABLES:
+      return kMaxConvTables;
+    case SECTION_SCAN_PARAMS:
+      return kMaxScanParams;
+    case SECTION_SCAN_DECAY:
+      return kMaxScanDecay;
+    case SECTION_SCAN_TABLES:
+      return kMaxScanTables;
+    case SECTION_VECTOR_PARAMS:
+      return kMaxVectorParams;
+    case SECTION_VECTOR_TABLES:
+      return kMaxVectorTables;
+    case SECTION_RESID_IMAGE:
+      return kSpaceResid;
+    default:
+      return 0xFFFFFFFF;
+  }
+}
+
+namespace {
+
+constexpr int kMaxArrayInputs = 65535;
+constexpr int kBiasLimit = 1 << 30;
+constexpr int kSkipWeightLimit = 1 << 17;
+constexpr int kMaxLog2Split = 2;
+constexpr int kMaxStateShift = 16;
+constexpr int kMaxSkipShift = 20;
+constexpr int kMaxYShift = 40;
+
+// Sets of activation memories.
+constexpr unsigned in_set(Space space) { return 1u << space; }
+constexpr unsigned kLinearSources = in_set(SPACE_PATCH) | in_set(SPACE_NORM) | in_set(SPACE_CONV) |
+                                    in_set(SPACE_PROJ) | in_set(SPACE_SCAN);
+constexpr unsigned kLinearResults = in_set(SPACE_CONV_IN) | in_set(SPACE_GATE) |
+                                    in_set(SPACE_PROJ) | in_set(SPACE_STEP) | in_set(SPACE_LOGIT);
+constexpr unsigned kLinearWideResults = in_set(SPACE_RESID) | in_set(SPACE_HEAD);
+
+// An operand whose rows of n elements lie in a memory of the set, from a multiple of `start` on.
+bool is_operand(const Operand& o, unsigned allowed, int n, int start) {
+#pragma HLS inline
+  if (((allowed >> int(o.space)) & 1) == 0) return false;
+  if (int(o.addr) % start != 0 || int(o.stride) % kRowAlign != 0) return false;
+  const uint64_t last_row = (uint64_t(1) << int(o.log2_rows)) - 1;
+  const uint64_t end = uint64_t(o.addr) + last_row * uint64_t(o.stride) + uint64_t(n);
+  return end <= uint64_t(space_elements(o.space));
+}
+
+bool is_operand(const Operand& o, unsigned allowed, int n) {
+#pragma HLS inline
+  return is_operand(o, allowed, n, kRowAlign);
+}
+
+// A destination moreover keeps off the constants at the beginning of resid.
+bool is_result(const Memory& memory, const Operand& o, unsigned allowed, int n) {
+#pragma HLS inline
+  const bool spares_image = o.space != SPACE_RESID ||
+                            unsigned(o.addr) >= memory.package.elements[SECTION_RESID_IMAGE];
+  return is_operand(o, allowed, n) && spares_image;
+}
+
+bool is_size(int n, int limit) { return n >= 1 && n <= limit; }
+
+// Elements first to first + count - 1 of a section or memory of `size` elements.
+bool is_range(unsigned first, unsigned count, unsigned size) {
+  return uint64_t(first) + count <= size;
+}
+
+bool is_param_word(const word_t<64>& word, int bias_limit) {
+#pragma HLS inline
+  const ParamWord p = decode_param_word(word);
+  return p.shift <= kMaxShift && p.bias > -bias_limit && p.bias < bias_limit;
+}
+
+template <int Rows, int Lanes>
+bool are_params(const word_t<64> params[Rows][Lanes], int first, int count, unsigned size,
+                int bias_limit) {
+#pragma HLS inline
+  if (!is_range(first, count, size)) return false;
+  bool ok = true;
+check_params:
+  for (int i = first; i < first + count; ++i) {
+#pragma HLS loop_tripcount min = 2 max = 4096
+#pragma HLS pipeline II = 1
+    ok = ok && is_param_word(params[i / Lanes][i % Lanes], bias_limit);
+  }
+  return ok;
+}
+
+bool are_reserved_bits_zero(const word_t<512>& word, int used) {
+#pragma HLS inline
+  bool ok = true;
+check_limbs:
+  for (int i = 0; i < 8; ++i) {
+#pragma HLS unroll
+    const int used_here = used - 64 * i;
+    const uint_t<64> limb = get_u64(word, i);
+    if (used_here <= 0) {
+      ok = ok && limb == 0;
+    } else if (used_here < 64) {
+      ok = ok && (limb >> used_here) == 0;
+    }
+  }
+  return ok;
+}
+
+Error check_recv(const Memory& memory, const word_t<512>& word) {
+#pragma HLS inline off
+  if (!are_reserved_bits_zero(word, kRecvInstructionUsedBits)) return ERROR_BAD_OPCODE;
+  const RecvInstruction f = decode_recv_instruction(word);
+  if (!is_result(memory, f.dst, in_set(SPACE_PATCH), f.n)) return ERROR_BAD_OPERAND;
+  if (f.n_positions == 0 || !is_size(f.n, kMaxFeatures) || f.n != memory.package.token_bytes) {
+    return ERROR_BAD_SHAPE;
+  }
+  return ERROR_OK;
+}
+
+Error check_linear(const Memory& memory, const word_t<512>& word) {
+#pragma HLS inline off
+  if (!are_reserved_bits_zero(word, kLinearInstructionUsedBits)) return ERROR_BAD_OPCODE;
+  const LinearInstruction f = decode_linear_instruction(word);
+  const int n_in = f.n_in;
+  const int n_out = f.n_out;
+  const int granule = kTileIn << int(f.log2_split);
+  const int padded_in = (n_in + granule - 1) & -granule;
+  if (!is_operand(f.src, kLinearSources, padded_in, minimum(granule, kRowAlign)) ||
+      !is_result(memory, f.dst, f.wide != 0 ? kLinearWideResults : kLinearResults, n_out) ||
+      (f.add_enable != 0 && !is_operand(f.add, in_set(SPACE_RESID), n_out))) {
+    return ERROR_BAD_OPERAND;
+  }
+  const int rows = f.reduce != 0 ? int(f.n_positions) : 1;
+  if (f.n_positions == 0 || n_in == 0 || n_in * rows > kMaxArrayInputs ||
+      !is_size(n_out, f.reduce != 0 ? kMaxReduce : kMaxFeatures) || f.log2_split > kMaxLog2Split) {
+    return ERROR_BAD_SHAPE;
+  }
+  const int log2_outputs = log2_exact(kTileOut) - int(f.log2_split);
+  const int output_tiles = (n_out + (1 << log2_outputs) - 1) >> log2_outputs;
+  const int input_tiles = padded_in >> (log2_exact(kTileIn) + int(f.log2_split));
+  const int tiles = (rows - 1) * int(f.weight_stride) + output_tiles * input_tiles;
+  if (!is_range(f.weight_addr, tiles, memory.package.elements[SECTION_WEIGHTS]) ||
+      !are_params<kMaxArrayParams / kRequantizeLanes, kRequantizeLanes>(
+          memory.array_params, f.param_addr, n_out, memory.package.elements[SECTION_ARRAY_PARAMS],
+          kBiasLimit)) {
+    return ERROR_BAD_SHAPE;
+  }
+  return ERROR_OK;
+}
+
+Error check_conv(const Memory& memory, const word_t<512>& word) {
+#pragma HLS inline off
+  if (!are_reserved_bits_zero(word, kConvInstructionUsedBits)) return ERROR_BAD_OPCODE;
+  const ConvInstruction f = decode_conv_instruction(word);
+  const int n = f.n;
+  if (!is_operand(f.src, in_set(SPACE_CONV_IN), n) ||
+      !is_result(memory, f.dst, in_set(SPACE_CONV), n)) {
+    return ERROR_BAD_OPERAND;
+  }
+  const int kernel = f.kernel;
+  if (f.n_positions == 0 || !is_size(n, kMaxFeatures) || !is_size(kernel, kMaxTaps) ||
+      kernel > 1 << int(f.src.log2_rows) ||
+      f.table >= memory.package.elements[SECTION_CONV_TABLES] ||
+      !is_range(f.param_addr, n, memory.package.elements[SECTION_CONV_PARAMS])) {
+    return ERROR_BAD_SHAPE;
+  }
+  bool ok = true;
+check_channels:
+  for (int i = f.param_addr; i < int(f.param_addr) + n; ++i) {
+#pragma HLS loop_tripcount min = 1 max = 4096
+#pragma HLS pipeline II = 1
+    const word_t<128> channel = memory.conv_params[i / kConvLanes][i % kConvLanes];
+    ok = ok && is_param_word(get_part<64>(channel, 0), kBiasLimit);
+  }
+  return ok ? ERROR_OK : ERROR_BAD_SHAPE;
+}
+
+Error check_scan(const Memory& memory, const word_t<512>& word) {
+#pragma HLS inline off
+  if (!are_reserved_bits_zero(word, kScanInstructionUsedBits)) return ERROR_BAD_OPCODE;
+  const ScanInstruction f = decode_scan_instruction(word);
+  const int n = f.n;
+  if (!is_operand(f.u, in_set(SPACE_CONV), n) || !is_operand(f.z, in_set(SPACE_GATE), n) ||
+      !is_operand(f.dt, in_set(SPACE_STEP), n) ||
+      !is_operand(f.bc, in_set(SPACE_PROJ), 2 << int(f.log2_state)) ||
+      !is_result(memory, f.dst, in_set(SPACE_SCAN), n)) {
+    return ERROR_BAD_OPERAND;
+  }
+  const int pairs = n << int(f.log2_state);
+  const unsigned tables = memory.package.elements[SECTION_SCAN_TABLES];
+  if (f.n_positions == 0 || !is_size(n, kMaxFeatures) || f.log2_state > kMaxLog2State ||
+      f.state_shift > kMaxStateShift || f.skip_shift > kMaxSkipShift || f.y_shift > kMaxYShift ||
+      f.softplus_table >= tables || f.silu_table >= tables ||
+      !is_range(f.state_addr, pairs, kMaxState) ||
+      !is_range(f.decay_addr, pairs, memory.package.elements[SECTION_SCAN_DECAY]) ||
+      !are_params<kMaxScanParams / kScanChannels, kScanChannels>(
+          memory.scan_params, f.param_addr, n, memory.package.elements[SECTION_SCAN_PARAMS],
+          kSkipWeightLimit)) {
+    return ERROR_BAD_SHAPE;
+  }
+  return ERROR_OK;
+}
+
+Error check_norm(const Memory& memory, const word_t<512>& word) {
+#pragma HLS inline off
+  if (!are_reserved_bits_zero(word, kNormInstructionUsedBits)) return ERROR_BAD_OPCODE;
+  const NormInstruction f = decode_norm_instruction(word);
+  const int n = f.n;
+  if (!is_operand(f.src, in_set(SPACE_RESID), n) ||
+      !is_result(memory, f.dst, in_set(f.wide != 0 ? SPACE_RESID : SPACE_NORM), n)) {
+    return ERROR_BAD_OPERAND;
+  }
+  if (f.n_positions == 0 || !is_size(n, kMaxFeatures) || f.eps == 0 ||
+      !are_params<kMaxVectorParams / kVectorLanes, kVectorLanes>(
+          memory.vector_params, f.param_addr, n, memory.package.elements[SECTION_VECTOR_PARAMS],
+          kBiasLimit)) {
+    return ERROR_BAD_SHAPE;
+  }
+  return ERROR_OK;
+}
+
+Error check_pool(const Memory& memory, const word_t<512>& word) {
+#pragma HLS inline off
+  if (!are_reserved_bits_zero(word, kPoolInstructionUsedBits)) return ERROR_BAD_OPCODE;
+  const PoolInstruction f = decode_pool_instruction(word);
+  const int n = f.n;
+  if (!is_operand(f.src, in_set(SPACE_RESID), n) ||
+      !is_result(memory, f.dst, in_set(SPACE_NORM), n)) {
+    return ERROR_BAD_OPERAND;
+  }
+  if (f.n_positions == 0 || !is_size(n, kMaxFeatures) ||
+      !are_params<kMaxVectorParams / kVectorLanes, kVectorLanes>(
+          memory.vector_params, f.param_addr, 2, memory.package.elements[SECTION_VECTOR_PARAMS],
+          kBiasLimit)) {
+    return ERROR_BAD_SHAPE;
+  }
+  return ERROR_OK;
+}
+
+Error check_scale(const Memory& memory, const word_t<512>& word) {
+#pragma HLS inline off
+  if (!are_reserved_bits_zero(word, kScaleInstructionUsedBits)) return ERROR_BAD_OPCODE;
+  const ScaleInstruction f = decode_scale_instruction(word);
+  const int n = f.n;
+  if (!is_operand(f.src, in_set(SPACE_RESID), n) || !is_operand(f.logit, in_set(SPACE_LOGIT), n) ||
+      !is_result(memory, f.dst, in_set(SPACE_RESID), n)) {
+    return ERROR_BAD_OPERAND;
+  }
+  if (f.n_positions == 0 || !is_size(n, kMaxFeatures) ||
+      f.table >= memory.package.elements[SECTION_VECTOR_TABLES]) {
+    return ERROR_BAD_SHAPE;
+  }
+  return ERROR_OK;
+}
+
+Error check_send(const Memory& memory, const word_t<512>& word) {
+#pragma HLS inline off
+  if (!are_reserved_bits_zero(word, kSendInstructionUsedBits)) return ERROR_BAD_OPCODE;
+  const SendInstruction f = decode_send_instruction(word);
+  if (!is_operand(f.src, in_set(SPACE_HEAD), f.n)) return ERROR_BAD_OPERAND;
+  if (f.n_positions == 0 || !is_size(f.n, kMaxFeatures) ||
+      f.n != memory.package.forecast_elements) {
+    return ERROR_BAD_SHAPE;
+  }
+  return ERROR_OK;
+}
+
+Error check_instruction(const Memory& memory, const word_t<512>& word) {
+#pragma HLS inline
+  switch (int(bits<7, 0>(word))) {
+    case OP_RECV:
+      return check_recv(memory, word);
+    case OP_LINEAR:
+      return check_linear(memory, word);
+    case OP_CONV:
+      return check_conv(memory, word);
+    case OP_SCAN:
+      return check_scan(memory, word);
+    case OP_NORM:
+      return check_norm(memory, word);
+    case OP_POOL:
+      return check_pool(memory, word);
+    case OP_SCALE:
+      return check_scale(memory, word);
+    case OP_SEND:
+      return check_send(memory, word);
+    default:
+      return ERROR_BAD_OPCODE;
+  }
+}
+
+Unit unit_of(int opcode) {
+#pragma HLS inline
+  switch (opcode) {
+    case OP_RECV:
+      return UNIT_STREAM_IN;
+    case OP_LINEAR:
+      return UNIT_ARRAY;
+    case OP_CONV:
+      return UNIT_CONV;
+    case OP_SCAN:
+      return UNIT_SCAN;
+    case OP_SEND:
+      return UNIT_STREAM_OUT;
+    default:
+      return UNIT_VECTOR;
+  }
+}
+
+Error check_schedule(const Memory& memory) {
+#pragma HLS inline off
+  const PackageFacts& package = memory.package;
+  int entries[kUnits];
+#pragma HLS array_partition variable = entries complete
+clear_units:
+  for (int u = 0; u < kUnits; ++u) {
+#pragma HLS unroll
+    entries[u] = 0;
+  }
+check_entries:
+  for (unsigned i = 0; i < package.elements[SECTION_SCHEDULE]; ++i) {
+#pragma HLS loop_tripcount min = 1 max = 4096
+    const ScheduleEntry e = decode_schedule_entry(memory.schedule[i]);
+    if (e.instruction >= package.elements[SECTION_INSTRUCTIONS]) return ERROR_BAD_SCHEDULE;
+    const word_t<512> word = memory.instructions[int(e.instruction)];
+    // All instructions have n_positions in the same place.
+    const int n_positions = decode_recv_instruction(word).n_positions;
+    if (e.position >= n_positions || e.sequence >= package.n_sequences) return ERROR_BAD_SCHEDULE;
+    ++entries[unit_of(bits<7, 0>(word))];
+  }
+  bool ok = entries[UNIT_STREAM_IN] == package.n_sequences * package.n_positions &&
+            entries[UNIT_STREAM_OUT] == package.n_sequences;
+check_units:
+  for (int u = 0; u < kUnits; ++u) {
+#pragma HLS unroll
+    ok = ok && entries[u] == package.unit_entries[u];
+  }
+  return ok ? ERROR_OK : ERROR_BAD_SCHEDULE;
+}
+
+}  // namespace
+
+Error validate_program(const Memory& memory) {
+#pragma HLS inline off
+check_instructions:
+  for (unsigned i = 0; i < memory.package.elements[SECTION_INSTRUCTIONS]; ++i) {
+#pragma HLS loop_tripcount min = 1 max = 256
+    const Error error = check_instruction(memory, memory.instructions[i]);
+    if (error != ERROR_OK) return error;
+  }
+  return check_schedule(memory);
+}
+
+}  // namespace cmamba

@@ -6,6 +6,7 @@ from the file, byte for byte; `Package.validate` applies the rules of ``docs/ins
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -13,7 +14,6 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +198,7 @@ _ARRAYS: dict[str, tuple[np.dtype, tuple[int, ...]]] = {
 }
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Package:
     """A compiled model. The arrays are the sections of ``docs/package.md``; none is modified.
 
@@ -338,8 +338,7 @@ class Package:
         tile = header["tile_out"], header["tile_in"]
         package = cls(
             **{name: header[name] for name in _SIZES},
-            # Decoded below, each with the rules that apply to it.
-            instructions=(),
+            instructions=(),  # decoded below, each with the rules that apply to it
             weights=np.frombuffer(raw["weights"], np.int8).reshape(-1, *tile),
             **{name: read(raw[name]) for name, (_, read) in _CODECS.items()},
         )
@@ -354,7 +353,7 @@ class Package:
             if build is not None:
                 rules.check_instruction(package, index, instruction, build)
             instructions.append(instruction)
-        object.__setattr__(package, "instructions", tuple(instructions))
+        package = dataclasses.replace(package, instructions=tuple(instructions))
         rules.check_schedule_entries(package, header["unit_entries"])
         return package
 

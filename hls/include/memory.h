@@ -140,4 +140,9 @@ struct Memory {
 #endif
 };
 
+#ifndef __SYNTHESIS__
+// Element `address` of activation memory `space`.
+int peek(const Memory& memory, int space, int address);
+#endif
+
 }  // namespace cmamba

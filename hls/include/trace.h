@@ -5,9 +5,6 @@
 
 namespace cmamba {
 
-// Element `address` of activation memory `space`.
-int peek(const Memory& memory, int space, int address);
-
 // Calls memory.trace, where it is set, for each row that the entry has just written or sent.
 void trace_entry(const Memory& memory, uint64_t iteration, int entry, const word_t<512>& word,
                  const ScheduleEntry& e);

@@ -50,7 +50,7 @@ template <int Hi, int Lo, int N>
 inline uint_t<Hi - Lo + 1> bits(const word_t<N>& w) {
   static_assert(Hi >= Lo && Hi < N && Hi - Lo < 32, "no such field");
   uint64_t value = w.limb[Lo / 64] >> (Lo % 64);
-  if (Lo / 64 != Hi / 64) value |= w.limb[Hi / 64] << (63 - (Lo + 63) % 64) << 1;
+  if (Lo / 64 != Hi / 64) value |= w.limb[Hi / 64] << (63 - Lo % 64) << 1;
   return static_cast<uint_t<Hi - Lo + 1>>(value & ((uint64_t(1) << (Hi - Lo + 1)) - 1));
 }
 

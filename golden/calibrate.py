@@ -26,7 +26,6 @@ _BINS = 4096
 _PERCENTILE = 99.99
 _LEVELS = 255  # steps between the ends of an int8 range
 _SHRINK = np.linspace(0.3, 1.0, 71)  # fractions of the full range that `mse` tries
-_MAX_CLIPPED = 0.05
 
 
 class CalibrationError(ValueError):
@@ -50,7 +49,6 @@ class Histogram:
         """Clipping range (low, high) that contains 0.
 
         Raises:
-            CalibrationError: more than 5 % of the values would be clipped.
             ValueError: unknown method.
         """
         if method not in METHODS:
@@ -58,20 +56,7 @@ class Histogram:
         low, high = min(self.low, 0.0), max(self.high, 0.0)
         if method != "minmax" and self.counts.size and self.high > self.low:
             low, high = self._percentile() if method == "percentile" else self._least_squares()
-            clipped = self.clipped_share(low, high)
-            if clipped > _MAX_CLIPPED:
-                raise CalibrationError(
-                    f"{self.point}: calibration data saturate: range [{low:.4g}, {high:.4g}] clips "
-                    f"{clipped:.1%} of the values, expected at most {_MAX_CLIPPED:.0%}; use other "
-                    "data or --method minmax"
-                )
         return low, high
-
-    def clipped_share(self, low: float, high: float) -> float:
-        """Share of the values outside [low, high]."""
-        centers = self._centers()
-        outside = self.counts[(centers < low) | (centers > high)].sum()
-        return float(outside / max(1, self.counts.sum()))
 
     def _centers(self) -> np.ndarray:
         width = (self.high - self.low) / self.counts.size

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from clang.cindex import Cursor, CursorKind, StorageClass, Type, TypeKind, conf
+from clang.cindex import Cursor, CursorKind, SourceRange, StorageClass, Type, TypeKind, conf
 
 from hls.lint.directives import DIRECTIVES, Place
 from hls.lint.source import Block, Function, Loop, PlacedPragma, Source
@@ -299,11 +299,11 @@ def _walk(cursor: Cursor) -> Iterator[Cursor]:
 
 
 def _is_constexpr(cursor: Cursor) -> bool:
-    return (
-        cursor.kind is CursorKind.VAR_DECL
-        and cursor.type.is_const_qualified()
-        and "constexpr" in (t.spelling for t in cursor.get_tokens())
-    )
+    if cursor.kind is not CursorKind.VAR_DECL or not cursor.type.is_const_qualified():
+        return False
+    head = SourceRange.from_locations(cursor.extent.start, cursor.location)
+    tokens = cursor.translation_unit.get_tokens(extent=head)
+    return "constexpr" in (t.spelling for t in tokens)
 
 
 def _construct_errors(cursor: Cursor, allow_float: bool) -> Iterator[str]:

@@ -2,7 +2,6 @@
 # The first target that needs Python packages makes .venv (see pyproject.toml for the versions).
 
 PYTHON      ?= python3
-CXX         ?= g++
 # Workers for pytest.
 JOBS        ?= auto
 # Further package index for torch, for example https://download.pytorch.org/whl/cpu: on Linux, PyPI's
@@ -16,7 +15,7 @@ PY    := $(BIN)/python
 READY := $(VENV)/.ready
 
 HLS_SOURCES := $(wildcard hls/src/*.cpp)
-CXX_FILES   := $(shell find hls -name '*.cpp' -o -name '*.h' -o -name '*.hpp' 2>/dev/null)
+CXX_FILES   := $(shell find hls -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
 
@@ -52,14 +51,14 @@ test: $(READY) ## run all tests
 lint: $(READY) ## check Python (ruff), C++ layout (clang-format) and HLS rules (hls/lint)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(if $(CXX_FILES),$(BIN)/clang-format --dry-run -Werror $(CXX_FILES))
-	$(if $(HLS_SOURCES),$(PY) -m hls.lint $(HLS_SOURCES))
+	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+	$(PY) -m hls.lint $(HLS_SOURCES)
 
 .PHONY: format
 format: $(READY) ## reformat Python and C++ in place
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(if $(CXX_FILES),$(BIN)/clang-format -i $(CXX_FILES))
+	$(BIN)/clang-format -i $(CXX_FILES)
 
 # --- housekeeping --------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ typedef uint_t<16> Decay[kMaxScanDecay / kScanLanes][kScanLanes];
 typedef int_t<24> State[kMaxState / kScanLanes][kScanLanes];
 typedef int_t<32> Reduce[kMaxReduce / kRequantizeLanes][kRequantizeLanes];
 typedef int_t<32> PoolSum[kMaxFeatures / kVectorLanes][kVectorLanes];
+typedef int_t<16> Head[kSpaceHead / kRowAlign][kRowAlign];
 typedef int_t<16> PoolMaximum[kMaxFeatures / kVectorLanes][kVectorLanes];
 
 // LINEAR. x begins at element `x_offset` of its first word (a multiple of kTileIn), addend is read
@@ -57,7 +58,8 @@ void scale(const ScaleInstruction& f, const Row16 x, const Row8 logit, const Vec
 // last token (`is_last`) and with no other.
 Error receive_token(hls::stream<axis_t>& s_axis, int n, bool is_last, Row8 y);
 
-// SEND: n elements to the stream, TLAST with the last beat where `is_last`.
-Error send_forecast(hls::stream<axis_t>& m_axis, int n, bool is_last, const Row16 x);
+// SEND: n elements from `address` on, the beginning of a word; TLAST with the last beat where
+// `is_last`.
+Error send_forecast(hls::stream<axis_t>& m_axis, const Head head, int address, int n, bool is_last);
 
 }  // namespace cmamba

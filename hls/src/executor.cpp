@@ -276,11 +276,7 @@ Error execute_send(Memory& memory, const word_t<512>& word, const ScheduleEntry&
                    hls::stream<axis_t>& m_axis) {
 #pragma HLS inline off
   const SendInstruction f = decode_send_instruction(word);
-  Row16 x;
-#pragma HLS array_partition variable = x complete dim = 2
-#pragma HLS bind_storage variable = x type = ram_s2p impl = lutram
-  load_row<kSpaceHead / kRowAlign>(memory.head, f.src, e.sequence, f.n, x);
-  return send_forecast(m_axis, f.n, is_last, x);
+  return send_forecast(m_axis, memory.head, row_address(f.src, e.sequence), f.n, is_last);
 }
 
 }  // namespace

@@ -9,7 +9,6 @@ namespace cmamba {
 namespace {
 
 constexpr int kHeaderBeats = kHeaderBytes / kBeatBytes;
-constexpr int kSectionTableEnd = kHeaderSectionTableAt + kSections * kHeaderSectionEntryBytes;
 
 // Memories whose words are wider than a beat are written a word at a time, from beats gathered in
 // registers: a part of a word would need byte enables, with which block RAM gives up its ninth
@@ -58,25 +57,6 @@ SectionEntry section_entry(const beat_t header[kHeaderBeats], int section) {
   return entry;
 }
 
-// Whether the bytes first to end - 1 of the package are zero.
-bool are_zero(const beat_t* package, unsigned first, unsigned end) {
-#pragma HLS inline off
-  bool ok = true;
-check_gap:
-  for (unsigned b = first / kBeatBytes; b < (end + kBeatBytes - 1) / kBeatBytes; ++b) {
-#pragma HLS loop_tripcount min = 0 max = 4
-#pragma HLS pipeline II = 1
-    const beat_t beat = package[b];
-  check_gap_bytes:
-    for (int i = 0; i < kBeatBytes; ++i) {
-#pragma HLS unroll
-      const unsigned at = b * kBeatBytes + i;
-      if (at >= first && at < end && get_byte(beat, i) != 0) ok = false;
-    }
-  }
-  return ok;
-}
-
 // Reads and checks the header, in the order of the rules.
 Error read_header(const beat_t* package, unsigned package_beats, beat_t header[kHeaderBeats],
                   PackageFacts& facts) {
@@ -102,13 +82,6 @@ header_crc:
   }
   if (~crc != header_u32(header, kHeaderCrcAt)) return ERROR_BAD_CRC;
 
-  bool is_reserved_zero = header_u16(header, kHeaderReservedAt) == 0;
-header_reserved:
-  for (int at = kSectionTableEnd; at < kHeaderCrcAt; ++at) {
-#pragma HLS pipeline II = 1
-    if (header_byte(header, at) != 0) is_reserved_zero = false;
-  }
-
   facts.n_sequences = header_u16(header, kHeaderNSequencesAt);
   facts.iterations = header_u16(header, kHeaderIterationsAt);
   facts.n_positions = header_u16(header, kHeaderNPositionsAt);
@@ -127,9 +100,7 @@ header_units:
       facts.token_bytes == 0 || facts.forecast_elements == 0) {
     return ERROR_BAD_SHAPE;
   }
-  if (!is_reserved_zero || total_bytes > uint64_t(package_beats) * kBeatBytes) {
-    return ERROR_BAD_SECTION;
-  }
+  if (total_bytes > uint64_t(package_beats) * kBeatBytes) return ERROR_BAD_SECTION;
   return ERROR_OK;
 }
 
@@ -326,15 +297,12 @@ Error load_package(const beat_t* package, unsigned package_beats, Memory& memory
 load_sections:
   for (int s = 0; s < kSections; ++s) {
     const SectionEntry entry = section_entry(header, s);
-    if (!is_section(entry, s, end, total_bytes) || !are_zero(package, end, entry.offset)) {
-      return ERROR_BAD_SECTION;
-    }
+    if (!is_section(entry, s, end, total_bytes)) return ERROR_BAD_SECTION;
     if (copy_section(package, entry, s, memory) != entry.crc) return ERROR_BAD_CRC;
     memory.package.elements[s] = entry.bytes / element_bytes(s);
     if (s == SECTION_WEIGHTS) memory.package.weights_beat = entry.offset / kBeatBytes;
     end = entry.offset + entry.bytes;
   }
-  if (!are_zero(package, end, total_bytes)) return ERROR_BAD_SECTION;
 
   const Error error = validate_program(memory);
   memory.loaded = error == ERROR_OK;

@@ -71,7 +71,8 @@ receive_beats:
   return error;
 }
 
-Error send_forecast(hls::stream<axis_t>& m_axis, int n, bool is_last, const Row16 x) {
+Error send_forecast(hls::stream<axis_t>& m_axis, const Head head, int address, int n,
+                    bool is_last) {
 #pragma HLS inline off
   constexpr int kBeatElements = kBeatBytes / 2;
   const int beats = (n + kBeatElements - 1) / kBeatElements;
@@ -79,15 +80,16 @@ Error send_forecast(hls::stream<axis_t>& m_axis, int n, bool is_last, const Row1
   unsigned waited = 0;
 send_beats:
   while (b < beats && waited < kWatchdogCycles) {
-#pragma HLS loop_tripcount min = 1 max = 512
+#pragma HLS loop_tripcount min = 1 max = 2048
 #pragma HLS pipeline II = 1
     axis_t beat;
     beat.data = zero_word<8 * kBeatBytes>();
   send_elements:
     for (int i = 0; i < kBeatElements; ++i) {
 #pragma HLS unroll
-      const int at = b * kBeatElements + i;
-      const int value = at < n ? int(x[at / kRowAlign][at % kRowAlign]) : 0;
+      const int element = b * kBeatElements + i;
+      const int at = address + element;
+      const int value = element < n ? int(head[at / kRowAlign][at % kRowAlign]) : 0;
       set_byte(beat.data, 2 * i, uint_t<8>(value & 0xFF));
       set_byte(beat.data, 2 * i + 1, uint_t<8>((value >> 8) & 0xFF));
     }

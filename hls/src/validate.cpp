@@ -304,8 +304,7 @@ Error check_send(const Memory& memory, const word_t<512>& word) {
   if (!are_reserved_bits_zero(word, kSendInstructionUsedBits)) return ERROR_BAD_OPCODE;
   const SendInstruction f = decode_send_instruction(word);
   if (!is_operand(f.src, in_set(SPACE_HEAD), f.n)) return ERROR_BAD_OPERAND;
-  if (f.n_positions == 0 || !is_size(f.n, kMaxFeatures) ||
-      f.n != memory.package.forecast_elements) {
+  if (f.n_positions == 0 || f.n == 0 || f.n != memory.package.forecast_elements) {
     return ERROR_BAD_SHAPE;
   }
   return ERROR_OK;

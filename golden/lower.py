@@ -27,6 +27,10 @@ _EXPONENT_FRACTION = 12  # fraction bits of the exponent, docs/numerics.md
 _NORM_FRACTION = 23  # fraction bits of a normalized value
 _ACCUMULATOR_LIMIT = 2**31 - 1
 _BIAS_LIMIT = 2**29  # half of what a parameter word may hold
+_EPS_LIMIT = 2**32 - 1
+_SKIP_LIMIT = 2**17 - 1  # skip weight of a parameter word
+_MAX_STATE_SHIFT = 16
+_MAX_SKIP_SHIFT = 20
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,19 @@ class OutputGroup:
     start: int
     size: int
     affine: Affine
+
+
+@dataclass(frozen=True)
+class ScanFormats:
+    """Scales of one selective scan, and the shifts between them (docs/numerics.md)."""
+
+    dt: Affine
+    delta: float  # scale of softplus(dt)
+    b: Affine
+    c: Affine
+    output_sum: float  # scale of the sum over the states
+    state_shift: int
+    skip_shift: int
 
 
 class Lowering:
@@ -85,10 +102,15 @@ class Lowering:
         return quantize.symmetric(max_abs, 8, self.power_of_two)
 
     def _residual_affine(self) -> Affine:
-        """One int16 scale for the whole residual stream of the model."""
+        """One int16 scale for the whole residual stream of the model.
+
+        It holds the positional encoding too, and is coarse enough for the norms' epsilon.
+        """
         points = [p for p in self.ranges if ".q_residual." in f".{p}" or p.endswith("q_scaled")]
         max_abs = max(self._histogram(p).max_abs for p in points)
-        return quantize.symmetric(_RESIDUAL_MARGIN * max_abs, 16, self.power_of_two)
+        largest = max(_RESIDUAL_MARGIN * max_abs, float(np.abs(self.positions).max()))
+        least = np.sqrt(self.args.d_model * self.args.norm_eps / _EPS_LIMIT)
+        return quantize.symmetric(max(largest, 32767 * least), 16, self.power_of_two)
 
     @staticmethod
     def _tensor(point: str, start: int, size: int, affine: Affine) -> dict[str, object]:
@@ -172,11 +194,7 @@ class Lowering:
         wide: int,
     ) -> None:
         n, source = self.args.d_model, self.x.affine.scale
-        eps = int(np.rint(n * self.args.norm_eps / source**2))
-        if eps >= 1 << 32:
-            raise CompileError(
-                f"{name}: residual scale {source:.3g} is too fine for eps in 32 bits"
-            )
+        eps = int(np.clip(np.rint(n * self.args.norm_eps / source**2), 1, _EPS_LIMIT))
         ratios = np.sqrt(n) * weight / (2.0**_NORM_FRACTION * affine.scale)
         multipliers, shifts = self._multipliers(name, ratios)
         self.builder.emit(
@@ -192,7 +210,7 @@ class Lowering:
                 zero_point=affine.zero_point,
             ),
             n=n,
-            eps=max(1, eps),
+            eps=eps,
             wide=wide,
         )
 
@@ -237,8 +255,9 @@ class Lowering:
         u_in, z = halves
 
         u = self._conv(name, u_in)
-        projected, dt_low, scales = self._x_proj(name, u)
-        dt = Quantized(builder.ring("step", "step", e_width), e_width, self._int8(f"{name}.q_dt"))
+        formats = self._scan_formats(name, u.affine.scale)
+        projected, dt_low = self._x_proj(name, u, formats)
+        dt = Quantized(builder.ring("step", "step", e_width), e_width, formats.dt)
         self._linear(
             f"{name}.dt_proj",
             dt_low,
@@ -247,7 +266,7 @@ class Lowering:
             [OutputGroup(f"{name}.q_dt", 0, e_width, dt.affine)],
             dt.operand,
         )
-        gated = self._scan(name, u, z, dt, projected, scales)
+        gated = self._scan(name, u, z, dt, projected, formats)
         self._linear(
             f"{name}.out_proj",
             gated,
@@ -295,9 +314,34 @@ class Lowering:
         )
         return target
 
-    def _x_proj(
-        self, name: str, u: Quantized
-    ) -> tuple[Quantized, Quantized, tuple[Affine, Affine]]:
+    def _scan_formats(self, name: str, u_scale: float) -> ScanFormats:
+        """Formats of the scan of block `name`, whose input u has the scale `u_scale`."""
+        dt, b = self._int8(f"{name}.q_dt"), self._symmetric_int8(f"{name}.q_B")
+        largest_dt = dt.scale * (127 - dt.zero_point)
+        delta = quantize.symmetric(
+            float(quantize.softplus(np.array(largest_dt))) * 32767 / 65535, 16, self.power_of_two
+        ).scale
+        product = delta * u_scale * b.scale
+        state_max = self._histogram(f"{name}.q_h").max_abs
+        state_shift = self._shift_for(_STATE_MARGIN * state_max / product, 2**23 - 1)
+        if state_shift > _MAX_STATE_SHIFT:
+            raise CompileError(
+                f"{name}.scan: calibration data saturate the state: largest {state_max:.4g} in "
+                f"steps of {product:.3g} needs state_shift {state_shift}, expected at most "
+                f"{_MAX_STATE_SHIFT}"
+            )
+        # The skip path D * u must fit beside the sum over the states. Where C is so small that it
+        # would not, a coarser C takes nothing from the sum that is visible beside D * u.
+        state = product * 2.0**state_shift
+        skip = np.abs(self.state[f"{name}.D"]).max() * u_scale
+        least_c = skip / (state * _SKIP_LIMIT * 2.0**_MAX_SKIP_SHIFT)
+        c_max = max(map(abs, self._histogram(f"{name}.q_C").range(self.method)))
+        c = quantize.symmetric(max(c_max, 127 * least_c), 8, self.power_of_two)
+        output_sum = state * c.scale
+        skip_shift = min(_MAX_SKIP_SHIFT, self._shift_for(skip / output_sum, _SKIP_LIMIT))
+        return ScanFormats(dt, delta, b, c, output_sum, state_shift, skip_shift)
+
+    def _x_proj(self, name: str, u: Quantized, formats: ScanFormats) -> tuple[Quantized, Quantized]:
         """B, C and the low-rank dt of a token, in this order, each with its own scale."""
         args, builder = self.args, self.builder
         states = 1 << ceil_log2(args.d_state)
@@ -309,8 +353,6 @@ class Lowering:
         weight[:n] = source[r : r + n]
         weight[states : states + n] = source[r + n :]
         weight[dt_start:] = source[:r]
-        b = self._symmetric_int8(f"{name}.q_B")
-        c = self._symmetric_int8(f"{name}.q_C")
         dt = self._int8(f"{name}.q_dt_low")
         operand = builder.ring("proj", "proj", round_up(width, builder.build.tile_in))
         self._linear(
@@ -319,8 +361,8 @@ class Lowering:
             weight,
             None,
             [
-                OutputGroup(f"{name}.q_B", 0, n, b),
-                OutputGroup(f"{name}.q_C", states, n, c),
+                OutputGroup(f"{name}.q_B", 0, n, formats.b),
+                OutputGroup(f"{name}.q_C", states, n, formats.c),
                 OutputGroup(f"{name}.q_dt_low", dt_start, r, dt),
             ],
             operand,
@@ -328,7 +370,7 @@ class Lowering:
         at_dt = isa.Operand(
             operand.addr + dt_start, operand.stride, operand.log2_rows, operand.space
         )
-        return Quantized(operand, width, b), Quantized(at_dt, r, dt), (b, c)
+        return Quantized(operand, width, formats.b), Quantized(at_dt, r, dt)
 
     def _scan(
         self,
@@ -337,53 +379,34 @@ class Lowering:
         z: Quantized,
         dt: Quantized,
         projected: Quantized,
-        scales: tuple[Affine, Affine],
+        formats: ScanFormats,
     ) -> Quantized:
         """The selective scan with softplus, skip and gate."""
         args, builder = self.args, self.builder
-        n, b, c = args.d_inner, scales[0].scale, scales[1].scale
+        n = args.d_inner
         log2_state = ceil_log2(args.d_state)
         if log2_state > 6:
             raise CompileError(f"{name}.scan: d_state {args.d_state}, expected at most 64")
 
-        largest_dt = dt.affine.scale * (127 - dt.affine.zero_point)
-        s_delta = quantize.symmetric(
-            float(quantize.softplus(np.array(largest_dt))) * 32767 / 65535, 16, self.power_of_two
-        ).scale
         decay = np.exp(self.state[f"{name}.A_log"]) * np.log2(np.e)  # -A in powers of two
-        unit = decay * s_delta * 2.0**_EXPONENT_FRACTION
+        unit = decay * formats.delta * 2.0**_EXPONENT_FRACTION
         exp_shift = int(np.clip(np.floor(np.log2(65535 / unit.max())), 0, 31))
         rates = np.zeros((n, 1 << log2_state))
         rates[:, : args.d_state] = np.clip(np.rint(unit * 2.0**exp_shift), 0, 65535)
 
-        skip = self.state[f"{name}.D"]
-        state_max = self._histogram(f"{name}.q_h").max_abs
         y_max = self._histogram(f"{name}.q_y").max_abs
-        product = s_delta * u.affine.scale * b
-        least_shift = self._shift_for(_STATE_MARGIN * state_max / product, 2**23 - 1)
-        for state_shift in range(least_shift, 17):
-            sum_scale = product * 2.0**state_shift * c
-            ratio = np.abs(skip).max() * u.affine.scale / sum_scale
-            skip_shift = self._shift_for(ratio, 2**17 - 1)
-            if skip_shift <= 20:
-                break
-        else:
-            raise CompileError(
-                f"{name}.scan: calibration data saturate the state: largest {state_max:.4g} in "
-                f"steps of {product:.3g}, expected state_shift at most 16 and skip_shift at most 20"
-            )
-        y_shift = self._shift_for(_SCAN_OUTPUT_MARGIN * y_max / sum_scale, 32767)
+        y_shift = self._shift_for(_SCAN_OUTPUT_MARGIN * y_max / formats.output_sum, 32767)
         if y_shift > 40:
             raise CompileError(f"{name}.scan: output needs y_shift {y_shift}, expected at most 40")
 
-        z_low = z.affine.dequantize(np.array([-128, 127]))
-        s_gate = quantize.symmetric(
-            float(np.abs(quantize.silu(z_low)).max()), 16, self.power_of_two
-        ).scale
+        # Over all of z: SiLU has its minimum inside the range, not at an end.
+        gate = quantize.silu(z.affine.dequantize(np.arange(-128, 128)))
+        s_gate = quantize.symmetric(float(np.abs(gate).max()), 16, self.power_of_two).scale
         gated = self._int8(f"{name}.q_gated")
         multipliers, shifts = self._multipliers(
-            f"{name}.scan", np.array([sum_scale * 2.0**y_shift * s_gate / gated.scale])
+            f"{name}.scan", np.array([formats.output_sum * 2.0**y_shift * s_gate / gated.scale])
         )
+        skip_unit = formats.output_sum * 2.0**formats.skip_shift
         target = Quantized(builder.ring("scan", "scan", n), n, gated)
         builder.emit(
             f"{name}.scan",
@@ -398,13 +421,13 @@ class Lowering:
             decay_addr=builder.decay_rates(rates),
             param_addr=builder.param_words(
                 "scan_params",
-                bias=np.rint(skip * u.affine.scale / (sum_scale * 2.0**skip_shift)),
+                bias=np.rint(self.state[f"{name}.D"] * u.affine.scale / skip_unit),
                 multiplier=multipliers[0],
                 shift=shifts[0],
                 zero_point=gated.zero_point,
             ),
             softplus_table=builder.table(
-                "scan_tables", quantize.uint16_table(quantize.softplus, dt.affine, s_delta)
+                "scan_tables", quantize.uint16_table(quantize.softplus, dt.affine, formats.delta)
             ),
             silu_table=builder.table(
                 "scan_tables", quantize.int16_table(quantize.silu, z.affine, s_gate)
@@ -413,8 +436,8 @@ class Lowering:
             log2_state=log2_state,
             u_zero_point=u.affine.zero_point,
             exp_shift=exp_shift,
-            state_shift=state_shift,
-            skip_shift=skip_shift,
+            state_shift=formats.state_shift,
+            skip_shift=formats.skip_shift,
             y_shift=y_shift,
         )
         return target
@@ -571,12 +594,14 @@ class Lowering:
         """int8 weights, int32 biases with the zero point folded in, and accumulator scales.
 
         weight [n_out, ...]: all else is summed. A channel whose bias would not fit gets a coarser
-        weight scale. Proves that no accumulator can overflow.
+        weight scale; one without weights, the scale that suits its bias. Proves that no accumulator
+        can overflow.
         """
         flat = weight.reshape(len(weight), -1)
         weight_q, scales = quantize.quantize_weight(flat, self.power_of_two)
         if bias is None:
             bias = np.zeros(len(flat))
+        scales = np.where((bias != 0) & ~flat.any(axis=1), 0.0, scales)
         least = np.abs(bias) / (source.scale * _BIAS_LIMIT)
         if (scales < least).any():
             scales = np.where(

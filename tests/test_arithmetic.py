@@ -151,6 +151,12 @@ def test_reciprocal_sqrt_at_powers_of_two():
     check_reciprocal_sqrt(SQUARE_SUMS)
 
 
+def test_reciprocal_sqrt_where_the_square_just_fits():
+    roots = np.random.default_rng(0).integers(1 << 16, 1 << 17, 500).tolist()
+    sums = [(1 << 64) // (r * r) + offset for r in roots for offset in (-1, 0, 1)]
+    check_reciprocal_sqrt([s for s in sums if s < 1 << 32])
+
+
 @given(st.lists(st.integers(1, (1 << 48) - 1), min_size=1))
 def test_reciprocal_sqrt_is_the_largest_integer(sums):
     check_reciprocal_sqrt(sums)

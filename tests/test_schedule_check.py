@@ -156,6 +156,25 @@ def test_a_wait_less_is_refused_or_implied_by_others():
     assert found >= 10
 
 
+def test_an_entry_need_not_repeat_a_wait_of_its_unit():
+    """Entries of a unit start in order, so a wait holds for those after it as well."""
+    rng = np.random.default_rng(12)
+    package = shuffled(random_package(rng, largest=6), rng)
+    schedule = package.schedule.copy()
+    known = np.full((len(isa.UNITS), len(isa.UNITS)), NO_WAIT)
+    removed = 0
+    for entry in schedule:
+        waits = known[package.instructions[entry["instruction"]].unit]
+        repeated = (entry["wait"] <= waits) & (entry["wait"] != NO_WAIT)
+        np.maximum(waits, entry["wait"], out=waits)
+        entry["wait"][repeated] = NO_WAIT
+        removed += repeated.sum()
+    assert removed > 10
+    package = dataclasses.replace(package, schedule=schedule)
+    check_schedule(package, "small")
+    simulate(package, rng)
+
+
 def first(package: Package, opcode: str, position: int = 0) -> int:
     """Index of the first entry of an opcode at a position."""
     return next(

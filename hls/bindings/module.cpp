@@ -1,0 +1,564 @@
+// Python module of the accelerator and its kernels. Compiled twice, with AMD's types and with
+// standard integers; CMAMBA_MODULE is the name. hls/bindings/__init__.py is the interface to use.
+//
+// All arrays are checked before anything touches them: a mistake in Python is a ValueError.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "arithmetic.h"
+#include "cmamba.h"
+#include "kernels.h"
+
+namespace py = pybind11;
+
+namespace {
+
+using namespace cmamba;  // NOLINT: this file is about nothing else
+
+constexpr py::ssize_t kAny = -1;  // a dimension of any size
+
+// ------------------------------------------------------------------------------- arrays
+
+// The data of an array that has this dtype and shape, contiguous.
+template <class T>
+class Array {
+ public:
+  Array(const py::object& object, const char* name, const std::vector<py::ssize_t>& shape) {
+    if (!py::isinstance<py::array_t<T>>(object)) {
+      throw py::value_error(std::string(name) + ": expected an array of " +
+                            std::string(py::str(py::dtype::of<T>())));
+    }
+    array_ = py::array_t<T, py::array::c_style | py::array::forcecast>(object);
+    bool matches = array_.ndim() == py::ssize_t(shape.size());
+    for (size_t i = 0; matches && i < shape.size(); i++) {
+      matches = shape[i] == kAny || shape[i] == array_.shape(i);
+    }
+    if (!matches) {
+      std::string expected, found;
+      for (py::ssize_t n : shape) expected += (n == kAny ? "n" : std::to_string(n)) + " ";
+      for (py::ssize_t i = 0; i < array_.ndim(); i++)
+        found += std::to_string(array_.shape(i)) + " ";
+      throw py::value_error(std::string(name) + ": expected shape [ " + expected + "], found [ " +
+                            found + "]");
+    }
+  }
+
+  py::ssize_t size(int dimension) const { return array_.shape(dimension); }
+  py::ssize_t size() const { return array_.size(); }
+  T operator[](py::ssize_t i) const { return array_.data()[i]; }
+
+ private:
+  py::array_t<T> array_;
+};
+
+void require(bool condition, const std::string& message) {
+  if (!condition) throw py::value_error(message);
+}
+
+// Elements first to first + count lie inside a memory of `size`.
+void require_range(const char* name, int64_t first, int64_t count, int64_t size) {
+  require(first >= 0 && count >= 0 && first + count <= size,
+          std::string(name) + ": expected elements " + std::to_string(first) + " to " +
+              std::to_string(first + count) + " inside " + std::to_string(size));
+}
+
+// ------------------------------------------------------------------------------- words and rows
+
+word_t<512> instruction_word(const py::bytes& bytes, Opcode opcode) {
+  const std::string text = bytes;
+  require(text.size() == kInstructionBits / 8, "instruction: expected 64 bytes");
+  word_t<512> word = zero_word<512>();
+  for (size_t i = 0; i < text.size(); i++) set_byte(word, int(i), uint8_t(text[i]));
+  require(int(get_byte(word, 0)) == opcode,
+          "instruction: expected opcode " + std::to_string(opcode));
+  return word;
+}
+
+// 64-bit words as they lie in the package, into a memory of lanes.
+template <int Rows, int Lanes>
+void set_words(word_t<64> (&memory)[Rows][Lanes], const py::object& object, int first, int count) {
+  const Array<uint64_t> words(object, "params", {kAny});
+  require_range("params", 0, words.size(), Rows * Lanes);
+  require_range("param_addr", first, count, words.size());
+  for (int i = 0; i < words.size(); i++) {
+    for (int b = 0; b < 8; b++) {
+      set_byte(memory[i / Lanes][i % Lanes], b, uint8_t(words[i] >> (8 * b)));
+    }
+  }
+}
+
+template <class T, class Source, int Rows, int Width>
+void set_row(T (&row)[Rows][Width], const Source& values, py::ssize_t first, py::ssize_t count) {
+  for (int i = 0; i < count; i++) row[i / Width][i % Width] = values[first + i];
+}
+
+template <class T, class Row>
+py::array_t<T> get_row(const Row& row, int n) {
+  py::array_t<T> values(n);
+  for (int i = 0; i < n; i++) {
+    values.mutable_data()[i] = T(int(row[i / kRowAlign][i % kRowAlign]));
+  }
+  return values;
+}
+
+void require_features(int n) { require_range("n", 1, n - 1, kMaxFeatures + 1); }
+
+// Rows are too large for the stack.
+struct Rows {
+  InputRow input;
+  int_t<8> window[kMaxTaps][kRowWords][kRowAlign];
+  Row8 a, b, c, d, y8, y8_too;
+  Row16 x16, y16;
+};
+
+// ------------------------------------------------------------------------------- kernels
+//
+// Parameters, tables and weights are those of one section of the package; the instruction's
+// addresses count from its beginning.
+
+// Result [n_out] for x [positions, elements]: one position, or with reduce n_positions of them.
+py::array_t<int16_t> run_linear(const py::bytes& instruction, const py::object& x, int x_offset,
+                                const py::object& addend, const py::object& weights,
+                                const py::object& params) {
+  const LinearInstruction f = decode_linear_instruction(instruction_word(instruction, OP_LINEAR));
+  const int positions = f.reduce ? int(f.n_positions) : 1;
+  const int n_out = f.n_out, n_in = f.n_in, log2_split = f.log2_split;
+  require(log2_split <= 2, "log2_split: expected 0 to 2");
+  require(n_in > 0 && positions > 0, "n_in, n_positions: expected at least 1");
+  require_range("n_out", 1, n_out - 1, (f.reduce ? kMaxReduce : kMaxFeatures) + 1);
+  const int granule = kTileIn << log2_split;
+  const int input_tiles = (n_in + granule - 1) / granule;
+  const int output_tiles = (n_out + (kTileOut >> log2_split) - 1) / (kTileOut >> log2_split);
+  require(x_offset >= 0 && x_offset < kRowAlign && x_offset % granule == 0,
+          "x_offset: expected a multiple of " + std::to_string(granule) + " inside a row word");
+
+  const Array<int8_t> inputs(x, "x", {positions, kAny});
+  require_range("x", x_offset, int64_t(input_tiles) * granule, inputs.size(1));
+  require_range("x", 0, inputs.size(1), kInputWords * kRowAlign);
+  const Array<int8_t> tiles(weights, "weights", {kAny, kTileOut, kTileIn});
+  require_range("weight_addr", f.weight_addr + int64_t(positions - 1) * f.weight_stride,
+                int64_t(input_tiles) * output_tiles, tiles.size(0));
+
+  const auto memory = std::make_unique<Memory>();
+  const auto rows = std::make_unique<Rows>();
+  set_words(memory->array_params, params, f.param_addr, n_out);
+  if (f.add_enable) {
+    set_row(rows->x16, Array<int16_t>(addend, "addend", {n_out}), 0, n_out);
+  }
+  constexpr int kTileBytes = kTileOut * kTileIn;
+  std::vector<beat_t> package(tiles.size() / kBeatBytes, zero_word<8 * kBeatBytes>());
+  for (py::ssize_t i = 0; i < tiles.size(); i++) {
+    set_byte(package[i / kBeatBytes], int(i % kBeatBytes), uint8_t(tiles[i]));
+    if (i / kTileBytes < kMaxWeights) {
+      memory->weights[i / kTileBytes][i % kTileBytes / kTileIn][i % kTileIn] = tiles[i];
+    }
+  }
+  for (int position = 0; position < positions; position++) {
+    set_row(rows->input, inputs, position * inputs.size(1), inputs.size(1));
+    linear_int8(f, position, rows->input, x_offset, rows->x16, memory->weights, package.data(), 0,
+                memory->array_params, memory->reduce, rows->y16);
+  }
+  return get_row<int16_t>(rows->y16, n_out);
+}
+
+// Result [n] for the window x [kernel, n] at `position`.
+py::array_t<int8_t> run_conv(const py::bytes& instruction, int position, const py::object& x,
+                             const py::object& params, const py::object& tables) {
+  const ConvInstruction f = decode_conv_instruction(instruction_word(instruction, OP_CONV));
+  const int n = f.n, kernel = f.kernel;
+  require_features(n);
+  require(kernel >= 1 && kernel <= kMaxTaps, "kernel: expected 1 to 8");
+  require(position >= 0, "position: expected at least 0");
+  const Array<int8_t> window(x, "x", {kernel, n});
+  const Array<uint64_t> words(params, "params", {kAny, 2});
+  require_range("params", 0, words.size(0), kMaxConvParams);
+  require_range("param_addr", f.param_addr, n, words.size(0));
+  const Array<int8_t> entries(tables, "tables", {kAny, kTableEntries});
+  require_range("tables", 0, entries.size(0), kMaxConvTables);
+  require_range("table", f.table, 1, entries.size(0));
+
+  const auto memory = std::make_unique<Memory>();
+  const auto rows = std::make_unique<Rows>();
+  for (py::ssize_t i = 0; i < words.size(0); i++) {
+    for (int b = 0; b < 16; b++) {
+      set_byte(memory->conv_params[i / kConvLanes][i % kConvLanes], b,
+               uint8_t(words[2 * i + b / 8] >> (8 * (b % 8))));
+    }
+  }
+  for (auto& copy : memory->conv_tables) set_row(copy, entries, 0, entries.size());
+  for (int k = 0; k < kernel; k++) set_row(rows->window[k], window, k * n, n);
+  causal_conv(f, position, rows->window, memory->conv_params, memory->conv_tables, rows->y8);
+  return get_row<int8_t>(rows->y8, n);
+}
+
+// Results [positions, n] and the state after them [n, states]; u, z, dt are [positions, n], bc is
+// [positions, 2 * states].
+py::tuple run_scan(const py::bytes& instruction, const py::object& u, const py::object& z,
+                   const py::object& dt, const py::object& bc, const py::object& decay_rates,
+                   const py::object& params, const py::object& tables) {
+  const ScanInstruction f = decode_scan_instruction(instruction_word(instruction, OP_SCAN));
+  const int n = f.n;
+  require_features(n);
+  require(
+      f.log2_state <= kMaxLog2State && f.state_shift <= 16 && f.skip_shift <= 20 && f.y_shift <= 40,
+      "log2_state, state_shift, skip_shift, y_shift: expected at most 6, 16, 20, 40");
+  const int states = 1 << int(f.log2_state);
+  const Array<int8_t> rows_u(u, "u", {kAny, n});
+  const py::ssize_t positions = rows_u.size(0);
+  const Array<int8_t> rows_z(z, "z", {positions, n}), rows_dt(dt, "dt", {positions, n});
+  const Array<int8_t> rows_bc(bc, "bc", {positions, 2 * states});
+  const Array<uint16_t> rates(decay_rates, "decay", {kAny});
+  require_range("decay", 0, rates.size(), kMaxScanDecay);
+  require_range("decay_addr", f.decay_addr, n * states, rates.size());
+  require_range("state_addr", f.state_addr, n * states, kMaxState);
+  const Array<uint16_t> entries(tables, "tables", {kAny, kTableEntries});
+  require_range("tables", 0, entries.size(0), kMaxScanTables);
+  require_range("softplus_table", f.softplus_table, 1, entries.size(0));
+  require_range("silu_table", f.silu_table, 1, entries.size(0));
+
+  const auto memory = std::make_unique<Memory>();
+  const auto rows = std::make_unique<Rows>();
+  set_words(memory->scan_params, params, f.param_addr, n);
+  set_row(memory->scan_decay, rates, 0, rates.size());
+  for (auto& copy : memory->scan_tables) set_row(copy, entries, 0, entries.size());
+  py::array_t<int8_t> results({positions, py::ssize_t(n)});
+  for (py::ssize_t t = 0; t < positions; t++) {
+    set_row(rows->a, rows_u, t * n, n);
+    set_row(rows->b, rows_z, t * n, n);
+    set_row(rows->c, rows_dt, t * n, n);
+    set_row(rows->d, rows_bc, t * 2 * states, 2 * states);
+    selective_scan(f, int(t), rows->a, rows->b, rows->c, rows->d, memory->scan_decay,
+                   memory->scan_params, memory->scan_tables, memory->state, rows->y8);
+    for (int e = 0; e < n; e++) {
+      results.mutable_at(t, e) = int8_t(int(rows->y8[e / kRowAlign][e % kRowAlign]));
+    }
+  }
+  py::array_t<int32_t> state({n, states});
+  for (int i = 0; i < n * states; i++) {
+    const int at = int(f.state_addr) + i;
+    state.mutable_data()[i] = int(memory->state[at / kScanLanes][at % kScanLanes]);
+  }
+  return py::make_tuple(results, state);
+}
+
+py::array_t<int16_t> run_norm(const py::bytes& instruction, const py::object& x,
+                              const py::object& params) {
+  const NormInstruction f = decode_norm_instruction(instruction_word(instruction, OP_NORM));
+  const int n = f.n;
+  require_features(n);
+  require(f.eps != 0, "eps: expected at least 1");
+  const auto memory = std::make_unique<Memory>();
+  const auto rows = std::make_unique<Rows>();
+  set_row(rows->x16, Array<int16_t>(x, "x", {n}), 0, n);
+  set_words(memory->vector_params, params, f.param_addr, n);
+  rms_norm(f, rows->x16, memory->vector_params, rows->y16);
+  return get_row<int16_t>(rows->y16, n);
+}
+
+// (mean [n], maximum [n]) of x [n_positions, n].
+py::tuple run_pool(const py::bytes& instruction, const py::object& x, const py::object& params) {
+  const PoolInstruction f = decode_pool_instruction(instruction_word(instruction, OP_POOL));
+  const int n = f.n, positions = f.n_positions;
+  require_features(n);
+  const Array<int16_t> tokens(x, "x", {positions, n});
+  const auto memory = std::make_unique<Memory>();
+  const auto rows = std::make_unique<Rows>();
+  set_words(memory->vector_params, params, f.param_addr, 2);
+  for (int t = 0; t < positions; t++) {
+    set_row(rows->x16, tokens, t * n, n);
+    pool(f, t, rows->x16, memory->vector_params, memory->pool_sum, memory->pool_maximum, rows->y8,
+         rows->y8_too);
+  }
+  return py::make_tuple(get_row<int8_t>(rows->y8, n), get_row<int8_t>(rows->y8_too, n));
+}
+
+py::array_t<int16_t> run_scale(const py::bytes& instruction, const py::object& x,
+                               const py::object& logit, const py::object& tables) {
+  const ScaleInstruction f = decode_scale_instruction(instruction_word(instruction, OP_SCALE));
+  const int n = f.n;
+  require_features(n);
+  const Array<uint16_t> entries(tables, "tables", {kAny, kTableEntries});
+  require_range("tables", 0, entries.size(0), kMaxVectorTables);
+  require_range("table", f.table, 1, entries.size(0));
+  const auto memory = std::make_unique<Memory>();
+  const auto rows = std::make_unique<Rows>();
+  set_row(rows->x16, Array<int16_t>(x, "x", {n}), 0, n);
+  set_row(rows->a, Array<int8_t>(logit, "logit", {n}), 0, n);
+  for (auto& copy : memory->vector_tables) set_row(copy, entries, 0, entries.size());
+  scale(f, rows->x16, rows->a, memory->vector_tables, rows->y16);
+  return get_row<int16_t>(rows->y16, n);
+}
+
+// Primitives, one value at a time; the numbers of bits are those of the kernels.
+int64_t run_rne_shift(int64_t x, int shift) {
+  require(shift >= 0 && shift <= 48 && x >= -(int64_t(1) << 48) && x <= int64_t(1) << 48,
+          "rne_shift: expected |x| <= 2^48 and a shift of 0 to 48");
+  return int64_t(rne_shift<50>(int_t<50>(x), shift));
+}
+
+int64_t run_requantize(int64_t a, int64_t multiplier, int shift, int zero_point) {
+  require(a >= INT32_MIN && a <= INT32_MAX && multiplier >= -(1 << 17) && multiplier < 1 << 17 &&
+              shift >= 0 && shift <= kMaxShift && zero_point >= -128 && zero_point <= 127,
+          "requantize: expected int32 a, int18 multiplier, shift 0 to 48, int8 zero_point");
+  ParamWord p;
+  p.bias = 0;
+  p.multiplier = multiplier;
+  p.shift = shift;
+  p.zero_point = zero_point;
+  return int64_t(requantize(int_t<32>(a), p));
+}
+
+int64_t run_decay(int64_t t) {
+  require(t >= 0 && t <= UINT32_MAX, "decay: expected t of 0 to 2^32 - 1");
+  return int64_t(decay(uint_t<32>(t)));
+}
+
+int64_t run_reciprocal_sqrt(int64_t m) {
+  require(m >= int64_t(1) << 30 && m <= UINT32_MAX,
+          "reciprocal_sqrt: expected m of 2^30 to 2^32 - 1");
+  return int64_t(reciprocal_sqrt(uint_t<32>(m)));
+}
+
+// ------------------------------------------------------------------------------- streams
+
+using Stream = hls::stream<axis_t>;
+
+std::vector<beat_t> to_beats(const Array<uint8_t>& bytes) {
+  std::vector<beat_t> beats(bytes.size() / kBeatBytes, zero_word<8 * kBeatBytes>());
+  for (py::ssize_t i = 0; i < bytes.size(); i++) {
+    set_byte(beats[i / kBeatBytes], int(i % kBeatBytes), bytes[i]);
+  }
+  return beats;
+}
+
+// Beats and their TLAST, checked and copied while Python may still change them.
+class Input {
+ public:
+  Input(const py::object& beats, const py::object& last)
+      : beats_(to_beats(Array<uint8_t>(beats, "beats", {kAny, kBeatBytes}))) {
+    const Array<bool> flags(last, "last", {py::ssize_t(beats_.size())});
+    for (size_t i = 0; i < beats_.size(); i++) last_.push_back(flags[i]);
+  }
+
+  void write_to(Stream& stream) const {
+    for (size_t i = 0; i < beats_.size(); i++) {
+      axis_t beat;
+      beat.data = beats_[i];
+      beat.keep = 0xFFFF;
+      beat.strb = 0xFFFF;
+      beat.last = last_[i];
+      stream.write(beat);
+    }
+  }
+
+ private:
+  std::vector<beat_t> beats_;
+  std::vector<bool> last_;
+};
+
+// What a run sent: (beats uint8 [n, 16], TLAST bool [n]).
+py::tuple drain(Stream& stream) {
+  std::vector<uint8_t> bytes;
+  std::vector<uint8_t> last;
+  while (!stream.empty()) {
+    const axis_t beat = stream.read();
+    for (int i = 0; i < kBeatBytes; i++) bytes.push_back(uint8_t(get_byte(beat.data, i)));
+    last.push_back(bool(beat.last));
+  }
+  const py::ssize_t n = last.size();
+  py::array_t<uint8_t> beats({n, py::ssize_t(kBeatBytes)});
+  std::copy(bytes.begin(), bytes.end(), beats.mutable_data());
+  py::array_t<bool> flags(n);
+  std::copy(last.begin(), last.end(), flags.mutable_data());
+  return py::make_tuple(beats, flags);
+}
+
+// ------------------------------------------------------------------------------- accelerator
+
+// Results of one instruction, [iterations][rows][n].
+struct Trace {
+  bool wide = false;
+  py::ssize_t rows = 0;
+  py::ssize_t n = 0;
+  std::vector<int16_t> values;
+};
+
+class Accelerator {
+ public:
+  int load(const py::object& package) {
+    std::vector<beat_t> beats = to_beats(Array<uint8_t>(package, "package", {kAny, kBeatBytes}));
+    const std::lock_guard<std::mutex> lock(mutex_);
+    package_ = std::move(beats);
+    return load_package(package_.data(), unsigned(package_.size()), *memory_);
+  }
+
+  py::tuple run(const py::object& beats, const py::object& last, int64_t n_forecasts,
+                bool tlast_each) {
+    return execute(beats, last, n_forecasts, tlast_each, nullptr);
+  }
+
+  py::tuple run_traced(const py::object& beats, const py::object& last, int64_t n_forecasts,
+                       bool tlast_each) {
+    std::map<int, Trace> traces;
+    const py::tuple result = execute(beats, last, n_forecasts, tlast_each, &traces);
+    py::dict arrays;
+    for (const auto& [index, trace] : traces) {
+      const py::ssize_t iterations = trace.values.size() / (trace.rows * trace.n);
+      const std::vector<py::ssize_t> shape = {iterations, trace.rows, trace.n};
+      if (trace.wide) {
+        py::array_t<int16_t> array(shape);
+        std::copy(trace.values.begin(), trace.values.end(), array.mutable_data());
+        arrays[py::int_(index)] = array;
+      } else {
+        py::array_t<int8_t> array(shape);
+        std::copy(trace.values.begin(), trace.values.end(), array.mutable_data());
+        arrays[py::int_(index)] = array;
+      }
+    }
+    return py::make_tuple(result[0], result[1], result[2], arrays);
+  }
+
+  const PackageFacts& facts() const { return memory_->package; }
+
+ private:
+  struct TraceContext {
+    Accelerator* accelerator;
+    uint64_t iterations;
+    std::map<int, Trace>* traces;
+  };
+
+  py::tuple execute(const py::object& beats, const py::object& last, int64_t n_forecasts,
+                    bool tlast_each, std::map<int, Trace>* traces) {
+    require(n_forecasts >= 0 && n_forecasts <= UINT32_MAX, "n_forecasts: expected a 32-bit number");
+    const Input input(beats, last);
+    Stream s_axis("s_axis"), m_axis("m_axis");
+    Error error;
+    {
+      const py::gil_scoped_release release;
+      const std::lock_guard<std::mutex> lock(mutex_);
+      input.write_to(s_axis);
+      TraceContext context = {this, uint64_t(n_forecasts) * memory_->package.iterations, traces};
+      memory_->trace = traces ? record_result : nullptr;
+      memory_->trace_context = &context;
+      uint64_t entries = 0;
+      error = run_forecasts(package_.data(), s_axis, m_axis, unsigned(n_forecasts), tlast_each,
+                            *memory_, entries);
+      memory_->trace = nullptr;
+      while (!s_axis.empty()) s_axis.read();
+    }
+    const py::tuple sent = drain(m_axis);
+    return py::make_tuple(int(error), sent[0], sent[1]);
+  }
+
+  static void record_result(void* untyped, const TraceRecord& record) {
+    const auto& context = *static_cast<TraceContext*>(untyped);
+    const Memory& memory = *context.accelerator->memory_;
+    Trace& trace = (*context.traces)[record.instruction];
+    if (trace.values.empty()) {
+      trace.wide = kSpaceBits[record.space] == 16;
+      trace.n = record.n;
+      trace.rows = memory.package.n_sequences *
+                   rows_per_sequence(memory.instructions[record.instruction]);
+      trace.values.resize(context.iterations * trace.rows * trace.n);
+    }
+    const size_t at = (record.iteration * trace.rows + record.row) * trace.n;
+    for (int i = 0; i < record.n; i++) {
+      trace.values.at(at + i) = int16_t(peek(memory, record.space, record.address + i));
+    }
+  }
+
+  static int rows_per_sequence(const word_t<512>& word) {
+    switch (int(get_byte(word, 0))) {
+      case OP_POOL:
+        return 2;
+      case OP_SEND:
+        return 1;
+      case OP_LINEAR: {
+        const LinearInstruction f = decode_linear_instruction(word);
+        return f.reduce ? 1 : int(f.n_positions);
+      }
+      default:
+        return decode_recv_instruction(word).n_positions;  // the same bits in all instructions
+    }
+  }
+
+  std::mutex mutex_;
+  std::vector<beat_t> package_;
+  std::unique_ptr<Memory> memory_ = std::make_unique<Memory>();
+};
+
+// One call of the top function, whose memories are its own and last as long as the process.
+py::dict run_top(const py::object& package, const py::object& beats, const py::object& last,
+                 unsigned mode, unsigned n_forecasts) {
+  const std::vector<beat_t> gmem = to_beats(Array<uint8_t>(package, "package", {kAny, kBeatBytes}));
+  const Input input(beats, last);
+  Stream s_axis("s_axis"), m_axis("m_axis");
+  input.write_to(s_axis);
+  unsigned version = 0, error = 0, tile = 0, weights = 0, features = 0;
+  uint64_t entries = 0;
+  cmamba_top(gmem.data(), s_axis, m_axis, mode, unsigned(gmem.size()), n_forecasts, &version,
+             &error, &entries, &tile, &weights, &features);
+  const size_t left = s_axis.size();
+  while (!s_axis.empty()) s_axis.read();
+  const py::tuple sent = drain(m_axis);
+  py::dict registers;
+  registers["version"] = version;
+  registers["error"] = error;
+  registers["entries"] = entries;
+  registers["capability_tile"] = tile;
+  registers["capability_weights"] = weights;
+  registers["capability_features"] = features;
+  registers["beats"] = sent[0];
+  registers["last"] = sent[1];
+  registers["unread"] = left;
+  return registers;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(CMAMBA_MODULE, m) {
+  // Both builds may be loaded at once, so that their types stay apart.
+  py::class_<Accelerator>(m, "Accelerator", py::module_local())
+      .def(py::init<>())
+      .def("load", &Accelerator::load, py::arg("package"))
+      .def("run", &Accelerator::run, py::arg("beats"), py::arg("last"), py::arg("n_forecasts"),
+           py::arg("tlast_each"))
+      .def("run_traced", &Accelerator::run_traced, py::arg("beats"), py::arg("last"),
+           py::arg("n_forecasts"), py::arg("tlast_each"))
+      .def_property_readonly("n_sequences",
+                             [](const Accelerator& a) { return a.facts().n_sequences; })
+      .def_property_readonly("iterations",
+                             [](const Accelerator& a) { return a.facts().iterations; })
+      .def_property_readonly("n_positions",
+                             [](const Accelerator& a) { return a.facts().n_positions; })
+      .def_property_readonly("token_bytes",
+                             [](const Accelerator& a) { return a.facts().token_bytes; })
+      .def_property_readonly("forecast_elements",
+                             [](const Accelerator& a) { return a.facts().forecast_elements; });
+  m.def("top", &run_top, py::arg("package"), py::arg("beats"), py::arg("last"), py::arg("mode"),
+        py::arg("n_forecasts"));
+
+  m.def("linear", &run_linear, py::arg("instruction"), py::arg("x"), py::arg("x_offset"),
+        py::arg("addend"), py::arg("weights"), py::arg("params"));
+  m.def("conv", &run_conv, py::arg("instruction"), py::arg("position"), py::arg("x"),
+        py::arg("params"), py::arg("tables"));
+  m.def("scan", &run_scan, py::arg("instruction"), py::arg("u"), py::arg("z"), py::arg("dt"),
+        py::arg("bc"), py::arg("decay"), py::arg("params"), py::arg("tables"));
+  m.def("norm", &run_norm, py::arg("instruction"), py::arg("x"), py::arg("params"));
+  m.def("pool", &run_pool, py::arg("instruction"), py::arg("x"), py::arg("params"));
+  m.def("scale", &run_scale, py::arg("instruction"), py::arg("x"), py::arg("logit"),
+        py::arg("tables"));
+
+  m.def("rne_shift", &run_rne_shift, py::arg("x"), py::arg("shift"));
+  m.def("requantize", &run_requantize, py::arg("a"), py::arg("multiplier"), py::arg("shift"),
+        py::arg("zero_point"));
+  m.def("decay", &run_decay, py::arg("t"));
+  m.def("reciprocal_sqrt", &run_reciprocal_sqrt, py::arg("m"));
+}

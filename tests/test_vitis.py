@@ -1,0 +1,266 @@
+"""The Vitis HLS scripts, run with stand-ins for the tools that record what they are asked to do."""
+
+import os
+import re
+import shutil
+import subprocess
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN = ROOT / "hls/vitis/run.sh"
+STEPS = ("csim", "csynth", "cosim", "export")
+
+# Commands of Vitis HLS 2022.2 with the options that UG1399 gives: 1 where an option takes a value.
+TCL_COMMANDS = {
+    "open_project": {"-reset": 0, "-upgrade": 0},
+    "set_top": {},
+    "add_files": {"-tb": 0, "-cflags": 1, "-csimflags": 1, "-blackbox": 0},
+    "open_solution": {"-reset": 0, "-flow_target": 1},
+    "set_part": {"-board": 1},
+    "create_clock": {"-period": 1, "-name": 1},
+    "csim_design": {
+        **{"-argv": 1, "-clean": 0, "-ldflags": 1, "-mflags": 1},
+        **{"-O": 0, "-profile": 0, "-setup": 0},
+    },
+    "csynth_design": {"-dump_cfg": 0, "-dump_post_cfg": 0, "-synthesis_check": 0},
+    "cosim_design": {
+        **{"-O": 0, "-argv": 1, "-compiled_library_dir": 1, "-coverage": 0, "-ldflags": 1},
+        **{"-mflags": 1, "-random_stall": 0, "-rtl": 1, "-setup": 0, "-tool": 1},
+        **{"-trace_level": 1, "-wave_debug": 0, "-disable_deadlock_detection": 0},
+    },
+    "export_design": {
+        **{"-description": 1, "-display_name": 1, "-flow": 1, "-format": 1, "-ipname": 1},
+        **{"-library": 1, "-output": 1, "-rtl": 1, "-taxonomy": 1, "-vendor": 1, "-version": 1},
+    },
+    "close_solution": {},
+    "close_project": {},
+}
+
+# Keys of the v++ configuration file (UG1399, "Tcl to Config File Command Map").
+CONFIG_KEYS = {
+    *("part", "flow_target", "clock", "syn.top", "syn.file", "syn.cflags", "syn.csimflags"),
+    *("tb.file", "tb.cflags", "csim.O", "csim.clean", "csim.argv", "cosim.O", "cosim.rtl"),
+    *("cosim.argv", "package.output.format", "package.output.file", "package.ip.vendor"),
+    *("package.ip.library", "package.ip.version", "package.ip.display_name"),
+}
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of hls/, so that nothing is written into the real build/."""
+    root = tmp_path / "checkout"
+    shutil.copytree(ROOT / "hls", root / "hls", ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+def install(folder: Path, name: str, script: str) -> None:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(script)
+    path.chmod(0o755)
+
+
+def run(checkout: Path, tools: Path, step: str, *golden: str) -> subprocess.CompletedProcess:
+    """run.sh, from the root, with nothing but the base system and `tools` on PATH."""
+    return subprocess.run(
+        [checkout / "hls/vitis/run.sh", step, *golden],
+        cwd=checkout,
+        env={**os.environ, "PATH": f"{tools}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def vitis_hls(tools: Path, log: Path) -> None:
+    """A vitis_hls that runs the script under tclsh; its commands write their words to `log`."""
+    assert shutil.which("tclsh"), "tclsh is needed to check the Tcl (Debian: apt install tcl)"
+    commands = "\n".join(
+        f'proc {name} args {{ record {name} $args; if {{"{name}" eq "open_solution"}} '
+        f"{{ file mkdir [file join $::project solution syn] }} }}"
+        for name in TCL_COMMANDS
+        if name != "open_project"
+    )
+    prelude = textwrap.dedent(
+        f"""\
+        proc record {{name words}} {{
+          set log [open {{{log}}} a]
+          puts $log [join [concat [list $name] $words] "\\t"]
+          close $log
+        }}
+        proc open_project args {{ record open_project $args; set ::project [lindex $args end] }}
+        """
+    )
+    stubs = tools.parent / "stubs.tcl"
+    stubs.write_text(prelude + commands + "\nsource [lindex $argv 1]\n")
+    install(tools, "vitis_hls", f'#!/bin/sh\nexec {shutil.which("tclsh")} {stubs} "$@"\n')
+
+
+def parse(log: Path) -> list[tuple[str, dict[str, str], list[str]]]:
+    """(command, options, positional arguments) of each line; an unknown command or option fails."""
+    calls = []
+    for line in log.read_text().splitlines():
+        name, *words = line.split("\t")
+        known = TCL_COMMANDS[name]
+        options, positional = {}, []
+        while words:
+            word = words.pop(0)
+            if word in known:
+                options[word] = words.pop(0) if known[word] else ""
+            else:
+                assert not word.startswith("-"), f"{name} has no option {word}"
+                positional.append(word)
+        calls.append((name, options, positional))
+    return calls
+
+
+def find(calls, name):
+    return [(options, positional) for n, options, positional in calls if n == name]
+
+
+def test_tcl_synthesis(checkout, tmp_path):
+    tools, log = tmp_path / "tools", tmp_path / "log"
+    tools.mkdir()
+    vitis_hls(tools, log)
+    result = run(checkout, tools, "csynth")
+    assert result.returncode == 0, result.stderr
+    calls = parse(log)
+    names = [name for name, _, _ in calls]
+    assert names.index("open_project") < names.index("set_top") < names.index("add_files")
+    assert names.index("open_solution") < names.index("set_part") < names.index("csynth_design")
+    assert names[-2:] == ["close_solution", "close_project"]
+    assert find(calls, "set_part") == [({}, ["xczu9eg-ffvb1156-2-e"])]
+    assert find(calls, "create_clock")[0][0]["-period"] == "4"
+    assert find(calls, "open_solution")[0][0]["-flow_target"] == "vivado"
+
+    (top,) = find(calls, "set_top")[0][1]
+    sources = {Path(p[0]) for options, p in find(calls, "add_files") if "-tb" not in options}
+    assert sources == set((checkout / "hls/src").glob("*.cpp"))
+    assert any(re.search(rf"^void {top}\(", p.read_text(), re.M) for p in sources)
+    testbench = {Path(p[0]) for options, p in find(calls, "add_files") if "-tb" in options}
+    assert testbench == set((checkout / "hls/tb").glob("*.cpp"))
+    for options, _ in find(calls, "add_files"):
+        include = re.search(r"-I(\S+)", options["-cflags"]).group(1)
+        assert (Path(include) / "config.h").is_file()
+
+
+def test_tcl_simulations_and_export(checkout, tmp_path):
+    tools, log = tmp_path / "tools", tmp_path / "log"
+    tools.mkdir()
+    vitis_hls(tools, log)
+    golden = checkout / "build/golden"
+    for name, size in (("large", 3), ("small", 1), ("middle", 2)):
+        (golden / name).mkdir(parents=True)
+        (golden / name / "package.bin").write_bytes(bytes(size))
+    for step in STEPS:
+        result = run(checkout, tools, step)
+        assert result.returncode == 0, result.stderr
+    calls = parse(log)
+    expected = f"{golden}/large {golden}/middle {golden}/small"
+    assert find(calls, "csim_design")[0][0]["-argv"] == expected
+    cosim, _ = find(calls, "cosim_design")[0]
+    assert cosim["-argv"] == f"--outputs-only {golden}/small"
+    assert cosim["-rtl"] == "verilog"
+    export, _ = find(calls, "export_design")[0]
+    assert export["-format"] == "ip_catalog"
+    # cosim and export go on from the synthesized project instead of resetting it.
+    projects = find(calls, "open_project")
+    assert projects == [
+        ({"-reset": ""}, ["csim"]),
+        ({"-reset": ""}, ["csynth"]),
+        ({}, ["csynth"]),
+        ({}, ["csynth"]),
+    ]
+
+
+def test_golden_folders_become_absolute(checkout, tmp_path):
+    tools, log = tmp_path / "tools", tmp_path / "log"
+    tools.mkdir()
+    vitis_hls(tools, log)
+    run(checkout, tools, "csim", "build/golden/a", "/b")
+    (options, _), *_ = find(parse(log), "csim_design")
+    assert options["-argv"] == f"{checkout}/build/golden/a /b"
+
+
+@pytest.mark.parametrize("step", ["csim", "cosim"])
+def test_simulation_needs_golden_folders(checkout, tmp_path, step):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    vitis_hls(tools, tmp_path / "log")
+    result = run(checkout, tools, step)
+    assert result.returncode == 1
+    assert "run `make golden` first" in result.stderr
+
+
+def test_reports_are_collected(checkout, tmp_path):
+    tools, log = tmp_path / "tools", tmp_path / "log"
+    tools.mkdir()
+    vitis_hls(tools, log)
+    report = checkout / "build/vitis/csynth/solution/syn/report/cmamba_top_csynth.rpt"
+    report.parent.mkdir(parents=True)
+    report.write_text("report\n")
+    result = run(checkout, tools, "csynth")
+    assert "cmamba_top_csynth.rpt" in result.stdout
+    assert (checkout / "build/reports/cmamba_top_csynth.rpt").read_text() == "report\n"
+
+
+@pytest.mark.parametrize("step", ["cosim", "export"])
+def test_tcl_asks_for_synthesis_first(checkout, tmp_path, step):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    vitis_hls(tools, tmp_path / "log")
+    result = run(checkout, tools, step, "/golden")
+    assert result.returncode != 0
+    assert "run csynth first" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("step", "command"),
+    [
+        ("csim", "vitis-run --mode hls --csim"),
+        ("csynth", "v++ -c --mode hls"),
+        ("cosim", "vitis-run --mode hls --cosim"),
+        ("export", "vitis-run --mode hls --package"),
+    ],
+)
+def test_config_file(checkout, tmp_path, step, command):
+    tools, log = tmp_path / "tools", tmp_path / "log"
+    for tool in ("v++", "vitis-run"):
+        install(
+            tools,
+            tool,
+            f'#!/bin/sh\necho "{tool} $*" >>{log}\n'
+            f"mkdir -p {checkout}/build/vitis/hls_component/hls/syn/report\n"
+            f"echo r >{checkout}/build/vitis/hls_component/hls/syn/report/csynth.rpt\n",
+        )
+    result = run(checkout, tools, step, "/golden/a", "/golden/b")
+    assert result.returncode == 0, result.stderr
+    build = checkout / "build/vitis"
+    config = build / "hls_config.cfg"
+    assert log.read_text() == f"{command} --config {config} --work_dir {build}/hls_component\n"
+    assert (checkout / "build/reports/csynth.rpt").is_file()
+
+    lines = [x for x in config.read_text().splitlines() if x and x[0] not in "#["]
+    pairs = [line.split("=", 1) for line in lines]
+    assert {key for key, _ in pairs} == CONFIG_KEYS
+    values = dict(pairs)
+    assert values["part"] == "xczu9eg-ffvb1156-2-e"
+    assert values["syn.top"] == "cmamba_top"
+    if step in ("csim", "cosim"):
+        assert values["csim.argv"] == "/golden/a /golden/b"
+        assert values["cosim.argv"] == "--outputs-only /golden/a /golden/b"
+    for key, folder in (("syn.file", "src"), ("tb.file", "tb")):
+        files = {Path(value) for k, value in pairs if k == key}
+        assert files == set((checkout / "hls" / folder).glob("*.cpp"))
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_missing_tool_is_one_line(tmp_path, step):
+    result = run(ROOT, tmp_path, step)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "neither vitis_hls nor v++" in result.stderr
+    assert result.stdout == ""

@@ -465,8 +465,10 @@ def write_design(folder: Path, directive: str) -> list[Path]:
     return [folder / "kernel.cpp", folder / "top.cpp"]
 
 
-def test_accepts_design_with_ap_types(tmp_path):
-    assert lint(write_design(tmp_path, "inline"), "top", Settings()) == []
+@pytest.mark.parametrize("precompiled", [(), ("ap_int.h", "hls_stream.h")])
+def test_accepts_design_with_ap_types(tmp_path, precompiled):
+    settings = Settings(precompiled=precompiled)
+    assert lint(write_design(tmp_path, "inline"), "top", settings) == []
 
 
 def test_errors_of_a_header_are_reported_once(tmp_path):

@@ -25,7 +25,7 @@ from hls.lint.rules import (
     check_recursion,
     check_top,
 )
-from hls.lint.source import LintError, Settings, Source, compile_source, errors
+from hls.lint.source import LintError, Settings, Source, compile_source, errors, precompile
 
 __all__ = ["Finding", "LintError", "Settings", "lint"]
 
@@ -42,6 +42,8 @@ def lint(
     findings: set[Finding] = set()
     all_calls: list[Call] = []
     tops = 0
+    if settings.precompiled:
+        precompile(settings)  # before the threads ask for it
     # Threads are enough: nearly all of the time is spent in libclang.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for result in pool.map(lambda n: _lint_source(n, top, settings, allow_float), names):

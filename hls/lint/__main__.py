@@ -37,6 +37,7 @@ def main() -> int:
         standard=arguments.std,
         include_dirs=tuple(d.resolve() for d in arguments.include_dirs or [_INCLUDE]),
         system_dirs=tuple(d.resolve() for d in arguments.system_dirs or [_INCLUDE / "csim"]),
+        precompiled=("ap_int.h", "hls_stream.h"),
     )
     try:
         findings = lint(arguments.sources, arguments.top, settings, arguments.allow_float)

@@ -56,6 +56,8 @@ _ARRAY_DIRECTIVES = {
     "cache",
     "stream",
 }
+# Their variables are parameters, which rules.py knows.
+_PORT_OPTIONS = {"port", "ports"}
 
 
 class Subject(NamedTuple):
@@ -129,7 +131,7 @@ def _edits(source: Source) -> list[_Edit]:
         pieces = [
             (_probe_argument(pragma, argument, f"{len(edits)}_{i}"), Subject(pragma, argument))
             for i, argument in enumerate([*parsed.variables(), *others])
-            if argument.value != "return"
+            if argument.option not in _PORT_OPTIONS
         ]
         edits.append(_Edit(pragma.path, pragma.start, pragma.end, pieces))
     for loop in (loop for function in source.functions for loop in function.loops):

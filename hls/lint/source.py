@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from clang.cindex import (
     Cursor,
@@ -38,12 +39,14 @@ class LintError(Exception):
 @dataclass(frozen=True)
 class Settings:
     """How sources are compiled: the compiler whose system headers are used, the C++ standard (Vitis
-    HLS takes C++14 by default), folders of the project's headers and of headers not checked."""
+    HLS takes C++14 by default), folders of the project's headers and of headers not checked, and
+    the headers to compile only once because most sources include them."""
 
     cxx: str = "g++"
     standard: str = "c++14"
     include_dirs: tuple[Path, ...] = ()
     system_dirs: tuple[Path, ...] = ()
+    precompiled: tuple[str, ...] = ()
 
 
 @dataclass
@@ -190,18 +193,46 @@ def compile_source(
     replaced gives other contents for some files; prelude is C++ that comes before the source.
     Raises LintError if the file cannot be read.
     """
-    arguments = ["-x", "c++", f"-std={settings.standard}", "-D__SYNTHESIS__"]
-    arguments += ["-Wunknown-pragmas", "-ferror-limit=0", "-include", _PRELUDE, "-nostdinc"]
-    for folder in (ap_types_dir(), *settings.system_dirs, *system_include_dirs(settings.cxx)):
-        arguments += ["-isystem", str(folder)]
-    for folder in settings.include_dirs:
-        arguments += ["-I", str(folder)]
+    arguments = ["-x", "c++", *_arguments(settings), "-include", _PRELUDE]
     unsaved = [*_synthesis_headers(), (_PRELUDE, prelude)]
     unsaved += [(name, text.decode()) for name, text in (replaced or {}).items()]
+    if settings.precompiled:
+        arguments += ["-include-pch", str(Path(precompile(settings).name) / "headers.pch")]
+        unsaved.append(_headers(settings))
     try:
         return Index.create().parse(path, args=arguments, unsaved_files=unsaved)
     except TranslationUnitLoadError as error:
         raise LintError(f"cannot read {path}") from error
+
+
+def _arguments(settings: Settings) -> list[str]:
+    arguments = [f"-std={settings.standard}", "-D__SYNTHESIS__", "-nostdinc"]
+    arguments += ["-Wunknown-pragmas", "-ferror-limit=0"]
+    for folder in (ap_types_dir(), *settings.system_dirs, *system_include_dirs(settings.cxx)):
+        arguments += ["-isystem", str(folder)]
+    for folder in settings.include_dirs:
+        arguments += ["-I", str(folder)]
+    return arguments
+
+
+@functools.cache
+def precompile(settings: Settings) -> TemporaryDirectory:
+    """A folder with headers.pch, which has the headers that are compiled only once."""
+    folder = TemporaryDirectory(prefix="hls-lint-")
+    headers = _headers(settings)
+    unit = Index.create().parse(
+        headers[0],
+        args=["-x", "c++-header", *_arguments(settings)],
+        unsaved_files=[*_synthesis_headers(), headers],
+        options=TranslationUnit.PARSE_INCOMPLETE,
+    )
+    unit.save(f"{folder.name}/headers.pch")
+    return folder
+
+
+def _headers(settings: Settings) -> tuple[str, str]:
+    """The name and text of a header that includes those to compile once."""
+    return "/hls_lint_headers.h", "".join(f"#include <{h}>\n" for h in settings.precompiled)
 
 
 def errors(unit: TranslationUnit) -> list[Diagnostic]:

@@ -196,7 +196,7 @@ class Lowering:
         n, source = self.args.d_model, self.x.affine.scale
         eps = int(np.clip(np.rint(n * self.args.norm_eps / source**2), 1, _EPS_LIMIT))
         ratios = np.sqrt(n) * weight / (2.0**_NORM_FRACTION * affine.scale)
-        multipliers, shifts = self._multipliers(name, ratios)
+        multipliers, shifts = self._multipliers(ratios)
         self.builder.emit(
             name,
             "NORM",
@@ -215,11 +215,8 @@ class Lowering:
         )
 
     @staticmethod
-    def _multipliers(name: str, ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        try:
-            pairs = [quantize.multiplier(float(r)) for r in ratios]
-        except quantize.QuantizationError as error:
-            raise CompileError(f"{name}: {error}") from None
+    def _multipliers(ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pairs = [quantize.multiplier(float(r)) for r in ratios]
         return np.array([m for m, _ in pairs]), np.array([s for _, s in pairs])
 
     # ------------------------------------------------------------------ blocks
@@ -289,7 +286,7 @@ class Lowering:
         weight = self.state[f"{name}.conv1d.weight"][:, 0, :]  # [E, d_conv]
         bias = self.state.get(f"{name}.conv1d.bias")
         taps, bias_q, ratios = self._integer_layer(f"{name}.conv1d", weight, bias, u_in.affine)
-        multipliers, shifts = self._multipliers(f"{name}.conv1d", ratios / before.scale)
+        multipliers, shifts = self._multipliers(ratios / before.scale)
         padded = np.zeros((n, 8), dtype=np.int8)
         padded[:, : args.d_conv] = taps
         target = Quantized(builder.ring("conv", "conv", n), n, after)
@@ -404,7 +401,7 @@ class Lowering:
         s_gate = quantize.symmetric(float(np.abs(gate).max()), 16, self.power_of_two).scale
         gated = self._int8(f"{name}.q_gated")
         multipliers, shifts = self._multipliers(
-            f"{name}.scan", np.array([formats.output_sum * 2.0**y_shift * s_gate / gated.scale])
+            np.array([formats.output_sum * 2.0**y_shift * s_gate / gated.scale])
         )
         skip_unit = formats.output_sum * 2.0**formats.skip_shift
         target = Quantized(builder.ring("scan", "scan", n), n, gated)
@@ -462,7 +459,6 @@ class Lowering:
             self._int8(f"{attention}.q_pool"),
         )
         multipliers, shifts = self._multipliers(
-            f"{attention}.pool",
             self.x.affine.scale / pooled.affine.scale * np.array([1.0 / builder.n_positions, 1.0]),
         )
         builder.segment()
@@ -645,7 +641,7 @@ class Lowering:
             ratios[span] /= group.affine.scale
             zero_points[span] = group.affine.zero_point
             used[span] = True
-        multipliers, shifts = self._multipliers(name, np.where(used, ratios, 0.0))
+        multipliers, shifts = self._multipliers(np.where(used, ratios, 0.0))
         log2_split = self._split(n_in, n_out, source.operand)
         addr, tiles = builder.weights(weight_q.transpose(1, 0, 2), log2_split)
         fields.setdefault("weight_stride", tiles if count > 1 else 0)

@@ -12,10 +12,7 @@ import numpy as np
 
 MAX_SHIFT = 48
 _MANTISSA_BITS = 17  # a multiplier is 2^16 <= |m| < 2^17
-
-
-class QuantizationError(ValueError):
-    """A value that the integer formats cannot represent."""
+_MAX_MULTIPLIER = (1 << _MANTISSA_BITS) - 1
 
 
 @dataclass(frozen=True)
@@ -36,30 +33,38 @@ class Affine:
 
 
 def _scale(step: float, power_of_two: bool) -> float:
-    """A usable scale of at least `step`: a tensor that is always zero gets 1."""
-    if step <= 0.0:
-        return 1.0
+    """The least usable scale that is at least `step` > 0."""
     return float(2.0 ** np.ceil(np.log2(step))) if power_of_two else float(step)
 
 
 def affine_int8(low: float, high: float, power_of_two: bool = False) -> Affine:
-    """Asymmetric int8 for the range [low, high], which contains 0."""
+    """Asymmetric int8 for the range [low, high], which contains 0.
+
+    A tensor that is always zero gets the range [-1, 1].
+    """
+    if high <= low:
+        return symmetric(0.0, 8)
     scale = _scale((high - low) / 255.0, power_of_two)
     zero_point = int(np.clip(np.rint(-128.0 - low / scale), -128, 127))
     return Affine(scale, zero_point)
 
 
 def symmetric(max_abs: float, bits: int, power_of_two: bool = False) -> Affine:
-    """Symmetric signed integers of `bits` bits for [-max_abs, max_abs]."""
+    """Symmetric signed integers of `bits` bits for [-max_abs, max_abs], or [-1, 1] if that is 0."""
+    if max_abs <= 0.0:
+        return Affine(2.0 ** (1 - bits), 0, bits)
     return Affine(_scale(max_abs / ((1 << (bits - 1)) - 1), power_of_two), 0, bits)
 
 
 def quantize_weight(
     weight: np.ndarray, power_of_two: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Per output channel (axis 0), symmetric: (int8 values as int64, scales [n_out])."""
+    """Per output channel (axis 0), symmetric: (int8 values as int64, scales [n_out]).
+
+    A channel without weights gets the scale 1.
+    """
     max_abs = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
-    scales = np.array([_scale(m / 127.0, power_of_two) for m in max_abs])
+    scales = np.array([_scale(m / 127.0, power_of_two) if m else 1.0 for m in max_abs])
     shape = (-1,) + (1,) * (weight.ndim - 1)
     return np.clip(np.rint(weight / scales.reshape(shape)), -127, 127).astype(np.int64), scales
 
@@ -67,19 +72,18 @@ def quantize_weight(
 def multiplier(ratio: float) -> tuple[int, int]:
     """(m, shift) with m / 2^shift nearest to `ratio`: the two fields of a parameter word.
 
-    Raises:
-        QuantizationError: |ratio| is 2^17 or more.
+    |ratio| saturates at 2^17 - 1. That changes no result: even a smaller one takes every
+    accumulator but 0 to the ends of the 16-bit range, whatever is added.
     """
     if ratio == 0.0:
         return 0, 0
-    mantissa, exponent = np.frexp(ratio)
-    m, shift = int(np.rint(mantissa * (1 << _MANTISSA_BITS))), _MANTISSA_BITS - int(exponent)
-    if abs(m) == 1 << _MANTISSA_BITS:
+    if abs(ratio) >= _MAX_MULTIPLIER:
+        return int(np.copysign(_MAX_MULTIPLIER, ratio)), 0
+    _, exponent = np.frexp(ratio)
+    shift = min(_MANTISSA_BITS - int(exponent), MAX_SHIFT)
+    m = int(np.rint(ratio * 2.0**shift))
+    if abs(m) > _MAX_MULTIPLIER:
         m, shift = m // 2, shift - 1
-    if shift > MAX_SHIFT:
-        m, shift = int(np.rint(ratio * 2.0**MAX_SHIFT)), MAX_SHIFT
-    if shift < 0:
-        raise QuantizationError(f"scale ratio {ratio:.4g}: expected below 2^{_MANTISSA_BITS}")
     return m, shift
 
 

@@ -231,6 +231,7 @@ GOOD_LOOPS = {
     "over an array": "for (int &v : x) { v = 0; }",
     "trip count": "for (int i = 0; i < n; ++i) {\n#pragma HLS loop_tripcount max=8\n x[i] = 0; }",
     "while": "while (n > 0) {\n#pragma HLS loop_tripcount max=8\n --n; }",
+    "attribute": "\n#pragma GCC unroll 1\nfor (int i = 0; i < kRows; ++i) { x[i] = 0; }",
 }
 BAD_LOOPS = {
     "variable limit": "for (int i = 0; i < n; ++i) { x[i] = 0; }",

@@ -327,8 +327,11 @@ class Source:
             if nested and child.kind is CursorKind.COMPOUND_STMT:
                 self._add_block(function, child, nested, block)
             else:
-                is_label = cursor.kind is CursorKind.LABEL_STMT
-                self._visit(function, child, block, cursor.spelling if is_label else None)
+                if cursor.kind is CursorKind.LABEL_STMT:
+                    label = cursor.spelling
+                elif cursor.kind is not CursorKind.UNEXPOSED_STMT:  # a loop with attributes
+                    label = None
+                self._visit(function, child, block, label)
 
     def _add_loop(
         self, function: Function, cursor: Cursor, block: Block, label: str | None

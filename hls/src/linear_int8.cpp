@@ -44,6 +44,10 @@ multiply_lanes:
 #pragma HLS unroll
     int_t<32> sum = 0;
   multiply_inputs:
+#ifdef CMAMBA_NATIVE
+// g++ would unroll the loop before it comes to vectorize it.
+#pragma GCC unroll 1
+#endif
     for (int j = 0; j < kTileIn; ++j) {
 #pragma HLS unroll
       const int_t<8> w = is_fetched ? fetched[lane][j] : weights[tile][lane][j];

@@ -23,6 +23,23 @@ struct Channel {
   int_t<26> delta_w;  // delta * w
 };
 
+// An adder tree that stops at the level of whole channels: of 2^levels lanes each, sums[c] becomes
+// the sum of channel c.
+template <int Lanes>
+void add_states(int_t<48> sums[kScanLanes], int levels) {
+#pragma HLS inline
+  if (levels > 0) {
+  add_pairs:
+    for (int i = 0; i < Lanes / 2; ++i) {
+#pragma HLS unroll
+      sums[i] = sums[2 * i] + sums[2 * i + 1];
+    }
+    add_states<Lanes / 2>(sums, levels - 1);
+  }
+}
+template <>
+void add_states<1>(int_t<48>[kScanLanes], int) {}
+
 }  // namespace
 
 void selective_scan(const ScanInstruction& f, int position, const Row8 u, const Row8 z,
@@ -91,35 +108,43 @@ scan_steps:
                                                        rates);
     read_lanes<kMaxState / kScanLanes, kScanLanes>(state, int(f.state_addr) + first_pair, h);
 
+    // What each lane takes from its channel.
+    uint_t<16> delta[kScanLanes];
+#pragma HLS array_partition variable = delta complete
+    int_t<26> delta_w[kScanLanes];
+#pragma HLS array_partition variable = delta_w complete
+  spread_channels:
+    for (int l = 0; l < kScanLanes; ++l) {
+#pragma HLS unroll
+      const int c = minimum(l >> log2_state, kScanChannels - 1);
+      delta[l] = channel[c].delta;
+      delta_w[l] = channel[c].delta_w;
+    }
+
+    uint_t<17> kept[kScanLanes];
+#pragma HLS array_partition variable = kept complete
+  decay_states:
+    for (int l = 0; l < kScanLanes; ++l) {
+#pragma HLS unroll
+      const int_t<34> exponent = product<34>(delta[l], rates[l]);
+      kept[l] = decay(uint_t<32>(rne_shift<34>(exponent, f.exp_shift)));
+    }
+
     int_t<48> sums[kScanLanes];
 #pragma HLS array_partition variable = sums complete
   update_states:
     for (int l = 0; l < kScanLanes; ++l) {
 #pragma HLS unroll
-      const int c = minimum(l >> log2_state, kScanChannels - 1);
-      const int_t<34> exponent = product<34>(channel[c].delta, rates[l]);
-      const uint_t<17> g = decay(uint_t<32>(rne_shift<34>(exponent, f.exp_shift)));
       const int_t<24> before = position == 0 ? int_t<24>(0) : h[l];
-      const int_t<48> kept = product<48>(g, before);
-      const int_t<48> added = shift_left<48>(product<34>(channel[c].delta_w, lane_b[part][l]),
+      const int_t<48> added = shift_left<48>(product<34>(delta_w[l], lane_b[part][l]),
                                              16 - int(f.state_shift));
-      h[l] = saturate<24>(rne_shift<49>(kept + added, 16));
+      h[l] = saturate<24>(rne_shift<49>(product<48>(kept[l], before) + added, 16));
       sums[l] = product<32>(h[l], lane_c[part][l]);
     }
     write_lanes<kMaxState / kScanLanes, kScanLanes>(state, int(f.state_addr) + first_pair, h,
                                                     valid_pairs);
 
-    // An adder tree that stops at the level of whole channels: sums[c] becomes that of channel c.
-  add_levels:
-    for (int level = 0; level < kLog2Lanes; ++level) {
-#pragma HLS unroll
-    add_pairs:
-      for (int i = 0; i < kScanLanes / 2; ++i) {
-#pragma HLS unroll
-        if (level < log2_state && i < kScanLanes >> (level + 1))
-          sums[i] = sums[2 * i] + sums[2 * i + 1];
-      }
-    }
+    add_states<kScanLanes>(sums, log2_state);
 
     if (part > 0) sums[0] += earlier_parts;
     earlier_parts = sums[0];

@@ -41,6 +41,22 @@ $(READY): pyproject.toml
 data: $(READY) ## fetch ETTh1.csv into data/ from its public home and check it
 	$(PY) -m model.data.fetch etth1
 
+# --- the main job --------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: bindings ## forecast in FP32, int8 and HLS C++; one table, and plots in build/demo
+	$(PY) -m golden.demo
+
+.PHONY: golden
+golden: bindings ## compile the golden packages with every tensor, and report what int8 costs
+	$(PY) -m golden
+
+.PHONY: isa
+isa: $(READY) ## write what is generated from golden/isa: C++ headers, tables of the documents
+	$(PY) -m golden.isa.generate
+
+include hls/hls.mk
+
 # --- checks --------------------------------------------------------------------------------------
 
 .PHONY: test

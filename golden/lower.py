@@ -84,6 +84,8 @@ class Lowering:
         self.method = method
         self.power_of_two = power_of_two
         self.headroom: dict[str, float] = {}
+        # Forecast values that the output layer can sum at once.
+        self.head_chunk = min(builder.build.capacity["reduce"], builder.build.capacity["features"])
 
     # ------------------------------------------------------------------ formats of tensors
 
@@ -143,6 +145,16 @@ class Lowering:
             builder.allocate("resid", args.d_model, rows, "residual stream"), args.d_model, residual
         )
 
+        # What shares a memory with the blocks' rings comes first: they take all that is left.
+        if args.topology == "nested":
+            builder.reserve("pool", "norm", args.d_model, most_rows=4)
+            builder.reserve("hidden", "proj", args.d_model // args.reduction_ratio, most_rows=4)
+        self.norm_f_rows = None
+        if self.head_chunk < args.core_channels * args.forecast_len:
+            # Every part of the head reads all tokens again.
+            rows = 1 << ceil_log2(builder.n_positions)
+            self.norm_f_rows = builder.allocate("norm", args.d_model, rows, "norm_f")
+
         patches = Quantized(builder.ring("patches", "patch", features), features, input_affine)
         builder.emit(
             "patches",
@@ -175,14 +187,14 @@ class Lowering:
         output = self._head()
         return input_affine, output
 
-    def _norm(self, name: str, point: str, weight: np.ndarray, role: str) -> Quantized:
-        """RMSNorm of the residual stream to int8."""
-        affine = self._int8(point)
-        target = Quantized(
-            self.builder.ring(role, "norm", self.args.d_model), self.args.d_model, affine
-        )
-        self._emit_norm(name, point, weight, target.operand, affine, wide=0)
-        return target
+    def _norm(
+        self, name: str, point: str, weight: np.ndarray, dst: isa.Operand | None = None
+    ) -> Quantized:
+        """RMSNorm of the residual stream to int8, in `dst` or the next ring."""
+        d_model, affine = self.args.d_model, self._int8(point)
+        dst = dst or self.builder.ring("norm", "norm", d_model)
+        self._emit_norm(name, point, weight, dst, affine, wide=0)
+        return Quantized(dst, d_model, affine)
 
     def _emit_norm(
         self,
@@ -229,7 +241,7 @@ class Lowering:
         in_bias = self.state.get(f"{name}.in_proj.bias")
 
         normed = self._norm(
-            f"{name}.norm_in", f"{name}.q_norm", self.state[f"{name}.norm_in.weight"], "norm"
+            f"{name}.norm_in", f"{name}.q_norm", self.state[f"{name}.norm_in.weight"]
         )
 
         halves = []
@@ -536,23 +548,16 @@ class Lowering:
         """Final norm, and the output layer as a reduction over the tokens."""
         args, builder = self.args, self.builder
         n_out = args.core_channels * args.forecast_len
-        most = min(builder.build.capacity["reduce"], builder.build.capacity["features"])
-        chunks = [(start, min(start + most, n_out)) for start in range(0, n_out, most)]
+        chunks = [
+            (start, min(start + self.head_chunk, n_out))
+            for start in range(0, n_out, self.head_chunk)
+        ]
         output = quantize.symmetric(
             _OUTPUT_MARGIN * self._histogram("q_output").max_abs, 16, self.power_of_two
         )
 
         builder.segment()
-        if len(chunks) == 1:
-            normed = self._norm("norm_f", "q_norm_f", self.state["norm_f.weight"], "norm")
-        else:  # every chunk reads all tokens again
-            affine = self._int8("q_norm_f")
-            rows = 1 << ceil_log2(builder.n_positions)
-            operand = builder.allocate("norm", args.d_model, rows, "norm_f")
-            normed = Quantized(operand, args.d_model, affine)
-            self._emit_norm(
-                "norm_f", "q_norm_f", self.state["norm_f.weight"], operand, affine, wide=0
-            )
+        normed = self._norm("norm_f", "q_norm_f", self.state["norm_f.weight"], self.norm_f_rows)
 
         head = builder.allocate("head", n_out, min(2, builder.n_sequences), "forecast")
         weight = self.state["output_layer.weight"].reshape(n_out, builder.n_positions, args.d_model)

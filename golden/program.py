@@ -92,23 +92,29 @@ class ProgramBuilder:
         self._used[space] = addr + stride * rows
         return isa.Operand(addr, stride, ceil_log2(rows), isa.SPACES[space].index)
 
-    def ring(self, role: str, space: str, width: int, least_rows: int = 2) -> isa.Operand:
-        """The next of the token rings that all blocks take in turn for one role.
+    def reserve(
+        self, role: str, space: str, width: int, least_rows: int = 2, most_rows: int = 16
+    ) -> None:
+        """Allocate the token rings that all blocks take in turn for one role.
 
-        Two rings let a block start while the one before still reads; up to 16 rows let a unit run
-        ahead. Less is taken where the memory is small.
+        Two rings let a block start while the one before still reads; up to `most_rows` rows let a
+        unit run ahead. Less is taken where the memory is small.
         """
+        most = 1 << ceil_log2(min(most_rows, self.n_sequences * self.n_positions))
+        least = 1 << ceil_log2(least_rows)
+        stride = round_up(width, self.build.row_align)
+        for rows, count in ((16, 2), (8, 2), (8, 1), (4, 2), (4, 1), (2, 2), (2, 1), (1, 1)):
+            rows = max(least, min(rows, most))
+            if rows * count * stride <= self.free(space):
+                break
+        else:
+            rows, count = least, 1
+        self._rings[role] = [self.allocate(space, width, rows, role) for _ in range(count)]
+
+    def ring(self, role: str, space: str, width: int, least_rows: int = 2) -> isa.Operand:
+        """The next ring of a role, reserved on first use."""
         if role not in self._rings:
-            most = 1 << ceil_log2(min(16, self.n_sequences * self.n_positions))
-            least = 1 << ceil_log2(least_rows)
-            stride = round_up(width, self.build.row_align)
-            for rows, count in ((16, 2), (8, 2), (8, 1), (4, 2), (4, 1), (2, 2), (2, 1), (1, 1)):
-                rows = max(least, min(rows, most))
-                if rows * count * stride <= self.free(space):
-                    break
-            else:
-                rows, count = least, 1
-            self._rings[role] = [self.allocate(space, width, rows, role) for _ in range(count)]
+            self.reserve(role, space, width, least_rows)
         turn = self._turn.get(role, 0)
         self._turn[role] = turn + 1
         return self._rings[role][turn % len(self._rings[role])]

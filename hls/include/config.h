@@ -10,7 +10,7 @@ constexpr int kTileOut = 64;
 constexpr int kRowAlign = 64;
 constexpr int kRequantizeLanes = 16;
 constexpr int kVectorLanes = 16;
-constexpr int kConvLanes = 16;
+constexpr int kConvLanes = 8;
 constexpr int kScanLanes = 64;
 
 // Capacities, in elements (weights: tiles).

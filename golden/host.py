@@ -6,8 +6,6 @@ NumPy only, so that it also runs on a board without PyTorch; the float counterpa
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 
 from golden.package import Package
@@ -18,16 +16,39 @@ class HostSide:
     """Input and output conversion for one package."""
 
     def __init__(self, package: Package) -> None:
-        """Raises ValueError where the package's metadata lack the model's arguments or scales."""
+        """Raises ValueError where the package's metadata lack what the host needs, or contradict
+        its header."""
+        metadata = package.metadata
         try:
-            metadata = package.metadata
-            self.args = ModelArgs.from_json(json.dumps(metadata["model"]))
+            self.args = args = ModelArgs.from_dict(metadata["model"])
             self._eps = np.float32(metadata["instance_norm_eps"])
-            self._input = metadata["input"]
-            self._input_scale = np.float32(self._input["scale"])
+            self._input_scale = np.float32(metadata["input"]["scale"])
+            self._zero_point = int(metadata["input"]["zero_point"])
             self._output_scale = np.float32(metadata["output"]["scale"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"package metadata: missing or malformed {error}") from None
+        for field, value in (
+            ("instance_norm_eps", self._eps),
+            ("input.scale", self._input_scale),
+            ("output.scale", self._output_scale),
+        ):
+            if not (np.isfinite(value) and value > 0):
+                raise ValueError(f"package metadata, {field}: found {value}, expected above 0")
+        for field, found, expected in (
+            ("n_sequences * iterations", package.n_sequences * package.iterations, args.n_seq),
+            ("n_positions", package.n_positions, args.num_patches),
+            ("token_bytes", package.token_bytes, args.core_channels * args.patch_len),
+            (
+                "forecast_elements",
+                package.forecast_elements,
+                args.core_channels * args.forecast_len,
+            ),
+        ):
+            if found != expected:
+                raise ValueError(
+                    f"package header, {field}: found {found}, expected {expected} as the "
+                    "metadata's model has"
+                )
         self._shape = (package.n_sequences, package.n_positions, package.token_bytes)
 
     def _statistics(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +80,7 @@ class HostSide:
         patches = patches[:, :, :: args.stride]  # [B, V, K, P]
         if args.channel_mode == "mixing":
             patches = patches.transpose(0, 2, 1, 3)
-        q = np.rint(patches / self._input_scale) + self._input["zero_point"]
+        q = np.rint(patches / self._input_scale) + self._zero_point
         return np.clip(q, -128, 127).astype(np.int8).reshape(-1, *self._shape)
 
     def forecast(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:

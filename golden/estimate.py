@@ -169,7 +169,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         build = isa.build(args.build)
         if args.packages:
-            packages = {p.parent.name: Package.read(p, build) for p in args.packages}
+            packages = {str(p): Package.read(p, build) for p in args.packages}
             for package in packages.values():
                 print(instruction_table(package, build) + "\n")
         else:

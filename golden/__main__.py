@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -41,17 +42,19 @@ def main(argv: list[str] | None = None) -> int:
         progress.set_postfix_str(case.name)
         try:
             compiled = build_case(case)
+            reports = None
+            if compiled.splits is not None and not args.no_accuracy:
+                measured.append(accuracy.measure(compiled))
+                reports = partial(accuracy.write, measured[-1])
+            tokens = golden_tokens(compiled)
+            write_golden(args.output / case.name, compiled.package, tokens, reports)
         except DataError as error:
             missing.append(f"{case.name}: not written: {error}")
             continue
-        write_golden(args.output / case.name, compiled.package, golden_tokens(compiled))
+        except (ImportError, OSError, ValueError) as error:
+            print(f"error: {case.name}: {error}", file=sys.stderr)
+            return 1
         cycles[case.name] = estimate(compiled.package, isa.build())
-        if compiled.splits is not None and not args.no_accuracy:
-            result = accuracy.measure(compiled)
-            measured.append(result)
-            folder = args.output / case.name
-            (folder / "accuracy.txt").write_text(accuracy.tensor_table(result) + "\n")
-            accuracy.plot(result, folder / "accuracy.png")
     for line in missing:
         print(line, file=sys.stderr)
     if measured:
@@ -63,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     print("\nCycles\n")
     print(cycle_table(cycles, isa.build()))
     print(f"\n{len(cycles)} golden packages in {args.output}")
-    return 0
+    return 1 if missing and args.cases else 0  # a case asked for by name must be there
 
 
 if __name__ == "__main__":

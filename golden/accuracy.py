@@ -180,3 +180,9 @@ def plot(accuracy: Accuracy, path: Path) -> None:
     )
     figure.savefig(path, dpi=110, format="png")
     plt.close(figure)
+
+
+def write(accuracy: Accuracy, folder: Path) -> None:
+    """Write the report on one case to `folder`: accuracy.txt and accuracy.png."""
+    (folder / "accuracy.txt").write_text(tensor_table(accuracy) + "\n", encoding="utf-8")
+    plot(accuracy, folder / "accuracy.png")

@@ -16,6 +16,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -44,25 +45,42 @@ def golden_tokens(compiled: CompiledCase) -> np.ndarray:
     return np.concatenate([tokens, wild])
 
 
-def write_golden(folder: Path, package: Package, tokens: np.ndarray) -> int:
+def write_golden(
+    folder: Path,
+    package: Package,
+    tokens: np.ndarray,
+    write_more: Callable[[Path], None] | None = None,
+) -> int:
     """Run the integer model on `tokens` and write the golden folder, replacing an old one.
 
-    The folder appears whole or not at all. Returns the number of tensor values written.
+    `write_more` adds further files to the folder it is given. The folder appears whole or not at
+    all, and an old one stays until then. Returns the number of tensor values written.
+
+    Raises:
+        FileExistsError: something else than a golden folder is in the way.
     """
+    if folder.exists() and not (folder / "manifest.txt").is_file():
+        raise FileExistsError(f"{folder}: found no manifest.txt, so it is not replaced")
     trace: dict[str, torch.Tensor] = {}
     forecast = IntegerModel(package).run(torch.from_numpy(tokens), trace).numpy()
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    replaced = temporary.with_name(f"{temporary.name}.old")
     try:
         values = _write(temporary, package, tokens, forecast, trace)
-        if folder.exists():
-            shutil.rmtree(folder)
+        if write_more is not None:
+            write_more(temporary)
         temporary.chmod(0o755)
+        if folder.exists():
+            folder.rename(replaced)
         temporary.rename(folder)
     except BaseException:
+        if replaced.exists() and not folder.exists():
+            replaced.rename(folder)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    shutil.rmtree(replaced, ignore_errors=True)
     return values
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from golden.calibrate import CalibrationError, calibrate
-from golden.compile import compile_model
+from golden.compile import compile_model, weights_sha256
 from golden.forecaster import BACKENDS, Forecaster
 from golden.package import Package, PackageError
 from golden.program import CompileError
@@ -37,6 +37,7 @@ def write_npz(path: Path, **arrays: np.ndarray) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             np.savez(file, **arrays)
+        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -47,13 +48,16 @@ def integer_package(model: CMamba, x: torch.Tensor, args: argparse.Namespace) ->
     """The package to run: from --package, or compiled on --calibration or the input."""
     if args.package:
         package = Package.read(args.package, build="default")
-        found = package.metadata.get("model")
-        expected = json.loads(model.args.to_json())
-        if found != expected:
-            raise ValueError(
-                f"{args.package}: compiled for another model: metadata field 'model' is {found}, "
-                f"expected {expected}"
-            )
+        for field, expected in (
+            ("model", json.loads(model.args.to_json())),
+            ("weights_sha256", weights_sha256(model)),
+        ):
+            found = package.metadata.get(field)
+            if found != expected:
+                raise ValueError(
+                    f"{args.package}: compiled from another model: metadata field '{field}' is "
+                    f"{found}, expected {expected} as in {args.weights}"
+                )
         return package
     data = load_npz_input(args.calibration) if args.calibration else x
     print(f"calibrating on {args.calibration or 'the input'}: {len(data)} windows")

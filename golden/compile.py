@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -31,6 +32,15 @@ class Options:
 
 
 DEFAULT_OPTIONS = Options()
+
+
+def weights_sha256(model: CMamba) -> str:
+    """Fingerprint of a model's tensors: SHA-256 of their names, shapes and float32 values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().float().numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 def _lower(
@@ -78,7 +88,6 @@ def compile_model(
 
     Raises:
         CompileError: the model does not fit the build or the formats; says what and what to do.
-        CalibrationError: a range that calibration data saturate.
     """
     build = build or isa.build()
     for name, tensor in model.state_dict().items():
@@ -102,6 +111,7 @@ def compile_model(
     no_tiles = np.zeros((0, build.tile_out, build.tile_in), dtype=np.int8)
     metadata = {
         "model": json.loads(model.args.to_json()),
+        "weights_sha256": weights_sha256(model),
         "instance_norm_eps": INSTANCE_NORM_EPS,
         "quantization": dataclasses.asdict(options),
         **formats,
@@ -136,5 +146,8 @@ def compile_model(
     try:
         package.validate(build)
     except PackageError as error:
-        raise CompileError(f"the model does not fit build '{build.name}': {error}") from None
+        raise CompileError(
+            f"the model does not fit build '{build.name}': {error}; use a smaller model or a "
+            "larger build"
+        ) from None
     return package

@@ -3,9 +3,9 @@
     python -m golden.isa.generate            write the files
     python -m golden.isa.generate --check    exit 1 and name the files that are not current
 
-Generated: ``isa.h``, ``config.h`` (one build) and ``decay_tables.h`` in ``hls/include``, and the
-tables between ``<!-- generated: NAME -->`` and ``<!-- end generated -->`` in the documents under
-``docs/``.
+Generated: ``isa.h``, ``config.h`` (one build) and ``decay_tables.h`` in ``hls/include``; the
+packages of ``rtl/`` (``systemverilog.py``); the tables between ``<!-- generated: NAME -->`` and
+``<!-- end generated -->`` in the documents under ``docs/``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from golden import arithmetic, isa
+from golden.isa import systemverilog
 
 ROOT = Path(__file__).resolve().parents[2]
 ISA_HEADER = Path("hls/include/isa.h")
 CONFIG_HEADER = Path("hls/include/config.h")
 DECAY_HEADER = Path("hls/include/decay_tables.h")
+SV_PACKAGE = Path("rtl/cmamba_pkg.sv")
+SV_BUILDS = Path("rtl/build")
 DOCUMENTS = (Path("docs/instruction_set.md"), Path("docs/package.md"))
 
 
@@ -317,7 +320,10 @@ def outputs(build_name: str = "default") -> dict[Path, str]:
         ISA_HEADER: isa_header(),
         CONFIG_HEADER: config_header(isa.build(build_name)),
         DECAY_HEADER: decay_header(),
+        SV_PACKAGE: systemverilog.package(),
     }
+    for name, build in isa.builds().items():
+        files[SV_BUILDS / name / "cmamba_build_pkg.sv"] = systemverilog.build_package(build)
     for document in DOCUMENTS:
         files[document] = fill_tables((ROOT / document).read_text(encoding="utf-8"))
     return files

@@ -28,7 +28,8 @@ class Dependencies:
     """For each entry: the entries that must complete first.
 
     same, before: in the same iteration and in the one before; these become waits. order: earlier
-    in the same unit, without a wait, because a unit works through its sums in order.
+    in the same unit, without a wait, because a unit works in order through its sums, and every
+    instruction through the tokens of a sequence.
     """
 
     same: list[set[int]]
@@ -104,7 +105,7 @@ def dependencies(
     touched = [accesses(instructions[e.instruction], e, build) for e in entries]
     writer: dict[Hashable, int] = {}
     readers: dict[Hashable, list[int]] = {}
-    summing: dict[Hashable, int] = {}
+    earlier: dict[Hashable, int] = {}
     result = Dependencies(*([set() for _ in range(n)] for _ in range(3)))
     for index in range(2 * n):  # entries of the second iteration count from n
         read, written, summed = touched[index % n]
@@ -122,10 +123,11 @@ def dependencies(
         if index >= n:
             result.same[index - n] = {d - n for d in needed if d >= n}
             result.before[index - n] = {d for d in needed if d < n}
-        for key in summed:
-            if key in summing and index >= n and summing[key] >= n:
-                result.order[index - n].add(summing[key] - n)
-            summing[key] = index
+        entry = entries[index % n]
+        for key in (*summed, (entry.instruction, entry.sequence)):
+            if key in earlier and index >= n and earlier[key] >= n:
+                result.order[index - n].add(earlier[key] - n)
+            earlier[key] = index
     return result
 
 

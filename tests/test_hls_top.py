@@ -1,0 +1,440 @@
+"""Whole programs through the HLS C++: both builds against the integer model, and hostile input."""
+
+import dataclasses
+import threading
+import time
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from program_builder import random_package, shuffled
+
+from golden import isa
+from golden.errors import PackageError
+from golden.integer_model import IntegerModel
+from golden.package import Package
+from hls.bindings import BEAT_BYTES, Accelerator, AcceleratorError, extension
+
+BUILD = isa.build()
+BUILDS = {"ap_int": False, "native": True}
+both_builds = pytest.mark.parametrize("native", BUILDS.values(), ids=BUILDS)
+seeds = st.integers(0, 2**32 - 1)
+MODE_LOAD, MODE_RUN, TLAST_EACH = 1, 2, 1 << 8
+
+
+def tokens_for(package, rng, n_forecasts=1):
+    n = package.iterations * n_forecasts
+    shape = (n, package.n_sequences, package.n_positions, package.token_bytes)
+    return rng.integers(-128, 128, shape, dtype=np.int8)
+
+
+def model_run(package, tokens):
+    """Forecasts and {instruction index: tensor} of the integer model."""
+    model = IntegerModel(package)
+    trace = {}
+    forecast = model.run(torch.from_numpy(tokens), trace)
+    return forecast.numpy(), {i: trace[name].numpy() for i, name in enumerate(model.names)}
+
+
+def assert_same_tensors(got, expected):
+    assert got.keys() == expected.keys()
+    for index, tensor in expected.items():
+        assert got[index].dtype == tensor.dtype
+        np.testing.assert_array_equal(got[index], tensor, err_msg=f"instruction {index}")
+
+
+class Sample:
+    """A package with its tokens for two forecasts, and what they give."""
+
+    def __init__(self):
+        rng = np.random.default_rng(11)
+        self.package = random_package(rng, BUILD)
+        self.data = self.package.to_bytes()
+        self.tokens = tokens_for(self.package, rng, 2)
+        self.forecast, self.tensors = model_run(self.package, self.tokens)
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return Sample()
+
+
+# ----------------------------------------------------------------------------- right programs
+
+
+@settings(max_examples=25)
+@given(seed=seeds, largest=st.sampled_from([5, 20, 90]), reorder=st.booleans())
+def test_random_programs(seed, largest, reorder):
+    rng = np.random.default_rng(seed)
+    package = random_package(rng, BUILD, largest=largest)
+    if reorder and len(package.schedule) < 150:
+        package = shuffled(package, rng)
+    tokens = tokens_for(package, rng, 2)
+    forecast, tensors = model_run(package, tokens)
+    for native in BUILDS.values():
+        accelerator = Accelerator(package.to_bytes(), native)
+        assert_same_tensors(accelerator.run_traced(tokens), tensors)
+        np.testing.assert_array_equal(accelerator.run(tokens), forecast)
+
+
+@both_builds
+def test_weights_beyond_the_chip(native, sample):
+    """Weight tiles that the memory has no room for are read from the package during the run."""
+    package = sample.package
+    shift = BUILD.capacity["weights"] - len(package.weights) // 2
+    instructions = [
+        isa.Instruction(i.opcode, {**i.fields, "weight_addr": i.weight_addr + shift})
+        if i.opcode == "LINEAR"
+        else i
+        for i in package.instructions
+    ]
+    before = np.ones((shift, BUILD.tile_out, BUILD.tile_in), np.int8)
+    moved = dataclasses.replace(
+        package,
+        instructions=tuple(instructions),
+        weights=np.concatenate([before, package.weights]),
+    )
+    accelerator = Accelerator(moved.to_bytes(), native)
+    assert_same_tensors(accelerator.run_traced(sample.tokens), sample.tensors)
+
+
+def test_threads_run_at_the_same_time(sample):
+    many = np.concatenate([sample.tokens] * 40)
+    accelerators = [Accelerator(sample.data, native=False) for _ in range(2)]
+    results = [None, None]
+
+    def work(i):
+        results[i] = accelerators[i].run(many)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    turns = 0
+    while any(thread.is_alive() for thread in threads):  # without the GIL released: one turn
+        time.sleep(0.001)
+        turns += 1
+    assert turns > 5
+    for result in results:
+        np.testing.assert_array_equal(result, np.concatenate([sample.forecast] * 40))
+
+
+def test_one_accelerator_in_two_threads(sample):
+    accelerator = Accelerator(sample.data)
+    results = []
+
+    def work():
+        results.append(accelerator.run(sample.tokens))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4
+    for result in results:
+        np.testing.assert_array_equal(result, sample.forecast)
+
+
+# ----------------------------------------------------------------------------- mistakes in Python
+
+
+def test_wrong_tokens_are_value_errors(sample):
+    tokens = sample.tokens
+    accelerator = Accelerator(sample.data)
+    wrong = {
+        "expected int8": tokens.astype(np.int16),
+        r"found int8 \[": tokens[0],
+        rf"found int8 \[{len(tokens)}": tokens[..., 1:],
+        "found float64": tokens.astype(float),
+        "found 0": tokens[:0],
+    }
+    assert accelerator.iterations > 1
+    wrong["expected a multiple of"] = tokens[:1]
+    for message, array in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            accelerator.run(array)
+    beats = np.zeros((3, BEAT_BYTES), np.uint8)
+    for message, *arguments in [
+        ("last: expected shape", beats, np.zeros(2, bool), 1),
+        ("last: expected an array of bool", beats, np.zeros(3, np.int8), 1),
+        ("beats: expected shape", beats[:, :5], np.zeros(3, bool), 1),
+        ("n_forecasts", beats, np.zeros(3, bool), 2**40),
+        ("n_forecasts", beats, np.zeros(3, bool), -1),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            accelerator.run_stream(*arguments)
+
+
+def test_transposed_tokens(sample):
+    """A view of any memory order is read as the array that it is."""
+    view = np.asfortranarray(sample.tokens)
+    np.testing.assert_array_equal(Accelerator(sample.data).run(view), sample.forecast)
+
+
+# ----------------------------------------------------------------------------- the stream
+
+
+def stream(tokens):
+    """Beats and TLAST of a right run."""
+    rows = tokens.reshape(-1, tokens.shape[-1])
+    beats = np.zeros((len(rows), -(-rows.shape[1] // BEAT_BYTES) * BEAT_BYTES), np.uint8)
+    beats[:, : rows.shape[1]] = rows.view(np.uint8)
+    beats = beats.reshape(-1, BEAT_BYTES)
+    last = np.zeros(len(beats), bool)
+    last[-1] = True
+    return beats, last
+
+
+def assert_forecast(sample, beats):
+    shape = sample.forecast.shape
+    rows = beats.view("<i2").reshape(*shape[:2], -1)
+    np.testing.assert_array_equal(rows[..., : shape[2]], sample.forecast)
+    assert not rows[..., shape[2] :].any()
+
+
+@both_builds
+@pytest.mark.parametrize("tlast_each", [False, True])
+def test_tlast_of_the_output(native, sample, tlast_each):
+    accelerator = Accelerator(sample.data, native)
+    error, beats, last = accelerator.run_stream(*stream(sample.tokens), 2, tlast_each)
+    assert error == 0
+    assert_forecast(sample, beats)
+    ends = {len(beats) - 1}
+    if tlast_each:
+        ends.add(len(beats) // 2 - 1)
+    assert set(np.flatnonzero(last)) == ends
+
+
+@both_builds
+@settings(max_examples=20)
+@given(data=st.data())
+def test_wrong_tlast_ends_the_run(native, sample, data):
+    accelerator = Accelerator(sample.data, native)
+    beats, last = stream(sample.tokens)
+    kind = data.draw(st.sampled_from(["early", "never", "late", "short"]))
+    if kind == "early":
+        last[data.draw(st.integers(0, len(last) - 2))] = True
+        expected = "TLAST_EARLY"
+    elif kind == "never":
+        last[-1] = False
+        expected = "TLAST_LATE"
+    elif kind == "late":
+        last[-1] = False
+        extra = data.draw(st.integers(1, 5))
+        beats = np.concatenate([beats, np.zeros((extra, BEAT_BYTES), np.uint8)])
+        last = np.append(last, [False] * (extra - 1) + [True])
+        expected = "TLAST_LATE"
+    else:
+        length = data.draw(st.integers(0, len(last) - 1))
+        beats, last = beats[:length], last[:length]
+        expected = "TIMEOUT"
+    error, *_ = accelerator.run_stream(beats, last, 2)
+    assert error == isa.ERRORS[expected]
+    # Nothing of it is left over.
+    np.testing.assert_array_equal(accelerator.run(sample.tokens), sample.forecast)
+
+
+def test_run_of_no_forecasts(sample):
+    error, beats, _ = Accelerator(sample.data).run_stream(*stream(sample.tokens), 0)
+    assert error == isa.ERRORS["BAD_MODE"] and len(beats) == 0
+
+
+# ----------------------------------------------------------------------------- the top function
+
+
+def top(native, data, mode, beats=None, last=None, n_forecasts=0):
+    package = np.frombuffer(data.ljust(-(-len(data) // BEAT_BYTES) * BEAT_BYTES, b"\0"), np.uint8)
+    if beats is None:
+        beats, last = np.zeros((0, BEAT_BYTES), np.uint8), np.zeros(0, bool)
+    return extension(native).top(package.reshape(-1, BEAT_BYTES), beats, last, mode, n_forecasts)
+
+
+@both_builds
+def test_top(native, sample):
+    data, input_stream = sample.data, stream(sample.tokens)
+    assert top(native, b"", MODE_LOAD)["error"] == isa.ERRORS["BAD_MAGIC"]
+    assert top(native, data, MODE_RUN, *input_stream, 2)["error"] == isa.ERRORS["NOT_LOADED"]
+    for _ in range(2):
+        registers = top(native, data, MODE_LOAD)
+        assert registers["error"] == 0 and registers["entries"] == 0
+        assert registers["version"] == isa.VERSION[0] << 16 | isa.VERSION[1]
+        assert registers["capability_tile"] == BUILD.tile_in | BUILD.tile_out << 16
+        assert registers["capability_weights"] == BUILD.capacity["weights"]
+        assert registers["capability_features"] == BUILD.capacity["features"]
+        for mode in (0, 3, 4, 1 << 9 | MODE_RUN, 2**32 - 1):
+            assert top(native, data, mode, n_forecasts=1)["error"] == isa.ERRORS["BAD_MODE"]
+        assert top(native, data, MODE_RUN)["error"] == isa.ERRORS["BAD_MODE"]
+        registers = top(native, data, MODE_RUN | TLAST_EACH, *input_stream, 2)
+        assert registers["error"] == 0 and registers["unread"] == 0
+        assert registers["entries"] == len(sample.package.schedule) * len(sample.tokens)
+        assert registers["last"].sum() == 2
+        assert_forecast(sample, registers["beats"])
+    # A refused package does not leave the one before it running.
+    assert top(native, data[:200], MODE_LOAD)["error"] == isa.ERRORS["BAD_CRC"]
+    assert top(native, data, MODE_RUN, *input_stream, 2)["error"] == isa.ERRORS["NOT_LOADED"]
+
+
+# ----------------------------------------------------------------------------- hostile packages
+
+TABLE_AT = next(f.lsb for f in isa.HEADER.fields if f.name == "instructions_offset") // 8
+NAMES = [section.name for section in isa.SECTIONS]
+
+
+def section_span(data, index):
+    """(first byte, end) of a section."""
+    entry = np.frombuffer(data, "<u4", 3, TABLE_AT + 12 * index)
+    return int(entry[0]), int(entry[0] + entry[1])
+
+
+def with_checksums(data):
+    """The package with the CRCs that belong to its content, where its sections are in the file."""
+    data = bytearray(data)
+    for index in range(len(NAMES)):
+        start, end = section_span(data, index)
+        if end <= len(data):
+            crc = zlib.crc32(data[start:end])
+            at = TABLE_AT + 12 * index + 8
+            data[at : at + 4] = crc.to_bytes(4, "little")
+    data[252:256] = zlib.crc32(data[:252]).to_bytes(4, "little")
+    return bytes(data)
+
+
+def python_code(data):
+    try:
+        Package.from_bytes(data, build=BUILD)
+    except PackageError as error:
+        return error.code
+    return 0
+
+
+@pytest.fixture(scope="module")
+def loaders():
+    """An accelerator of each build that is used for one package after the other."""
+    return {name: extension(native).Accelerator() for name, native in BUILDS.items()}
+
+
+def load(loader, data):
+    padded = data.ljust(-(-len(data) // BEAT_BYTES) * BEAT_BYTES, b"\0")
+    return loader.load(np.frombuffer(padded, np.uint8).reshape(-1, BEAT_BYTES))
+
+
+def run_random(loader):
+    """Run what is loaded on random tokens: (error, output beats, TLAST, tensors)."""
+    tokens = loader.iterations * loader.n_sequences * loader.n_positions
+    beats = tokens * -(-loader.token_bytes // BEAT_BYTES)
+    data = np.random.default_rng(0).integers(0, 256, (beats, BEAT_BYTES), dtype=np.uint8)
+    return loader.run_traced(data, np.arange(beats) == beats - 1, 1, False)
+
+
+def check_hostile(loaders, data, sample, file_rules=False):
+    """Both builds refuse with Python's error code; what they accept runs and gives the same bits.
+
+    With `file_rules`, what Python refuses as BAD_SECTION may be the fault of the file alone, which
+    hardware does not see (docs/package.md).
+    """
+    expected = python_code(data)
+    codes = {name: load(loader, data) for name, loader in loaders.items()}
+    assert len(set(codes.values())) == 1, codes
+    code = codes["native"]
+    assert code == expected or (file_rules and expected == isa.ERRORS["BAD_SECTION"])
+    if code == 0 and loaders["native"].iterations < 50:
+        (*a, tensors), (*b, tensors_too) = map(run_random, loaders.values())
+        for one, other in zip(a, b, strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert_same_tensors(tensors, tensors_too)
+    for loader in loaders.values():
+        assert load(loader, sample.data) == 0
+        assert_forecast(sample, loader.run(*stream(sample.tokens), 2, False)[1])
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_hostile_instruction_fields(loaders, sample, data):
+    """Any value of any field of any instruction."""
+    package, raw = sample.package, bytearray(sample.data)
+    start, _ = section_span(raw, NAMES.index("instructions"))
+    index = data.draw(st.integers(0, len(package.instructions) - 1))
+    instruction = package.instructions[index]
+    flat = []
+    for f in isa.OPCODES[instruction.opcode].format.fields:
+        if f.operand:
+            flat += [(f"{f.name}.{g.name}", f.lsb + g.lsb, g.bits) for g in isa.OPERAND.fields]
+        else:
+            flat.append((f.name, f.lsb, f.bits))
+    _, lsb, bits = data.draw(st.sampled_from(flat))
+    word = int.from_bytes(raw[start + 64 * index :][:64], "little")
+    old = word >> lsb & ((1 << bits) - 1)
+    edges = {0, 1, (1 << bits) - 1, old - 1, old + 1, 2 * old, 1 << (bits - 1)}
+    values = st.integers(0, (1 << bits) - 1) | st.sampled_from(
+        sorted(v for v in edges if 0 <= v < 1 << bits)
+    )
+    word += (data.draw(values) - old) << lsb
+    raw[start + 64 * index : start + 64 * (index + 1)] = word.to_bytes(64, "little")
+    check_hostile(loaders, with_checksums(raw), sample)
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_hostile_bits_of_sections(loaders, sample, data):
+    """A few flipped bits in any section but the metadata, with the CRCs made right again."""
+    raw = bytearray(sample.data)
+    index = data.draw(st.integers(0, len(NAMES) - 2))
+    start, end = section_span(raw, index)
+    for _ in range(data.draw(st.integers(1, 3))):
+        bit = data.draw(st.integers(8 * start, 8 * end - 1))
+        raw[bit // 8] ^= 1 << bit % 8
+    check_hostile(loaders, with_checksums(raw), sample)
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_hostile_header(loaders, sample, data):
+    """Bytes of the header replaced, its CRC and those of the sections made right again."""
+    raw = bytearray(sample.data)
+    for _ in range(data.draw(st.integers(1, 2))):
+        raw[data.draw(st.integers(0, 251))] = data.draw(st.sampled_from([0, 1, 16, 64, 255]))
+    check_hostile(loaders, with_checksums(raw), sample, file_rules=True)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_wrong_checksums(loaders, sample, data):
+    """A flipped bit of header or section that nobody made right again."""
+    raw = bytearray(sample.data)
+    index = data.draw(st.integers(-1, len(NAMES) - 1))
+    start, end = (0, 256) if index < 0 else section_span(raw, index)
+    bit = data.draw(st.integers(8 * start, 8 * end - 1))
+    raw[bit // 8] ^= 1 << bit % 8
+    assert python_code(bytes(raw)) != 0
+    check_hostile(loaders, bytes(raw), sample)
+
+
+@settings(max_examples=60)
+@given(length=st.integers(0, 4096))
+@example(0)
+@example(4)
+@example(255)
+@example(256)
+def test_truncated_package(loaders, sample, length):
+    raw = sample.data[:length]
+    check_hostile(loaders, raw, sample, file_rules=True)
+
+
+@settings(max_examples=60)
+@given(noise=st.binary(max_size=600), start=st.sampled_from([0, 4, 40]))
+def test_random_bytes(loaders, sample, noise, start):
+    """Noise, alone and behind the beginning of a right header."""
+    raw = sample.data[:start] + noise
+    check_hostile(loaders, raw, sample, file_rules=True)
+    if len(raw) >= 256:
+        check_hostile(loaders, with_checksums(raw), sample, file_rules=True)
+
+
+def test_error_names_code():
+    with pytest.raises(AcceleratorError, match="BAD_MAGIC: package of 3 bytes") as caught:
+        Accelerator(b"abc")
+    assert caught.value.code == isa.ERRORS["BAD_MAGIC"]
+    assert caught.value.code_name == "BAD_MAGIC"

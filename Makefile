@@ -51,6 +51,10 @@ demo: bindings ## forecast in FP32, int8 and HLS C++; one table, and plots in bu
 golden: bindings ## compile the golden packages with every tensor, and report what int8 costs
 	$(PY) -m golden
 
+.PHONY: bench
+bench: bindings ## windows/s in FP32 and int8, and the time of the selective scan
+	$(PY) -m golden.bench
+
 .PHONY: isa
 isa: $(READY) ## write what is generated from golden/isa: C++ headers, tables of the documents
 	$(PY) -m golden.isa.generate

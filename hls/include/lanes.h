@@ -1,13 +1,59 @@
-// Access to L consecutive elements that begin anywhere in a memory of rows of L lanes.
+// Access to L elements a cycle in memories whose rows are as many lanes wide, or wider.
+//
+// To the tool a bank is free in a cycle if the source names it once, by a constant. An index such
+// as first % Width + l names every bank L times, whatever values it can have. The functions here
+// therefore go through the lanes by constants, and choose between them afterwards.
+#pragma once
+
+namespace cmamba {
+
+// --- L elements that begin at a multiple of L, in rows of Width lanes ---
+
+// out[l] = element first + l.
+template <int Width, int L, class T>
+inline void read_part(const T rows[][Width], int first, T out[L]) {
+#pragma HLS inline
+  static_assert(Width % L == 0, "a row is a whole number of parts");
+  const unsigned at = first;
+read_parts:
+  for (int part = 0; part < Width / L; ++part) {
+#pragma HLS unroll
+    // Part 0 is read in any case, so that `out` has a value on every path.
+    if (part == 0 || part == int(at % Width / L)) {
+    read_part_lanes:
+      for (int l = 0; l < L; ++l) {
+#pragma HLS unroll
+        out[l] = rows[at / Width][part * L + l];
+      }
+    }
+  }
+}
+
+// element first + l = value[l] for begin <= l < end.
+template <int Width, int L, class T>
+inline void write_part(T rows[][Width], int first, const T value[L], int begin = 0, int end = L) {
+#pragma HLS inline
+  static_assert(Width % L == 0, "a row is a whole number of parts");
+  const unsigned at = first;
+write_parts:
+  for (int part = 0; part < Width / L; ++part) {
+#pragma HLS unroll
+    if (part == int(at % Width / L)) {
+    write_part_lanes:
+      for (int l = 0; l < L; ++l) {
+#pragma HLS unroll
+        if (l >= begin && l < end) rows[at / Width][part * L + l] = value[l];
+      }
+    }
+  }
+}
+
+// --- L elements that begin anywhere, in rows of L lanes ---
 //
 // Parameters, decay rates and scan states of one instruction follow those of another without gaps,
 // so that they begin at any lane. Lane b of every row lies in bank b (array_partition complete in
 // the last dimension). The wanted elements lie in two rows: banks below first % L are read one row
-// later, and a rotation by first % L brings them in order. One access a cycle, and no bank is read
-// twice.
-#pragma once
-
-namespace cmamba {
+// later, and a rotation by first % L brings them in order.
 
 // word[l] becomes word[(l + shift) % L], for 0 <= shift < L: log2(L) stages of two-way
 // multiplexers.
@@ -39,9 +85,9 @@ template <int Rows, int L, class T>
 inline void read_lanes(const T memory[Rows][L], int first, T out[L]) {
 #pragma HLS inline
   static_assert((Rows & (Rows - 1)) == 0, "wrapping around a power of two costs nothing");
-  const int row = first / L;
-  const int next_row = (row + 1) % Rows;
-  const int shift = first % L;
+  const unsigned row = unsigned(first) / L;
+  const unsigned next_row = (row + 1) % Rows;
+  const int shift = unsigned(first) % L;
 read_banks:
   for (int b = 0; b < L; ++b) {
 #pragma HLS unroll
@@ -54,9 +100,9 @@ read_banks:
 template <int Rows, int L, class T>
 inline void write_lanes(T memory[Rows][L], int first, const T value[L], int count) {
 #pragma HLS inline
-  const int row = first / L;
-  const int next_row = (row + 1) % Rows;
-  const int shift = first % L;
+  const unsigned row = unsigned(first) / L;
+  const unsigned next_row = (row + 1) % Rows;
+  const int shift = unsigned(first) % L;
   T word[L];
 #pragma HLS array_partition variable = word complete
 order_banks:

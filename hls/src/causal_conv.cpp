@@ -20,29 +20,44 @@ conv_channels:
 #pragma HLS array_partition variable = words complete
     read_lanes<kMaxConvParams / kConvLanes, kConvLanes>(params, int(f.param_addr) + first, words);
 
+    // The value of each tap, which may lie before the sequence.
+    int_t<8> values[kMaxTaps][kConvLanes];
+#pragma HLS array_partition variable = values complete dim = 0
+  conv_values:
+    for (int k = 0; k < kMaxTaps; ++k) {
+#pragma HLS unroll
+      const bool is_inside = k < kernel && position - (kernel - 1 - k) >= 0;
+      if (is_inside) {
+        read_part<kRowAlign, kConvLanes>(x[k], first, values[k]);
+      } else {
+      pad_values:
+        for (int l = 0; l < kConvLanes; ++l) {
+#pragma HLS unroll
+          values[k][l] = f.pad;
+        }
+      }
+    }
+
+    int_t<8> results[kConvLanes];
+#pragma HLS array_partition variable = results complete
   conv_lanes:
     for (int l = 0; l < kConvLanes; ++l) {
 #pragma HLS unroll
+      results[l] = 0;
       if (first + l < n) {
         const ParamWord p = decode_param_word(get_part<64>(words[l], 0));
         int_t<32> acc = p.bias;
       conv_taps:
         for (int k = 0; k < kMaxTaps; ++k) {
 #pragma HLS unroll
-          if (k < kernel) {
-            // x[k] belongs to this position, which may lie before the sequence.
-            const bool is_inside = position - (kernel - 1 - k) >= 0;
-            const int_t<8> tap = int_t<8>(get_byte(words[l], 8 + k));
-            const int_t<8> value = is_inside ? x[k][first / kRowAlign][first % kRowAlign + l]
-                                             : f.pad;
-            acc += product<16>(tap, value);
-          }
+          const int_t<8> tap = int_t<8>(get_byte(words[l], 8 + k));
+          if (k < kernel) acc += product<16>(tap, values[k][l]);
         }
         const int q = saturate<8>(requantize(acc, p));
-        const int entry = q + kTableEntries / 2;
-        y[first / kRowAlign][first % kRowAlign + l] = tables[l / 2][int(f.table)][entry];
+        results[l] = tables[l / 2][int(f.table)][q + kTableEntries / 2];
       }
     }
+    write_part<kRowAlign, kConvLanes>(y, first, results);
   }
 }
 

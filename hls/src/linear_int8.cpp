@@ -62,16 +62,23 @@ multiply_lanes:
 void select_inputs(const InputRow x, int part, int log2_split,
                    int_t<8> selected[kQuarters][kTileIn]) {
 #pragma HLS inline
-  const int word = part / kQuarters;
-  const int first = part % kQuarters;
+  int_t<8> word[kRowAlign];
+#pragma HLS array_partition variable = word complete
+  read_part<kRowAlign, kRowAlign>(x, part / kQuarters * kRowAlign, word);
 select_quarters:
   for (int q = 0; q < kQuarters; ++q) {
 #pragma HLS unroll
-    const int group = first + (q >> (2 - log2_split));
-  select_elements:
-    for (int j = 0; j < kTileIn; ++j) {
+    const int group = part % kQuarters + (q >> (2 - log2_split));
+  select_groups:
+    for (int g = 0; g < kQuarters; ++g) {
 #pragma HLS unroll
-      selected[q][j] = x[word][group * kTileIn + j];
+      if (g == group) {
+      select_elements:
+        for (int j = 0; j < kTileIn; ++j) {
+#pragma HLS unroll
+          selected[q][j] = word[g * kTileIn + j];
+        }
+      }
     }
   }
 }
@@ -100,10 +107,10 @@ void linear_int8(const LinearInstruction& f, int position, const InputRow x, int
 #pragma HLS inline off
   const int n_out = f.n_out;
   const int log2_split = f.log2_split;
-  const int tile_outputs = kTileOut >> log2_split;
+  const int log2_outputs = log2_exact(kTileOut) - log2_split;  // of a tile
   const int input_tiles = divide_up(f.n_in, log2_exact(kTileIn) + log2_split);
-  const int output_tiles = divide_up(n_out, log2_exact(kTileOut) - log2_split);
-  const int chunks = tile_outputs / kRequantizeLanes;
+  const int output_tiles = divide_up(n_out, log2_outputs);
+  const int chunks = (1 << log2_outputs) / kRequantizeLanes;
   const int first_part = x_offset / kTileIn;
   const int first_tile = f.weight_addr + (f.reduce ? position * int(f.weight_stride) : 0);
   const bool is_final = !f.reduce || position == f.n_positions - 1;
@@ -153,32 +160,36 @@ linear_spans:
 // comes back.
 #pragma HLS dependence variable = reduce type = inter false
       // Results of the output tile before.
-      const int first = (output_tile - 1) * tile_outputs + step * kRequantizeLanes;
+      const int first = (output_tile << log2_outputs) - (1 << log2_outputs) +
+                        step * kRequantizeLanes;
       if (output_tile > 0 && step < chunks && first < n_out) {
         word_t<64> words[kRequantizeLanes];
 #pragma HLS array_partition variable = words complete
         read_lanes<kMaxArrayParams / kRequantizeLanes, kRequantizeLanes>(
             params, int(f.param_addr) + first, words);
+        int_t<16> addends[kRequantizeLanes];
+#pragma HLS array_partition variable = addends complete
+        read_part<kRowAlign, kRequantizeLanes>(addend, first, addends);
+        int_t<16> results[kRequantizeLanes];
+#pragma HLS array_partition variable = results complete
       requantize_lanes:
         for (int l = 0; l < kRequantizeLanes; ++l) {
 #pragma HLS unroll
+          results[l] = 0;
           if (first + l < n_out) {
             const ParamWord p = decode_param_word(words[l]);
             int_t<32> sum = sums[l];
             if (f.reduce && position > 0) {
               sum = add_modulo<32>(sum, reduce[first / kRequantizeLanes][l]);
             }
-            if (is_final) {
-              int_t<52> q = requantize(add_modulo<32>(sum, p.bias), p);
-              if (f.add_enable) q += addend[first / kRowAlign][first % kRowAlign + l];
-              if (f.relu && q < p.zero_point) q = p.zero_point;
-              y[first / kRowAlign][first % kRowAlign + l] = f.wide ? saturate<16>(q)
-                                                                   : int_t<16>(saturate<8>(q));
-            } else {
-              reduce[first / kRequantizeLanes][l] = sum;
-            }
+            if (f.reduce) reduce[first / kRequantizeLanes][l] = sum;
+            int_t<52> q = requantize(add_modulo<32>(sum, p.bias), p);
+            if (f.add_enable) q += addends[l];
+            if (f.relu && q < p.zero_point) q = p.zero_point;
+            results[l] = f.wide ? saturate<16>(q) : int_t<16>(saturate<8>(q));
           }
         }
+        if (is_final) write_part<kRowAlign, kRequantizeLanes>(y, first, results);
       }
     shift_sums:
       for (int l = 0; l + kRequantizeLanes < kTileOut; ++l) {

@@ -2,6 +2,7 @@
 // program. Every size comes from outside: nothing is read before the rules have bounded it.
 #include "cmamba.h"
 #include "crc32.h"
+#include "lanes.h"
 #include "validate.h"
 
 namespace cmamba {
@@ -124,11 +125,18 @@ template <int Rows, int Lanes>
 void store_params(word_t<64> params[Rows][Lanes], int b, const beat_t& beat) {
 #pragma HLS inline
   static_assert(Rows * Lanes % 2 == 0, "the second word of the last beat has a place");
+  constexpr int kPart = minimum(Lanes, 2);
 store_words:
-  for (int w = 0; w < 2; ++w) {
+  for (int w = 0; w < 2; w += kPart) {
 #pragma HLS unroll
-    const int i = 2 * b + w;
-    params[i / Lanes][i % Lanes] = get_part<64>(beat, w);
+    word_t<64> words[kPart];
+#pragma HLS array_partition variable = words complete
+  store_lanes:
+    for (int l = 0; l < kPart; ++l) {
+#pragma HLS unroll
+      words[l] = get_part<64>(beat, w + l);
+    }
+    write_part<Lanes, kPart>(params, 2 * b + w, words);
   }
 }
 
@@ -216,12 +224,14 @@ void store_beat(Memory& memory, int section, int b, bool is_last, const beat_t& 
       break;
     case SECTION_SCAN_DECAY: {
       constexpr int kBeatRates = kBeatBytes / 2;
+      uint_t<16> rates[kBeatRates];
+#pragma HLS array_partition variable = rates complete
     store_rates:
       for (int i = 0; i < kBeatRates; ++i) {
 #pragma HLS unroll
-        const int at = b * kBeatRates + i;
-        memory.scan_decay[at / kScanLanes][at % kScanLanes] = beat_u16(beat, i);
+        rates[i] = beat_u16(beat, i);
       }
+      write_part<kScanLanes, kBeatRates>(memory.scan_decay, b * kBeatRates, rates);
       break;
     }
     case SECTION_SCAN_TABLES:

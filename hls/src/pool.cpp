@@ -1,6 +1,7 @@
 // POOL: mean and maximum over the tokens of a sequence, kVectorLanes features a cycle.
 #include "arithmetic.h"
 #include "kernels.h"
+#include "lanes.h"
 
 namespace cmamba {
 
@@ -24,12 +25,18 @@ pool_features:
 // `first` grows by a word of sum and maximum: no iteration reads what another has written.
 #pragma HLS dependence variable = sum type = inter false
 #pragma HLS dependence variable = maximum type = inter false
+    int_t<16> values[kVectorLanes];
+#pragma HLS array_partition variable = values complete
+    read_part<kRowAlign, kVectorLanes>(x, first, values);
+    int_t<8> means[kVectorLanes];
+#pragma HLS array_partition variable = means complete
+    int_t<8> maxima[kVectorLanes];
+#pragma HLS array_partition variable = maxima complete
   pool_lanes:
     for (int l = 0; l < kVectorLanes; ++l) {
 #pragma HLS unroll
-      const int_t<16> value = x[first / kRowAlign][first % kRowAlign + l];
-      int_t<32> total = value;
-      int_t<16> largest = value;
+      int_t<32> total = values[l];
+      int_t<16> largest = values[l];
       if (!is_first) {
         total = add_modulo<32>(sum[first / kVectorLanes][l], total);
         const int_t<16> before = maximum[first / kVectorLanes][l];
@@ -37,12 +44,12 @@ pool_features:
       }
       sum[first / kVectorLanes][l] = total;
       maximum[first / kVectorLanes][l] = largest;
-      if (is_last) {
-        mean_row[first / kRowAlign][first % kRowAlign + l] = saturate<8>(
-            requantize(total, mean_word));
-        maximum_row[first / kRowAlign][first % kRowAlign + l] = saturate<8>(
-            requantize(largest, maximum_word));
-      }
+      means[l] = saturate<8>(requantize(total, mean_word));
+      maxima[l] = saturate<8>(requantize(largest, maximum_word));
+    }
+    if (is_last) {
+      write_part<kRowAlign, kVectorLanes>(mean_row, first, means);
+      write_part<kRowAlign, kVectorLanes>(maximum_row, first, maxima);
     }
   }
 }

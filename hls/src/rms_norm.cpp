@@ -30,12 +30,14 @@ sum_squares:
   for (int first = 0; first < n; first += kVectorLanes) {
 #pragma HLS loop_tripcount min = 1 max = 256
 #pragma HLS pipeline II = 1
+    int_t<16> values[kVectorLanes];
+#pragma HLS array_partition variable = values complete
+    read_part<kRowAlign, kVectorLanes>(x, first, values);
     uint_t<48> squares = 0;
   square_lanes:
     for (int l = 0; l < kVectorLanes; ++l) {
 #pragma HLS unroll
-      const int_t<16> value = x[first / kRowAlign][first % kRowAlign + l];
-      if (first + l < n) squares += uint_t<48>(product<32>(value, value));
+      if (first + l < n) squares += uint_t<48>(product<32>(values[l], values[l]));
     }
     sum += squares;
   }
@@ -53,18 +55,23 @@ normalize:
 #pragma HLS array_partition variable = words complete
     read_lanes<kMaxVectorParams / kVectorLanes, kVectorLanes>(params, int(f.param_addr) + first,
                                                               words);
+    int_t<16> values[kVectorLanes];
+#pragma HLS array_partition variable = values complete
+    read_part<kRowAlign, kVectorLanes>(x, first, values);
+    int_t<16> results[kVectorLanes];
+#pragma HLS array_partition variable = results complete
   normalize_lanes:
     for (int l = 0; l < kVectorLanes; ++l) {
 #pragma HLS unroll
+      results[l] = 0;
       if (first + l < n) {
-        const int_t<16> value = x[first / kRowAlign][first % kRowAlign + l];
-        const int_t<40> scaled = shift_left<40>(product<34>(value, r), 6);
+        const int_t<40> scaled = shift_left<40>(product<34>(values[l], r), 6);
         const int_t<32> v = int_t<32>(rne_shift<40>(scaled, 15 + log4));
         const int_t<50> q = requantize(v, decode_param_word(words[l]));
-        y[first / kRowAlign][first % kRowAlign + l] = f.wide ? saturate<16>(q)
-                                                             : int_t<16>(saturate<8>(q));
+        results[l] = f.wide ? saturate<16>(q) : int_t<16>(saturate<8>(q));
       }
     }
+    write_part<kRowAlign, kVectorLanes>(y, first, results);
   }
 }
 

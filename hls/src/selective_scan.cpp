@@ -86,15 +86,28 @@ scan_steps:
 #pragma HLS pipeline II = 1
 // Every pair is read and written in one step only, and the next step takes the pairs behind it.
 #pragma HLS dependence variable = state type = inter false
+    // The step's channels are all or some of those of a group that rows are read by.
+    const int offset = first % kScanChannels;
+    const int group = first - offset;
+    int_t<8> group_u[kScanChannels];
+#pragma HLS array_partition variable = group_u complete
+    int_t<8> group_z[kScanChannels];
+#pragma HLS array_partition variable = group_z complete
+    int_t<8> group_dt[kScanChannels];
+#pragma HLS array_partition variable = group_dt complete
+    read_part<kRowAlign, kScanChannels>(u, group, group_u);
+    read_part<kRowAlign, kScanChannels>(z, group, group_z);
+    read_part<kRowAlign, kScanChannels>(dt, group, group_dt);
+
     Channel channel[kScanChannels];
 #pragma HLS array_partition variable = channel complete
   begin_channels:
     for (int c = 0; c < kScanChannels; ++c) {
 #pragma HLS unroll
-      const int e = minimum(first + c, n - 1);
-      const int_t<8> step = dt[e / kRowAlign][e % kRowAlign];
-      channel[c].delta = tables[c][int(f.softplus_table)][int(step) + kTableEntries / 2];
-      channel[c].w = int_t<9>(u[e / kRowAlign][e % kRowAlign] - f.u_zero_point);
+      const int g = (offset + c) % kScanChannels;
+      const int entry = int(group_dt[g]) + kTableEntries / 2;
+      channel[c].delta = tables[c][int(f.softplus_table)][entry];
+      channel[c].w = int_t<9>(group_u[g] - f.u_zero_point);
       channel[c].delta_w = product<26>(channel[c].delta, channel[c].w);
     }
 
@@ -154,20 +167,25 @@ scan_steps:
 #pragma HLS array_partition variable = words complete
     read_lanes<kMaxScanParams / kScanChannels, kScanChannels>(params, int(f.param_addr) + first,
                                                               words);
+    int_t<8> results[kScanChannels];
+#pragma HLS array_partition variable = results complete
   finish_channels:
     for (int c = 0; c < kScanChannels; ++c) {
 #pragma HLS unroll
-      const int e = first + c;
-      if (is_last_part && c < channels && e < n) {
+      if (c < channels && first + c < n) {
+        const int g = (offset + c) % kScanChannels;
         const ParamWord p = decode_param_word(words[c]);
         const int_t<18> skip_weight = int_t<18>(p.bias);
         const int_t<48> skip = shift_left<48>(product<27>(skip_weight, channel[c].w), f.skip_shift);
         const int_t<16> out = saturate<16>(rne_shift<49>(sums[c] + skip, f.y_shift));
-        const int_t<8> gate = z[e / kRowAlign][e % kRowAlign];
-        const int_t<16> silu = int_t<16>(
-            tables[c][int(f.silu_table)][int(gate) + kTableEntries / 2]);
-        y[e / kRowAlign][e % kRowAlign] = saturate<8>(requantize(product<32>(out, silu), p));
+        const int entry = int(group_z[g]) + kTableEntries / 2;
+        const int_t<16> silu = int_t<16>(tables[c][int(f.silu_table)][entry]);
+        results[g] = saturate<8>(requantize(product<32>(out, silu), p));
       }
+    }
+    if (is_last_part) {
+      write_part<kRowAlign, kScanChannels>(y, group, results, offset,
+                                           offset + minimum(channels, n - first));
     }
 
     if (is_last_part) {

@@ -1,5 +1,6 @@
 // RECV and SEND: rows from and to the AXI streams, a beat a cycle.
 #include "kernels.h"
+#include "lanes.h"
 
 namespace cmamba {
 
@@ -52,12 +53,14 @@ receive_beats:
 #pragma HLS pipeline II = 1
     axis_t beat;
     if (s_axis.read_nb(beat)) {
+      int_t<8> bytes[kBeatBytes];
+#pragma HLS array_partition variable = bytes complete
     receive_bytes:
       for (int i = 0; i < kBeatBytes; ++i) {
 #pragma HLS unroll
-        const int at = b * kBeatBytes + i;
-        y[at / kRowAlign][at % kRowAlign] = int_t<8>(get_byte(beat.data, i));
+        bytes[i] = int_t<8>(get_byte(beat.data, i));
       }
+      write_part<kRowAlign, kBeatBytes>(y, b * kBeatBytes, bytes);
       const bool is_end = is_last && b == beats - 1;
       if (beat.last != 0 && !is_end) error = ERROR_TLAST_EARLY;
       if (beat.last == 0 && is_end) error = ERROR_TLAST_LATE;
@@ -84,12 +87,14 @@ send_beats:
 #pragma HLS pipeline II = 1
     axis_t beat;
     beat.data = zero_word<8 * kBeatBytes>();
+    const int first = b * kBeatElements;
+    int_t<16> values[kBeatElements];
+#pragma HLS array_partition variable = values complete
+    read_part<kRowAlign, kBeatElements>(head, address + first, values);
   send_elements:
     for (int i = 0; i < kBeatElements; ++i) {
 #pragma HLS unroll
-      const int element = b * kBeatElements + i;
-      const int at = address + element;
-      const int value = element < n ? int(head[at / kRowAlign][at % kRowAlign]) : 0;
+      const int value = first + i < n ? int(values[i]) : 0;
       set_byte(beat.data, 2 * i, uint_t<8>(value & 0xFF));
       set_byte(beat.data, 2 * i + 1, uint_t<8>((value >> 8) & 0xFF));
     }

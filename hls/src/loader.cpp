@@ -140,20 +140,14 @@ store_words:
   }
 }
 
-// Eight table entries of 16 bits, into every copy.
-template <int Copies, int Tables>
-void store_table(uint_t<16> tables[Copies][Tables][kTableEntries], int b, const beat_t& beat) {
+// Entry `at` of a section of tables, into every copy.
+template <int Copies, int Tables, class T>
+void store_entry(T tables[Copies][Tables][kTableEntries], int at, T value) {
 #pragma HLS inline
-  constexpr int kBeatEntries = kBeatBytes / 2;
-  constexpr int kTableBeats = kTableEntries / kBeatEntries;
 store_copies:
   for (int c = 0; c < Copies; ++c) {
 #pragma HLS unroll
-  store_entries:
-    for (int i = 0; i < kBeatEntries; ++i) {
-#pragma HLS unroll
-      tables[c][b / kTableBeats][b % kTableBeats * kBeatEntries + i] = beat_u16(beat, i);
-    }
+    tables[c][at / kTableEntries][at % kTableEntries] = value;
   }
 }
 
@@ -205,20 +199,6 @@ void store_beat(Memory& memory, int section, int b, bool is_last, const beat_t& 
     case SECTION_CONV_PARAMS:
       memory.conv_params[b / kConvLanes][b % kConvLanes] = beat;
       break;
-    case SECTION_CONV_TABLES: {
-      constexpr int kTableBeats = kTableEntries / kBeatBytes;
-    store_conv_copies:
-      for (int c = 0; c < table_copies(kConvLanes); ++c) {
-#pragma HLS unroll
-      store_conv_entries:
-        for (int i = 0; i < kBeatBytes; ++i) {
-#pragma HLS unroll
-          memory.conv_tables[c][b / kTableBeats][b % kTableBeats * kBeatBytes + i] = int_t<8>(
-              get_byte(beat, i));
-        }
-      }
-      break;
-    }
     case SECTION_SCAN_PARAMS:
       store_params<kMaxScanParams / kScanChannels, kScanChannels>(memory.scan_params, b, beat);
       break;
@@ -234,14 +214,8 @@ void store_beat(Memory& memory, int section, int b, bool is_last, const beat_t& 
       write_part<kScanLanes, kBeatRates>(memory.scan_decay, b * kBeatRates, rates);
       break;
     }
-    case SECTION_SCAN_TABLES:
-      store_table<kScanChannels, kMaxScanTables>(memory.scan_tables, b, beat);
-      break;
     case SECTION_VECTOR_PARAMS:
       store_params<kMaxVectorParams / kVectorLanes, kVectorLanes>(memory.vector_params, b, beat);
-      break;
-    case SECTION_VECTOR_TABLES:
-      store_table<table_copies(kVectorLanes), kMaxVectorTables>(memory.vector_tables, b, beat);
       break;
     case SECTION_RESID_IMAGE:
       gathered[b % kResidBeats] = beat;
@@ -263,9 +237,8 @@ void store_beat(Memory& memory, int section, int b, bool is_last, const beat_t& 
   }
 }
 
-// Copies a section and returns its CRC-32.
-unsigned copy_section(const beat_t* package, const SectionEntry& entry, int section,
-                      Memory& memory) {
+// Copies a section of words, a beat a cycle, and returns its CRC-32.
+unsigned copy_words(const beat_t* package, const SectionEntry& entry, int section, Memory& memory) {
 #pragma HLS inline off
   const int first_beat = entry.offset / kBeatBytes;
   const int whole_beats = entry.bytes / kBeatBytes;
@@ -292,6 +265,45 @@ copy_tail:
   return ~crc;
 }
 
+bool is_table_section(int section) {
+#pragma HLS inline
+  return section == SECTION_CONV_TABLES || section == SECTION_SCAN_TABLES ||
+         section == SECTION_VECTOR_TABLES;
+}
+
+// Copies a section of tables, which are whole beats, and returns its CRC-32. An entry a cycle:
+// memories as wide as a beat, to take it at once, would need several times the block RAM.
+unsigned copy_tables(const beat_t* package, const SectionEntry& entry, int section,
+                     Memory& memory) {
+#pragma HLS inline off
+  const int first_beat = entry.offset / kBeatBytes;
+  const int beats = entry.bytes / kBeatBytes;
+  const int beat_entries = section == SECTION_CONV_TABLES ? kBeatBytes : kBeatBytes / 2;
+  unsigned crc = kCrcInitial;
+copy_table_beats:
+  for (int b = 0; b < beats; ++b) {
+#pragma HLS loop_tripcount min = 16 max = 2048
+    const beat_t beat = package[first_beat + b];
+    crc = crc32_beat(crc, beat);
+  copy_entries:
+    for (int i = 0; i < beat_entries; ++i) {
+#pragma HLS loop_tripcount min = 8 max = 16
+#pragma HLS pipeline II = 1
+      const int at = b * beat_entries + i;
+      if (section == SECTION_CONV_TABLES) {
+        store_entry<table_copies(kConvLanes), kMaxConvTables>(memory.conv_tables, at,
+                                                              int_t<8>(get_byte(beat, i)));
+      } else if (section == SECTION_SCAN_TABLES) {
+        store_entry<kScanChannels, kMaxScanTables>(memory.scan_tables, at, beat_u16(beat, i));
+      } else {
+        store_entry<table_copies(kVectorLanes), kMaxVectorTables>(memory.vector_tables, at,
+                                                                  beat_u16(beat, i));
+      }
+    }
+  }
+  return ~crc;
+}
+
 }  // namespace
 
 Error load_package(const beat_t* package, unsigned package_beats, Memory& memory) {
@@ -308,7 +320,9 @@ load_sections:
   for (int s = 0; s < kSections; ++s) {
     const SectionEntry entry = section_entry(header, s);
     if (!is_section(entry, s, end, total_bytes)) return ERROR_BAD_SECTION;
-    if (copy_section(package, entry, s, memory) != entry.crc) return ERROR_BAD_CRC;
+    const unsigned crc = is_table_section(s) ? copy_tables(package, entry, s, memory)
+                                             : copy_words(package, entry, s, memory);
+    if (crc != entry.crc) return ERROR_BAD_CRC;
     memory.package.elements[s] = entry.bytes / element_bytes(s);
     if (s == SECTION_WEIGHTS) memory.package.weights_beat = entry.offset / kBeatBytes;
     end = entry.offset + entry.bytes;

@@ -61,6 +61,7 @@ void selective_scan(const ScanInstruction& f, int position, const Row8 u, const 
 #pragma HLS array_partition variable = lane_c complete dim = 2
 spread_parts:
   for (int part = 0; part < kMaxParts; ++part) {
+#pragma HLS unroll
   spread_sizes:
     for (int m = 0; m <= kMaxLog2State; ++m) {
 #pragma HLS unroll
@@ -186,9 +187,6 @@ scan_steps:
     if (is_last_part) {
       write_part<kRowAlign, kScanChannels>(y, group, results, offset,
                                            offset + minimum(channels, n - first));
-    }
-
-    if (is_last_part) {
       first += channels;
       part = 0;
     } else {

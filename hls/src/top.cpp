@@ -57,19 +57,35 @@ void cmamba_top(const beat_t* gmem, hls::stream<axis_t>& s_axis, hls::stream<axi
 #pragma HLS array_partition variable = memory.scan_decay type = complete dim = 2
 #pragma HLS array_partition variable = memory.vector_params type = complete dim = 2
 #pragma HLS array_partition variable = memory.state type = complete dim = 2
-// Every copy of the tables is a memory with two read ports. The loader writes the entries of a beat
-// at once, a word; a lookup selects one of them.
+// A memory for each copy of the tables, with two read ports.
 #pragma HLS array_partition variable = memory.conv_tables type = complete dim = 1
-#pragma HLS array_reshape variable = memory.conv_tables type = cyclic factor = 16 dim = 3
 #pragma HLS array_partition variable = memory.scan_tables type = complete dim = 1
-#pragma HLS array_reshape variable = memory.scan_tables type = cyclic factor = 8 dim = 3
 #pragma HLS array_partition variable = memory.vector_tables type = complete dim = 1
-#pragma HLS array_reshape variable = memory.vector_tables type = cyclic factor = 8 dim = 3
 // Sums begin at element 0: all lanes of a word have one address. The partial sums of the last chunk
 // are written lane by lane.
 #pragma HLS array_partition variable = memory.reduce type = complete dim = 2
 #pragma HLS array_reshape variable = memory.pool_sum type = complete dim = 2
 #pragma HLS array_reshape variable = memory.pool_maximum type = complete dim = 2
+// The weights take four fifths of the block RAM. What is at most 256 words deep would fill half a
+// block or less and goes to LUTs; one side of each is written, the other read.
+#pragma HLS bind_storage variable = memory.patch type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.norm type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.conv_in type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.gate type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.conv type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.proj type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.step type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.scan type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.logit type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.resid type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.head type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.instructions type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.conv_params type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.vector_params type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.state type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.reduce type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.pool_sum type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.pool_maximum type = ram_s2p impl = lutram
 
   const unsigned command = mode & ~cmamba::kModeTlastEach;
   const bool tlast_each = (mode & cmamba::kModeTlastEach) != 0;

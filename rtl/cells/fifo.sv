@@ -36,7 +36,7 @@ module fifo #(
     $fatal(1, "fifo: Depth is %0d, expected a power of two from 2", Depth);
   end
 
-  if (RamStyle != "auto" && RamStyle != "block" && RamStyle != "distributed") begin : gen_check_style
+  if (RamStyle != "auto" && RamStyle != "block" && RamStyle != "distributed") begin : gen_check_ram
     $fatal(1, "fifo: RamStyle is %s, expected auto, block or distributed", RamStyle);
   end
 

@@ -28,7 +28,11 @@ MODULE_FOLDERS = (RTL / "cells", RTL / "units", RTL / "regs", RTL)
 
 def packages(build: str) -> list[Path]:
     """The packages that come before any module, for one build of ``builds.toml``."""
-    return [RTL / "cmamba_pkg.sv", RTL / "build" / build / "cmamba_build_pkg.sv"]
+    return [
+        RTL / "cmamba_pkg.sv",
+        RTL / "cmamba_cells_pkg.sv",
+        RTL / "build" / build / "cmamba_build_pkg.sv",
+    ]
 
 
 def use_verilator() -> None:

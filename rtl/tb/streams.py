@@ -41,9 +41,14 @@ def in_bursts() -> Iterator[bool]:
 PATTERNS: tuple[Pattern, ...] = (always, randomly, rarely, in_bursts)
 
 
+def clock(dut: SimHandleBase) -> None:
+    """Start the clock, 250 MHz."""
+    cocotb.start_soon(Clock(dut.clk_i, 4, unit="ns").start())
+
+
 async def start(dut: SimHandleBase) -> None:
     """Start the clock and reset the module."""
-    cocotb.start_soon(Clock(dut.clk_i, 4, unit="ns").start())
+    clock(dut)
     await reset(dut)
 
 

@@ -1,0 +1,116 @@
+// Requantization, docs/numerics.md: clamp(rne(acc * multiplier, shift) + zero_point + addend).
+//
+// Takes a vector a cycle and gives it RequantizerLatency cycles later; there is no back-pressure. A
+// product of 32 x 18 bits takes two DSP48E2, the second of which gets the first one's product through
+// the cascade, shifted by 17:
+//
+//   stage   acc   [31 ......... 17][16 ......... 0]
+//     1     registers
+//     2                             low  = acc[16:0] * multiplier
+//     3     high = acc[31:17] * multiplier + (low >>> 17)
+//           product = {high, low[16:0]}
+//   4 to 6  round_clamp
+
+`default_nettype none
+
+module requantizer
+  import cmamba_pkg::param_word_t;
+#(
+    // Elements of a vector.
+    parameter int unsigned Lanes = 16,
+    // Bits that travel with a vector.
+    parameter int unsigned TagWidth = 1
+) (
+    input wire logic clk_i,
+    input wire logic rst_i,
+
+    input wire logic valid_i,
+    input wire logic [TagWidth-1:0] tag_i,
+    // Sums, int32.
+    input wire logic [Lanes-1:0][31:0] acc_i,
+    // Parameter words; the bias is not looked at.
+    input wire param_word_t [Lanes-1:0] param_i,
+    // int16, added before the clamp; zero where there is none.
+    input wire logic [Lanes-1:0][15:0] addend_i,
+    // int16 results, instead of int8.
+    input wire logic wide_i,
+    // Clamp below at the zero point.
+    input wire logic relu_i,
+
+    output logic valid_o,
+    output logic [TagWidth-1:0] tag_o,
+    // An int8 result is sign-extended.
+    output logic [Lanes-1:0][15:0] data_o
+);
+
+  localparam int unsigned Latency = cmamba_cells_pkg::RequantizerLatency;
+  // Stages of the product.
+  localparam int unsigned Stages = Latency - cmamba_cells_pkg::RoundClampLatency;
+
+  if (Lanes < 1) begin : gen_check_lanes
+    $fatal(1, "requantizer: Lanes is %0d, expected at least 1", Lanes);
+  end
+  if (TagWidth < 1) begin : gen_check_tag
+    $fatal(1, "requantizer: TagWidth is %0d, expected at least 1", TagWidth);
+  end
+
+  logic [Latency-1:0] valid_q;
+  logic [Latency-1:0][TagWidth-1:0] tag_q;
+  logic [Stages-1:0] wide_q, relu_q;
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) valid_q <= '0;
+    else valid_q <= {valid_q[Latency-2:0], valid_i};
+    tag_q  <= {tag_q[Latency-2:0], tag_i};
+    wide_q <= {wide_q[Stages-2:0], wide_i};
+    relu_q <= {relu_q[Stages-2:0], relu_i};
+  end
+
+  assign valid_o = valid_q[Latency-1];
+  assign tag_o   = tag_q[Latency-1];
+
+  for (genvar l = 0; l < Lanes; l++) begin : gen_lane
+    logic unused_bias;
+    assign unused_bias = ^param_i[l].bias;
+
+    logic signed [31:0] acc_q;
+    logic signed [14:0] high_acc_q;
+    logic signed [17:0] multiplier_q, high_multiplier_q;
+    logic signed [34:0] low_q;
+    logic signed [32:0] high_q;
+    logic [16:0] low_bits_q;
+    logic [Stages-1:0][5:0] shift_q;
+    logic [Stages-1:0][7:0] zero_point_q;
+    logic [Stages-1:0][15:0] addend_q;
+
+    always_ff @(posedge clk_i) begin
+      acc_q <= acc_i[l];
+      multiplier_q <= param_i[l].multiplier;
+
+      low_q <= $signed({1'b0, acc_q[16:0]}) * multiplier_q;
+      high_acc_q <= acc_q[31:17];
+      high_multiplier_q <= multiplier_q;
+
+      high_q <= high_acc_q * high_multiplier_q + 33'(low_q >>> 17);
+      low_bits_q <= low_q[16:0];
+
+      shift_q <= {shift_q[Stages-2:0], param_i[l].shift};
+      zero_point_q <= {zero_point_q[Stages-2:0], param_i[l].zero_point};
+      addend_q <= {addend_q[Stages-2:0], addend_i[l]};
+    end
+
+    round_clamp u_round_clamp (
+        .clk_i,
+        .product_i({high_q, low_bits_q}),
+        .shift_i(shift_q[Stages-1]),
+        .zero_point_i(zero_point_q[Stages-1]),
+        .addend_i(addend_q[Stages-1]),
+        .wide_i(wide_q[Stages-1]),
+        .relu_i(relu_q[Stages-1]),
+        .data_o(data_o[l])
+    );
+  end
+
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,103 @@
+// One lane of the requantizer behind its product: clamp(rne(product, shift) + zero_point + addend).
+//
+// Three stages:
+//
+//   1   shift by 0, 16, 32 or 48
+//   2   shift by 0 to 15, to 18 bits
+//   3   rounding, zero point, addend, clamp
+//
+// Of what a right shift loses, two bits are kept: `half`, the last bit that was shifted out, and `rest`,
+// the OR of those before it. Rounding to the nearest with ties to even adds half && (rest || odd).
+
+`default_nettype none
+
+module round_clamp (
+    input wire logic clk_i,
+
+    input wire logic signed [49:0] product_i,
+    input wire logic [5:0] shift_i,
+    input wire logic signed [7:0] zero_point_i,
+    // Added before the clamp; zero where there is none.
+    input wire logic signed [15:0] addend_i,
+    // int16 result, instead of int8.
+    input wire logic wide_i,
+    // Clamp below at the zero point.
+    input wire logic relu_i,
+
+    // An int8 result is sign-extended.
+    output logic signed [15:0] data_o
+);
+
+  typedef struct packed {
+    logic signed [7:0] zero_point;
+    logic signed [15:0] addend;
+    logic wide;
+    logic relu;
+  } rest_t;
+
+  // ---------------------------------------------------------------- stage 1
+
+  logic signed [49:0] coarse_q;
+  logic coarse_half_q, coarse_rest_q;
+  logic [3:0] fine_q;
+  rest_t rest1_q;
+
+  always_ff @(posedge clk_i) begin
+    coarse_q <= product_i >>> {shift_i[5:4], 4'd0};
+    unique case (shift_i[5:4])
+      2'd0: {coarse_half_q, coarse_rest_q} <= '0;
+      2'd1: {coarse_half_q, coarse_rest_q} <= {product_i[15], |product_i[14:0]};
+      2'd2: {coarse_half_q, coarse_rest_q} <= {product_i[31], |product_i[30:0]};
+      2'd3: {coarse_half_q, coarse_rest_q} <= {product_i[47], |product_i[46:0]};
+    endcase
+    fine_q  <= shift_i[3:0];
+    rest1_q <= '{zero_point_i, addend_i, wide_i, relu_i};
+  end
+
+  // ---------------------------------------------------------------- stage 2
+
+  // Beyond 18 bits neither zero point nor addend bring a value back into the range of int16: it is
+  // enough to know the sign. The upper bits are looked at before the shift, in parallel with it:
+  // bit i of the result is bit i + fine of coarse_q.
+  logic sign, overflow;
+  logic [32:0] upper;
+  logic [33:0] extended;
+  logic [17:0] shifted;
+  assign sign = coarse_q[49];
+  assign upper = coarse_q[49:17] ^ {33{sign}};
+  assign overflow = |(upper >> fine_q);
+  assign extended = {coarse_q[32:0], coarse_half_q};
+  assign shifted = 18'(extended >> fine_q);
+
+  logic signed [17:0] floor_q;
+  logic half_q, rest_q;
+  rest_t rest2_q;
+
+  always_ff @(posedge clk_i) begin
+    floor_q <= {sign, overflow ? {17{!sign}} : shifted[17:1]};
+    half_q  <= shifted[0];
+    rest_q  <= coarse_rest_q || |(extended[14:0] & ~(15'h7FFF << fine_q));
+    rest2_q <= rest1_q;
+  end
+
+  // ---------------------------------------------------------------- stage 3
+
+  logic up;
+  logic signed [19:0] rounded, above, sum;
+  assign up = half_q && (rest_q || floor_q[0]);
+  assign rounded = 20'(floor_q) + 20'(signed'({1'b0, up}));
+  assign above = rounded + 20'(rest2_q.addend);  // above the zero point
+  assign sum = rounded + (20'(rest2_q.addend) + 20'(rest2_q.zero_point));
+
+  logic fits;
+  assign fits = rest2_q.wide ? sum[19:15] == {5{sum[19]}} : sum[19:7] == {13{sum[19]}};
+
+  always_ff @(posedge clk_i) begin
+    if (rest2_q.relu && above < 0) data_o <= 16'(rest2_q.zero_point);
+    else if (fits) data_o <= sum[15:0];
+    else data_o <= {{9{sum[19]}}, {7{!sum[19]}}} ^ (rest2_q.wide ? 16'h7F80 : 16'h0);
+  end
+
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,12 @@
+// Latencies of the pipelined cells, in cycles from their inputs to their outputs.
+package cmamba_cells_pkg;
+
+  // verilator lint_off UNUSEDPARAM
+  localparam int unsigned RamLatency = 2;
+  localparam int unsigned ActivationTableLatency = 2;
+  localparam int unsigned RoundClampLatency = 3;
+  localparam int unsigned RequantizerLatency = 3 + RoundClampLatency;
+  localparam int unsigned DecayLatency = 4;
+  // verilator lint_on UNUSEDPARAM
+
+endpackage

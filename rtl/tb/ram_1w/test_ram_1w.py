@@ -1,0 +1,85 @@
+"""ram_1w: masks, latency, enables, reads in the cycle of a write."""
+
+import random
+
+import cocotb
+import pytest
+from cocotb.triggers import RisingEdge
+
+from rtl.tb.simulate import simulate
+from rtl.tb.streams import clock
+from rtl.tb.words import pack, unpack
+
+
+@cocotb.test()
+async def run_random(dut):
+    """Writes and reads in every cycle, in a few words, against a list."""
+    clock(dut)
+    width, depth = dut.Width.value.to_unsigned(), dut.Depth.value.to_unsigned()
+    masked, ports = dut.MaskedWidth.value.to_unsigned(), dut.ReadPorts.value.to_unsigned()
+    n_masks, addr_bits = width // masked, (depth - 1).bit_length()
+    addresses = [0, depth - 1, *(random.randrange(depth) for _ in range(6))]
+    memory = {}
+
+    def merge(old, new, mask):
+        parts = zip(unpack(old, masked, n_masks), unpack(new, masked, n_masks), strict=True)
+        return pack((n if mask >> i & 1 else o for i, (o, n) in enumerate(parts)), masked)
+
+    dut.rd_en_i.value = 0
+    for address in addresses:  # all bits are known from here on
+        memory[address] = random.getrandbits(width)
+        dut.wr_en_i.value = 1
+        dut.wr_addr_i.value = address
+        dut.wr_mask_i.value = (1 << n_masks) - 1
+        dut.wr_data_i.value = memory[address]
+        await RisingEdge(dut.clk_i)
+
+    # What each port will show: the word read two cycles ago, or what it showed before.
+    first, second = [None] * ports, [None] * ports
+    for cycle in range(2000):
+        enable, address = random.getrandbits(1), random.choice(addresses)
+        mask, data = random.getrandbits(n_masks), random.getrandbits(width)
+        dut.wr_en_i.value = enable
+        dut.wr_addr_i.value = address
+        dut.wr_mask_i.value = mask
+        dut.wr_data_i.value = data
+        reads = [random.choice(addresses) if random.getrandbits(1) else None for _ in range(ports)]
+        dut.rd_en_i.value = pack((r is not None for r in reads), 1)
+        dut.rd_addr_i.value = pack((r or 0 for r in reads), addr_bits)
+        await RisingEdge(dut.clk_i)
+        found = unpack(dut.rd_data_o.value.to_unsigned(), width, ports, signed=False)
+        for port in range(ports):
+            if second[port] is not None:
+                assert found[port] == second[port], f"cycle {cycle}, port {port}"
+        second = [f if f is not None else s for f, s in zip(first, second, strict=True)]
+        first = [None if r is None else memory[r] for r in reads]
+        if enable:
+            memory[address] = merge(memory[address], data, mask)
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("Width", "Depth", "MaskedWidth", "ReadPorts"),
+    [
+        (32, 24, 8, 2),
+        pytest.param(512, 256, 8, 1, marks=SLOW),
+        pytest.param(64, 4096, 64, 3, marks=SLOW),
+        pytest.param(1, 2, 1, 1, marks=SLOW),
+    ],
+)
+def test_ram_1w(Width, Depth, MaskedWidth, ReadPorts):
+    simulate(
+        "ram_1w",
+        {"Width": Width, "Depth": Depth, "MaskedWidth": MaskedWidth, "ReadPorts": ReadPorts},
+    )
+
+
+@pytest.mark.parametrize(
+    "bad", [{"MaskedWidth": 5}, {"Depth": 1}, {"ReadPorts": 0}, {"RamStyle": "ultra"}]
+)
+def test_bad_parameters(bad, capfd):
+    with pytest.raises(RuntimeError):
+        simulate("ram_1w", bad)
+    assert f"ram_1w: {next(iter(bad))} is" in capfd.readouterr().err

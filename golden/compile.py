@@ -93,9 +93,10 @@ def compile_model(
     for name, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise CompileError(f"{name}: found NaN or infinity, expected finite weights")
-    once, _, _ = _lower(model, ranges, options, build, 1)
-    n_sequences = _sequences(model.args, len(once.entries()), build)
-    builder, lowering, formats = _lower(model, ranges, options, build, n_sequences)
+    builder, lowering, formats = _lower(model, ranges, options, build, 1)
+    n_sequences = _sequences(model.args, len(builder.entries()), build)
+    if n_sequences > 1:
+        builder, lowering, formats = _lower(model, ranges, options, build, n_sequences)
 
     instructions = tuple(step.instruction for step in builder.steps)
     entries = builder.entries()

@@ -8,13 +8,13 @@
 `default_nettype none
 
 module activation_table #(
-    // Tables.
+    // Tables, at least 2.
     parameter int unsigned Tables = 32,
     // Bits of an entry.
     parameter int unsigned Width = 8,
     // Lookups a cycle.
     parameter int unsigned Lanes = 8,
-    localparam int unsigned TableWidth = Tables > 1 ? $clog2(Tables) : 1,
+    localparam int unsigned TableWidth = $clog2(Tables),
     localparam int unsigned AddrWidth = TableWidth + 8
 ) (
     input wire logic clk_i,
@@ -31,8 +31,8 @@ module activation_table #(
     output logic [Lanes-1:0][Width-1:0] data_o
 );
 
-  if (Tables < 1) begin : gen_check_tables
-    $fatal(1, "activation_table: Tables is %0d, expected at least 1", Tables);
+  if (Tables < 2) begin : gen_check_tables
+    $fatal(1, "activation_table: Tables is %0d, expected at least 2", Tables);
   end
   if (Lanes < 1) begin : gen_check_lanes
     $fatal(1, "activation_table: Lanes is %0d, expected at least 1", Lanes);

@@ -59,7 +59,7 @@ SLOW = pytest.mark.slow
     ("Tables", "Width", "Lanes"),
     [
         (4, 8, 4),
-        pytest.param(1, 8, 1, marks=SLOW),
+        pytest.param(2, 8, 1, marks=SLOW),
         pytest.param(8, 16, 5, marks=SLOW),
         pytest.param(32, 16, 16, marks=SLOW),
     ],

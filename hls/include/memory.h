@@ -21,7 +21,7 @@ constexpr int log2_exact(int x) { return x == 1 ? 0 : 1 + log2_exact(x / 2); }
 
 // Taps that conv_params has room for.
 constexpr int kMaxTaps = 8;
-// Shifts of a parameter word go to 48, skip weights have 18 bits (docs/numerics.md).
+// Largest shift of a parameter word.
 constexpr int kMaxShift = 48;
 // Largest padded d_state.
 constexpr int kMaxLog2State = 6;

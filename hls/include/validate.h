@@ -5,9 +5,6 @@
 
 namespace cmamba {
 
-// Elements of an activation memory; 0 if there is no such memory.
-int space_elements(int space);
-
 // Elements that a section's memory holds. Weights beyond theirs stay in DDR, metadata are not
 // copied: those two are not bounded.
 unsigned section_capacity(int section);

@@ -2,39 +2,7 @@
 // without an access outside a memory and without an overflow.
 #include "validate.h"
 
-#include "cmamba.h"
-
 namespace cmamba {
-
-int space_elements(int space) {
-#pragma HLS inline
-  switch (space) {
-    case SPACE_PATCH:
-      return kSpacePatch;
-    case SPACE_NORM:
-      return kSpaceNorm;
-    case SPACE_CONV_IN:
-      return kSpaceConvIn;
-    case SPACE_GATE:
-      return kSpaceGate;
-    case SPACE_CONV:
-      return kSpaceConv;
-    case SPACE_PROJ:
-      return kSpaceProj;
-    case SPACE_STEP:
-      return kSpaceStep;
-    case SPACE_SCAN:
-      return kSpaceScan;
-    case SPACE_LOGIT:
-      return kSpaceLogit;
-    case SPACE_RESID:
-      return kSpaceResid;
-    case SPACE_HEAD:
-      return kSpaceHead;
-    default:
-      return 0;
-  }
-}
 
 unsigned section_capacity(int section) {
 #pragma HLS inline
@@ -83,6 +51,37 @@ constexpr unsigned kLinearSources = in_set(SPACE_PATCH) | in_set(SPACE_NORM) | i
 constexpr unsigned kLinearResults = in_set(SPACE_CONV_IN) | in_set(SPACE_GATE) |
                                     in_set(SPACE_PROJ) | in_set(SPACE_STEP) | in_set(SPACE_LOGIT);
 constexpr unsigned kLinearWideResults = in_set(SPACE_RESID) | in_set(SPACE_HEAD);
+
+// Elements of an activation memory; 0 if there is no such memory.
+int space_elements(int space) {
+#pragma HLS inline
+  switch (space) {
+    case SPACE_PATCH:
+      return kSpacePatch;
+    case SPACE_NORM:
+      return kSpaceNorm;
+    case SPACE_CONV_IN:
+      return kSpaceConvIn;
+    case SPACE_GATE:
+      return kSpaceGate;
+    case SPACE_CONV:
+      return kSpaceConv;
+    case SPACE_PROJ:
+      return kSpaceProj;
+    case SPACE_STEP:
+      return kSpaceStep;
+    case SPACE_SCAN:
+      return kSpaceScan;
+    case SPACE_LOGIT:
+      return kSpaceLogit;
+    case SPACE_RESID:
+      return kSpaceResid;
+    case SPACE_HEAD:
+      return kSpaceHead;
+    default:
+      return 0;
+  }
+}
 
 // An operand whose rows of n elements lie in a memory of the set, from a multiple of `start` on.
 bool is_operand(const Operand& o, unsigned allowed, int n, int start) {

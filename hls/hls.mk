@@ -17,11 +17,13 @@ PYBIND11 = $(shell $(PY) -m pybind11 --includes)
 
 HLS_CXXFLAGS := -std=c++14 -g -MMD -MP -fPIC -fvisibility=hidden -Wall -Wextra \
     -Wno-unknown-pragmas -Wno-unused-label -Ihls/include
-# AMD's constructors mask what they have not set yet, hence the warnings.
+# AMD's constructors mask what they have not set yet, hence the warnings. They shift negative numbers
+# to the left, which C++ has only defined since 2020: the native build is the one that looks for that.
 ap_FLAGS      = -O2 -Ihls/include/csim -isystem $(AP_TYPES) -Wno-uninitialized -Wno-maybe-uninitialized
+ap_UNCHECKED  = -fno-sanitize=shift-base
 # The native build runs on the machine that compiles it.
 native_FLAGS  = -O3 -march=native -DCMAMBA_NATIVE
-sanitize      = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+sanitize      = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 HLS_OBJECTS := $(patsubst hls/%.cpp,%.o,$(wildcard hls/src/*.cpp))
 TB_OBJECTS  := $(patsubst hls/%.cpp,%.o,$(wildcard hls/tb/*.cpp))
@@ -30,7 +32,7 @@ TB_OBJECTS  := $(patsubst hls/%.cpp,%.o,$(wildcard hls/tb/*.cpp))
 define HLS_RULES
 build/hls/$(1)$(2)/%.o: hls/%.cpp hls/hls.mk | $(READY)
 	@mkdir -p $$(@D)
-	$(CXX) $$(HLS_CXXFLAGS) $$($(1)_FLAGS) $(if $(2),$$(sanitize)) -c $$< -o $$@
+	$(CXX) $$(HLS_CXXFLAGS) $$($(1)_FLAGS) $(if $(2),$$(sanitize) $$($(1)_UNCHECKED)) -c $$< -o $$@
 
 build/hls/$(1)$(2)/bindings/module.o: HLS_CXXFLAGS += -std=c++17 -DCMAMBA_MODULE=$(3) $$(PYBIND11)
 

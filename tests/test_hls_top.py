@@ -350,29 +350,43 @@ def check_hostile(loaders, data, sample, file_rules=False):
         assert_forecast(sample, loader.run(*stream(sample.tokens), 2, False)[1])
 
 
-@settings(max_examples=150)
-@given(data=st.data())
-def test_hostile_instruction_fields(loaders, sample, data):
-    """Any value of any field of any instruction."""
-    package, raw = sample.package, bytearray(sample.data)
-    start, _ = section_span(raw, NAMES.index("instructions"))
-    index = data.draw(st.integers(0, len(package.instructions) - 1))
-    instruction = package.instructions[index]
-    flat = []
-    for f in isa.OPCODES[instruction.opcode].format.fields:
-        if f.operand:
-            flat += [(f"{f.name}.{g.name}", f.lsb + g.lsb, g.bits) for g in isa.OPERAND.fields]
-        else:
-            flat.append((f.name, f.lsb, f.bits))
-    _, lsb, bits = data.draw(st.sampled_from(flat))
-    word = int.from_bytes(raw[start + 64 * index :][:64], "little")
+def replace_field(data, raw, word_at, word_bytes, lsb, bits):
+    """Give a field of a word in `raw` another value, often one at the edge of something."""
+    word = int.from_bytes(raw[word_at : word_at + word_bytes], "little")
     old = word >> lsb & ((1 << bits) - 1)
     edges = {0, 1, (1 << bits) - 1, old - 1, old + 1, 2 * old, 1 << (bits - 1)}
     values = st.integers(0, (1 << bits) - 1) | st.sampled_from(
         sorted(v for v in edges if 0 <= v < 1 << bits)
     )
     word += (data.draw(values) - old) << lsb
-    raw[start + 64 * index : start + 64 * (index + 1)] = word.to_bytes(64, "little")
+    raw[word_at : word_at + word_bytes] = word.to_bytes(word_bytes, "little")
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_hostile_instruction_fields(loaders, sample, data):
+    """Any value of any field of any instruction."""
+    instructions, raw = sample.package.instructions, bytearray(sample.data)
+    start, _ = section_span(raw, NAMES.index("instructions"))
+    index = data.draw(st.integers(0, len(instructions) - 1))
+    field = data.draw(st.sampled_from(isa.OPCODES[instructions[index].opcode].format.fields))
+    lsb, bits = field.lsb, field.bits
+    if field.operand:
+        part = data.draw(st.sampled_from(isa.OPERAND.fields))
+        lsb, bits = lsb + part.lsb, part.bits
+    replace_field(data, raw, start + 64 * index, 64, lsb, bits)
+    check_hostile(loaders, with_checksums(raw), sample)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_hostile_schedule(loaders, sample, data):
+    """Any value of any field of an entry."""
+    raw = bytearray(sample.data)
+    start, end = section_span(raw, NAMES.index("schedule"))
+    at = data.draw(st.integers(0, (end - start) // 16 - 1))
+    field = data.draw(st.sampled_from(isa.SCHEDULE.fields))
+    replace_field(data, raw, start + 16 * at, 16, field.lsb, field.bits)
     check_hostile(loaders, with_checksums(raw), sample)
 
 

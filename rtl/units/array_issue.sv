@@ -1,0 +1,318 @@
+// Front of the array: turns entries into reads of one weight tile and one word of inputs a cycle.
+//
+//   start --> [raw entry] --> [addresses] --> counters --> [read ports]
+//
+// The raw entry holds the next one while the tiles of the one before are read, so that two entries
+// follow each other without a gap. Output tiles are the outer loop, input tiles the inner one. The
+// first read happens three cycles after the start.
+//
+// An output tile begins only with a credit, which stands for its place in the queue of finished sums:
+// nothing behind this module can be overrun.
+//
+// Tiles from resident_tiles_i upwards are not in the weight memory: the loader puts them into slots of
+// it, in the order of the requests on fetch_*, and offers each on stream_*. Requests are made from the
+// raw entry, so that the next entry's tiles are fetched while this one computes.
+`default_nettype none
+
+module array_issue #(
+    // Inputs of a lane in one tile.
+    parameter int unsigned TileIn = 16,
+    // Lanes.
+    parameter int unsigned TileOut = 64,
+    // Tiles in the weight memory.
+    parameter int unsigned WeightTiles = 3328,
+    // Output tiles that may be between here and the requantizer.
+    parameter int unsigned Credits = 32,
+    localparam int unsigned WeightAddrBits = $clog2(WeightTiles),
+    // A package has at most 2^32 bytes.
+    localparam int unsigned TileBits = 32 - $clog2(TileIn * TileOut),
+    localparam int unsigned WordAddrBits = 20 - $clog2(4 * TileIn)
+) (
+    input wire logic clk_i,
+    input wire logic rst_i,
+
+    input  wire logic start_valid_i,
+    output logic start_ready_o,
+    input  wire cmamba_pkg::linear_instruction_t instruction_i,
+    input  wire logic [11:0] token_i,
+    input  wire logic [11:0] position_i,
+    input  wire logic [9:0] sequence_i,
+
+    // Of the loaded package: tiles in the weight memory, and whether there are more.
+    input  wire logic [TileBits-1:0] resident_tiles_i,
+    input  wire logic streams_i,
+
+    // Tiles that an entry will take from the stream: fetch_first_o up to, not including, fetch_end_o.
+    output logic fetch_valid_o,
+    input  wire logic fetch_ready_i,
+    output logic [TileBits-1:0] fetch_first_o,
+    output logic [TileBits-1:0] fetch_end_o,
+
+    // The next streamed tile lies in this slot of the weight memory. In the cycle of stream_ready_o
+    // it is read; the slot may be written from the next cycle on.
+    input  wire logic stream_valid_i,
+    output logic stream_ready_o,
+    input  wire logic [WeightAddrBits-1:0] stream_slot_i,
+
+    // Read ports. The tile_* go with a read; tile_part_o is the first of the four parts of the word.
+    output logic weight_rd_en_o,
+    output logic [WeightAddrBits-1:0] weight_rd_addr_o,
+    output logic src_rd_en_o,
+    output logic [3:0] src_rd_space_o,
+    output logic [WordAddrBits-1:0] src_rd_addr_o,
+    output logic tile_first_o,
+    output logic tile_last_o,
+    output logic [1:0] tile_part_o,
+    output logic [1:0] tile_log2_split_o,
+
+    // With the first tile of an entry: what becomes of its sums.
+    output logic result_valid_o,
+    output cmamba_pkg::linear_instruction_t result_instruction_o,
+    output logic [WordAddrBits-1:0] result_dst_word_o,
+    output logic [WordAddrBits-1:0] result_add_word_o,
+    output logic result_first_o,  // the first position of a sequence
+    output logic result_final_o,  // the last one
+
+    // An output tile has left the queue of sums.
+    input  wire logic release_i
+);
+
+  localparam int unsigned Log2TileIn = $clog2(TileIn);
+  localparam int unsigned Log2TileOut = $clog2(TileOut);
+  localparam int unsigned Log2Word = Log2TileIn + 2;
+  localparam int unsigned PartAddrBits = WordAddrBits + 2;
+  localparam int unsigned CreditBits = $clog2(Credits + 1);
+
+  if (TileOut < 4) begin : gen_check_tile_out
+    $fatal(1, "array_issue: TileOut is %0d, expected at least 4", TileOut);
+  end
+  if (WeightAddrBits > TileBits) begin : gen_check_weight_tiles
+    $fatal(1, "array_issue: WeightTiles is %0d, more than a package can hold", WeightTiles);
+  end
+
+  // ---- Raw entry: fields and ring indices ----
+
+  // index mod 2^log2_rows
+  function automatic logic [11:0] ring_index(logic [11:0] index, logic [3:0] log2_rows);
+    return index & ~(12'hFFF << log2_rows);
+  endfunction
+
+  logic raw_valid_q;
+  cmamba_pkg::linear_instruction_t raw_q;
+  logic [11:0] src_row_q, dst_row_q, add_row_q, weight_row_q;
+  logic raw_first_q, raw_final_q;  // the first, the last position of a sequence
+
+  logic take, start;
+  assign start_ready_o = !raw_valid_q || take;
+  assign start = start_valid_i && start_ready_o;
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) raw_valid_q <= 1'b0;
+    else if (start) raw_valid_q <= 1'b1;
+    else if (take) raw_valid_q <= 1'b0;
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (start) begin
+      raw_q <= instruction_i;
+      src_row_q <= ring_index(token_i, instruction_i.src.log2_rows);
+      dst_row_q <= ring_index(
+          instruction_i.reduce ? 12'(sequence_i) : token_i, instruction_i.dst.log2_rows
+      );
+      add_row_q <= ring_index(
+          instruction_i.add_position ? position_i : token_i, instruction_i.add.log2_rows
+      );
+      weight_row_q <= instruction_i.reduce ? position_i : 12'd0;
+      raw_first_q <= position_i == '0;
+      raw_final_q <= position_i == instruction_i.n_positions - 12'd1;
+    end
+  end
+
+  // The word where a row begins; rows lie inside their memory, as the loader has seen to.
+  // (Like row_address, but the ring index is known from the cycle before.)
+  function automatic logic [WordAddrBits-1:0] row_word(logic [19:0] addr, logic [15:0] stride,
+                                                       logic [11:0] row);
+    return WordAddrBits'(addr >> Log2Word) + WordAddrBits'(row) * WordAddrBits'(stride >> Log2Word);
+  endfunction
+
+  logic [TileBits-1:0] first_tile;
+  logic [15:0] last_in, last_out;  // tiles less one
+  assign first_tile = TileBits'(raw_q.weight_addr) + TileBits'(weight_row_q * raw_q.weight_stride);
+  assign last_in = ((raw_q.n_in - 16'd1) >> Log2TileIn) >> raw_q.log2_split;
+  assign last_out = ((raw_q.n_out - 16'd1) >> (Log2TileOut - 2)) >> (2'd2 - raw_q.log2_split);
+
+  // ---- Requests for streamed tiles, before the entry goes on ----
+
+  typedef enum logic [1:0] {
+    CheckFirst,
+    CheckEnd,
+    CheckCompare,
+    CheckDone
+  } check_e;
+  check_e check_q;
+  logic fetch_valid_q, first_streamed_q;
+  logic [TileBits-1:0] check_first_q, check_count_q, check_end_q, fetch_first_q;
+  logic checked;
+
+  assign checked = !streams_i || (check_q == CheckDone && (!fetch_valid_q || fetch_ready_i));
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) begin
+      check_q <= CheckFirst;
+      fetch_valid_q <= 1'b0;
+      first_streamed_q <= 1'b0;
+    end else begin
+      unique case (check_q)
+        CheckFirst: if (raw_valid_q && streams_i) check_q <= CheckEnd;
+        CheckEnd:   check_q <= CheckCompare;
+        CheckCompare: begin
+          check_q <= CheckDone;
+          first_streamed_q <= check_first_q >= resident_tiles_i;
+          fetch_valid_q <= check_end_q > resident_tiles_i;
+        end
+        CheckDone: begin
+          if (fetch_ready_i) fetch_valid_q <= 1'b0;
+          if (take) begin
+            check_q <= CheckFirst;
+            first_streamed_q <= 1'b0;
+          end
+        end
+      endcase
+    end
+    check_first_q <= first_tile;
+    check_count_q <= (TileBits'(last_in) + TileBits'(1)) * (TileBits'(last_out) + TileBits'(1));
+    check_end_q   <= check_first_q + check_count_q;
+    if (check_q == CheckCompare) begin
+      fetch_first_q <= check_first_q >= resident_tiles_i ? check_first_q : resident_tiles_i;
+    end
+  end
+
+  assign fetch_valid_o = fetch_valid_q;
+  assign fetch_first_o = fetch_first_q;
+  assign fetch_end_o   = check_end_q;
+
+  // ---- Addresses: the entry whose tiles are read ----
+
+  logic valid_q;
+  cmamba_pkg::linear_instruction_t instruction_q;
+  logic first_q, final_q;
+  logic [WordAddrBits-1:0] dst_word_q, add_word_q;
+  logic [PartAddrBits-1:0] src_base_q;  // in parts of TileIn elements
+  logic [TileBits-1:0] first_tile_q;
+  logic first_tile_streamed_q;
+  logic [15:0] last_in_q, last_out_q;
+
+  logic issue, issue_last;
+  assign take = raw_valid_q && checked && (!valid_q || issue_last);
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) valid_q <= 1'b0;
+    else if (take) valid_q <= 1'b1;
+    else if (issue_last) valid_q <= 1'b0;
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (take) begin
+      instruction_q <= raw_q;
+      first_q <= raw_first_q;
+      final_q <= raw_final_q;
+      // Rows begin with a word, but an instruction may read from the middle of one.
+      src_base_q <= {
+        row_word(raw_q.src.addr, raw_q.src.stride, src_row_q), raw_q.src.addr[Log2TileIn+:2]
+      };
+      dst_word_q <= row_word(raw_q.dst.addr, raw_q.dst.stride, dst_row_q);
+      add_word_q <= row_word(raw_q.add.addr, raw_q.add.stride, add_row_q);
+      first_tile_q <= first_tile;
+      first_tile_streamed_q <= first_streamed_q;
+      last_in_q <= last_in;
+      last_out_q <= last_out;
+    end
+  end
+
+  // ---- Counters ----
+
+  logic entry_begins_q;  // no tile of the entry has been read yet
+  logic [15:0] in_q, out_q;
+  logic [PartAddrBits-1:0] part_q, part;
+  logic [TileBits-1:0] tile_q, tile;
+  logic tile_streamed_q, tile_streamed;
+  logic [CreditBits-1:0] credits_q;
+  logic has_credit_q, output_begins, output_ends, take_credit;
+
+  assign output_begins = in_q == '0;
+  assign output_ends = in_q == last_in_q;
+  assign part = output_begins ? src_base_q : part_q;
+  assign tile = entry_begins_q ? first_tile_q : tile_q;
+  assign tile_streamed = entry_begins_q ? first_tile_streamed_q : tile_streamed_q;
+
+  // stream_valid_i still means the tile that is being read in the cycle of stream_ready_o.
+  assign issue = valid_q && (!output_begins || has_credit_q) &&
+      (!tile_streamed || (stream_valid_i && !stream_ready_o));
+  assign issue_last = issue && output_ends && out_q == last_out_q;
+  assign take_credit = issue && output_begins;
+
+  always_ff @(posedge clk_i) begin
+    if (take) begin
+      entry_begins_q <= 1'b1;
+      in_q <= '0;
+      out_q <= '0;
+    end else if (issue) begin
+      entry_begins_q <= 1'b0;
+      in_q <= output_ends ? '0 : in_q + 16'd1;
+      if (output_ends) out_q <= out_q + 16'd1;
+    end
+    if (issue) begin
+      part_q <= part + (PartAddrBits'(1) << instruction_q.log2_split);
+      tile_q <= tile + TileBits'(1);
+      tile_streamed_q <= tile_streamed || tile + TileBits'(1) == resident_tiles_i;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) begin
+      credits_q <= CreditBits'(Credits);
+      has_credit_q <= 1'b1;
+    end else if (take_credit && !release_i) begin
+      credits_q <= credits_q - 1'b1;
+      has_credit_q <= credits_q != CreditBits'(1);
+    end else if (release_i && !take_credit) begin
+      credits_q <= credits_q + 1'b1;
+      has_credit_q <= 1'b1;
+    end
+  end
+
+  // ---- Read ports ----
+
+  logic rd_en_q, streamed_rd_q;
+  always_ff @(posedge clk_i) begin
+    if (rst_i) begin
+      rd_en_q <= 1'b0;
+      streamed_rd_q <= 1'b0;
+    end else begin
+      rd_en_q <= issue;
+      streamed_rd_q <= issue && tile_streamed;
+    end
+  end
+  always_ff @(posedge clk_i) begin
+    weight_rd_addr_o <= tile_streamed ? stream_slot_i : tile[WeightAddrBits-1:0];
+    src_rd_space_o <= instruction_q.src.space;
+    src_rd_addr_o <= part[PartAddrBits-1:2];
+    tile_first_o <= output_begins;
+    tile_last_o <= output_ends;
+    tile_part_o <= part[1:0];
+    tile_log2_split_o <= instruction_q.log2_split;
+  end
+  assign weight_rd_en_o = rd_en_q;
+  assign src_rd_en_o = rd_en_q;
+  assign stream_ready_o = streamed_rd_q;
+
+  assign result_valid_o = issue && entry_begins_q;
+  assign result_instruction_o = instruction_q;
+  assign result_dst_word_o = dst_word_q;
+  assign result_add_word_o = add_word_q;
+  assign result_first_o = first_q;
+  assign result_final_o = final_q;
+
+endmodule
+
+`default_nettype wire

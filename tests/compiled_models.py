@@ -159,6 +159,12 @@ class StepError:
     worst: float  # over the values that are not saturated
     bound: float  # what rounding can add up to
     saturated: float  # share of values at an end of the integer range
+    bits: int
+
+    @property
+    def excessive(self) -> bool:
+        """More than rounding; 16-bit formats have room to spare, so they must not saturate."""
+        return not self.worst <= self.bound or (self.bits == 16 and self.saturated > 0.0)
 
 
 @dataclass(frozen=True)
@@ -170,6 +176,7 @@ class _Tensor:
     saturated: Tensor
     scale: float
     bound: float
+    bits: int
 
 
 def _bound(compiled: Compiled, index: int, scale: float, largest: int) -> float:
@@ -212,6 +219,7 @@ def _program_tensors(compiled: Compiled, trace: dict[str, Tensor]) -> dict[str, 
                 (q == limits.min) | (q == limits.max),
                 part["scale"],
                 _bound(compiled, index, part["scale"], limits.max),
+                limits.bits,
             )
             parts.setdefault(part["point"], []).append((part.get("point_start", 0), tensor))
     result = {}
@@ -253,7 +261,7 @@ def one_step_errors(compiled: Compiled, trace: dict[str, Tensor] | None = None) 
             y, ends = t.real.reshape(x.shape), t.saturated.reshape(x.shape)
             worst = float(((x - y).abs() * ~ends).max()) / t.scale
             share = float(ends.double().mean())
-            errors[point] = StepError(t.instruction, point, worst, t.bound, share)
+            errors[point] = StepError(t.instruction, point, worst, t.bound, share, t.bits)
             return y
 
         return hook

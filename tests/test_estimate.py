@@ -1,0 +1,133 @@
+"""Cycle estimates: the reference models reach their targets, and the simulation obeys the waits."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from golden import estimate as module
+from golden import isa, timing
+from golden.compile import Options
+from golden.estimate import REFERENCE_MODELS, estimate, main, random_package, simulate
+from golden.schedule import NO_WAIT
+from model.args import ModelArgs
+from tests.compiled_models import SMALL, compile_random
+
+BUILD = isa.build()
+
+
+def the_macs(args: ModelArgs) -> int:
+    """Multiply-accumulates of the linear layers of a stacked model, from its shapes."""
+    D, E, N, R = args.d_model, args.d_inner, args.d_state, args.dt_rank
+    features = args.core_channels * args.patch_len
+    padded = 1 << (N - 1).bit_length()
+    x_proj = E * (-(-2 * padded // BUILD.tile_in) * BUILD.tile_in + R)  # B and C padded
+    token = features * D + args.n_layer * (2 * D * E + x_proj + R * E + E * D)
+    head = D * args.core_channels * args.forecast_len
+    return args.n_seq * args.num_patches * (token + head)
+
+
+@pytest.mark.parametrize("name", [n for n in REFERENCE_MODELS if "nested" not in n])
+def test_reference_models_reach_their_targets(name):
+    args = REFERENCE_MODELS[name]
+    e = estimate(random_package(args, BUILD), BUILD)
+    assert e.macs == the_macs(args)
+    assert e.bound == e.macs / 1024
+    if args.channel_mode == "mixing":
+        assert e.single <= 1.25 * e.bound
+    else:  # its sequences follow each other
+        assert e.single <= 1.1 * e.bound
+    assert e.interval <= 1.1 * e.bound
+    assert e.bound <= e.array_tiles <= e.interval * 1.001
+    assert all(0.0 < share <= 1.001 for share in e.busy.values())
+
+
+@pytest.fixture(scope="module")
+def package():
+    shape = {"num_channels": 2, "channel_mode": "independent"}
+    return compile_random(ModelArgs(**(SMALL | shape)), Options("minmax")).package
+
+
+def test_the_simulation_obeys_waits_and_units(package):
+    timeline = simulate(package, BUILD, 4)
+    waits, counts = package.schedule["wait"], package.unit_entries
+    done = [np.sort(timeline.done[:, timeline.unit == u].reshape(-1)) for u in range(len(counts))]
+    for iteration in range(4):
+        for at in range(len(package.schedule)):
+            for unit, wait in enumerate(waits[at]):
+                needed = iteration * counts[unit] + int(wait)
+                if wait != NO_WAIT and needed > 0:
+                    earliest = done[unit][needed - 1] + timing.DISPATCH
+                    assert timeline.start[iteration, at] >= earliest
+    for unit in range(len(counts)):
+        mine = timeline.unit == unit
+        start = timeline.start[:, mine].reshape(-1)
+        busy = np.tile(timeline.busy[mine], 4)
+        assert (start[1:] >= (start + busy)[:-1]).all()  # in order, one at a time
+        finish = timeline.done[:, mine].reshape(-1)
+        assert (np.diff(finish) >= 0).all()
+
+
+def test_a_smaller_build_takes_longer(package):
+    small = compile_random(ModelArgs(**SMALL), Options("minmax"), "small").package
+    default = compile_random(ModelArgs(**SMALL), Options("minmax"), "default").package
+    e, f = estimate(small, isa.build("small")), estimate(default, BUILD)
+    assert e.macs == f.macs - padding_of_x_proj(default, small)
+    assert e.bound > 10 * f.bound
+    assert e.single > f.single
+
+
+def padding_of_x_proj(default, small) -> int:
+    """MACs of the columns of x_proj that align dt to the tile."""
+    total = 0
+    for a, b in zip(default.instructions, small.instructions, strict=True):
+        if a.opcode == "LINEAR":
+            positions = default.n_positions
+            total += positions * a.n_in * (a.n_out - b.n_out)
+    return total
+
+
+def test_weights_that_do_not_fit_are_streamed():
+    package = random_package(ModelArgs(**(SMALL | {"d_model": 64, "n_layer": 1})), BUILD)
+    capacity = dict(BUILD.capacity) | {"weights": 4}
+    little = dataclasses.replace(BUILD, capacity=capacity)
+    resident, streamed = estimate(package, BUILD), estimate(package, little)
+    assert streamed.bound == resident.bound
+    assert streamed.single > 10 * resident.single  # 64 beats a tile
+
+
+@pytest.mark.parametrize("opcode", isa.OPCODES)
+def test_every_entry_costs_a_cycle_at_least(opcode):
+    shape = ModelArgs(**(SMALL | {"topology": "nested", "n_layer": 1}))
+    package = compile_random(shape, Options("minmax")).package
+    instruction = next(i for i in package.instructions if i.opcode == opcode)
+    for position in range(instruction.n_positions):
+        cost = timing.cost(instruction, position, BUILD)
+        assert cost.busy >= 1 and cost.requantize >= 0 and cost.latency >= 1
+
+
+def test_command_with_packages(package, tmp_path, capsys):
+    for name in ("one.bin", "two.bin"):  # in one folder
+        package.write(tmp_path / name)
+    assert main([str(tmp_path / "one.bin"), str(tmp_path / "two.bin")]) == 0
+    out = capsys.readouterr().out
+    assert "blocks.0.in_proj_u" in out
+    assert f"{tmp_path / 'one.bin'} " in out and f"{tmp_path / 'two.bin'} " in out
+
+
+def test_command_without_packages_estimates_the_references(monkeypatch, capsys):
+    monkeypatch.setattr(module, "REFERENCE_MODELS", {"tiny": ModelArgs(**SMALL)})
+    assert main(["--build", "small"]) == 0
+    assert "tiny" in capsys.readouterr().out
+
+
+def test_command_errors(tmp_path, capsys):
+    missing, damaged = tmp_path / "missing.bin", tmp_path / "damaged.bin"
+    damaged.write_bytes(b"nothing")
+    for arguments, message in (
+        ([str(missing)], "missing.bin"),
+        ([str(damaged)], "damaged.bin: header field magic"),
+        (["--build", "huge"], "no build 'huge'"),
+    ):
+        assert main(arguments) == 1
+        assert message in capsys.readouterr().err

@@ -1,0 +1,118 @@
+"""The host's side in NumPy against the model's own pre- and post-processing."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from golden.compile import Options
+from golden.host import HostSide
+from model.args import ModelArgs
+from tests.compiled_models import SMALL, compile_random, model_args, random_windows
+
+
+@settings(max_examples=15)
+@given(model_args(max_layers=1), st.integers(0, 1000))
+def test_tokens_and_forecasts_are_those_of_the_model(args, seed):
+    compiled = compile_random(args, Options("minmax"), "small")
+    package, model = compiled.package, compiled.model
+    host = HostSide(package)
+    x = 2.0 * random_windows(args, 3, seed) + 5.0
+    tokens = host.tokens(x.numpy())
+    assert tokens.dtype == np.int8
+    shape = (package.n_sequences, package.n_positions, package.token_bytes)
+    assert tokens.shape == (3 * package.iterations, *shape)
+
+    expected = compiled.int8("q_input").quantize(model.to_tokens(x).double().numpy())
+    difference = np.abs(tokens.reshape(expected.shape) - expected)
+    # float32 in another order: a value at a tie may go the other way.
+    assert difference.max() <= 1 and (difference > 0).mean() < 0.01
+
+    y = np.random.default_rng(seed).integers(
+        -(2**15), 2**15, (len(tokens), package.n_sequences, package.forecast_elements), np.int16
+    )
+    real = torch.from_numpy(y.astype(np.float32) * package.metadata["output"]["scale"])
+    expected = model.from_core(real.float().flatten(0, 1), x).numpy()
+    np.testing.assert_allclose(host.forecast(y, x.numpy()), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_inputs_beyond_the_range_saturate():
+    compiled = compile_random(ModelArgs(**SMALL))
+    tokens = HostSide(compiled.package).tokens(np.full((1, 3, 24), 1e30, np.float32))
+    assert (tokens == 127).all()
+    tokens = HostSide(compiled.package).tokens(np.full((1, 3, 24), -1e30, np.float32))
+    assert (tokens == -128).all()
+
+
+def test_a_constant_window_is_no_division_by_zero():
+    compiled = compile_random(ModelArgs(**(SMALL | {"instance_norm": True})))
+    host = HostSide(compiled.package)
+    x = np.full((2, 3, 24), 7.25, np.float32)
+    zero_point = compiled.package.metadata["input"]["zero_point"]
+    assert (host.tokens(x) == zero_point).all()
+    y = np.zeros((2, 1, compiled.package.forecast_elements), np.int16)
+    np.testing.assert_array_equal(host.forecast(y, x), np.full((2, 3, 8), 7.25, np.float32))
+
+
+@pytest.fixture(scope="module")
+def package():
+    return compile_random(ModelArgs(**SMALL)).package
+
+
+@pytest.mark.parametrize("shape", [(3, 24), (1, 4, 24), (1, 3, 25), (1, 1, 3, 24)])
+def test_inputs_of_another_shape_are_refused(package, shape):
+    with pytest.raises(
+        ValueError, match=r"input: found shape .* expected \[B, V, L\] = \[B, 3, 24"
+    ):
+        HostSide(package).tokens(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_inputs_that_are_not_finite_are_refused(package, value):
+    x = np.zeros((1, 3, 24))
+    x[0, 1, 2] = value
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(ValueError, match="input: found NaN or infinity, expected finite values"),
+    ):
+        HostSide(package).tokens(x)
+
+
+def changed(package, field, value):
+    """The package with another value in its metadata, at a dotted path; None removes it."""
+    metadata = {k: dict(v) if isinstance(v, dict) else v for k, v in package.metadata.items()}
+    *parents, name = field.split(".")
+    at = metadata
+    for parent in parents:
+        at = at[parent]
+    at[name] = value
+    if value is None:
+        del at[name]
+    return dataclasses.replace(package, metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("model", None, "missing or malformed 'model'"),
+        ("model", "CMamba", "ModelArgs: found str, expected an object"),
+        ("model.d_model", -1, "ModelArgs.d_model: found -1"),
+        ("model.num_channels", 4, "token_bytes: found 24, expected 32"),
+        ("model.forecast_len", 16, "forecast_elements: found 24, expected 48"),
+        ("model.seq_len", 32, "n_positions: found 5, expected 7"),
+        ("model.channel_mode", "independent", r"n_sequences \* iterations: found 1, expected 3"),
+        ("input", None, "missing or malformed 'input'"),
+        ("input.scale", 0.0, "input.scale: found 0.0, expected above 0"),
+        ("input.scale", float("nan"), "input.scale: found nan"),
+        ("input.zero_point", None, "missing or malformed 'zero_point'"),
+        ("output.scale", -1.0, "output.scale: found -1.0"),
+        ("output", [], "missing or malformed"),
+        ("instance_norm_eps", 0.0, "instance_norm_eps: found 0.0"),
+    ],
+)
+def test_metadata_that_contradict_the_program_are_refused(package, field, value, message):
+    with pytest.raises(ValueError, match=message):
+        HostSide(changed(package, field, value))

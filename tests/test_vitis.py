@@ -77,7 +77,8 @@ def run(checkout: Path, tools: Path, step: str, *golden: str) -> subprocess.Comp
 
 def vitis_hls(tools: Path, log: Path) -> None:
     """A vitis_hls that runs the script under tclsh; its commands write their words to `log`."""
-    assert shutil.which("tclsh"), "tclsh is needed to check the Tcl (Debian: apt install tcl)"
+    if shutil.which("tclsh") is None and not os.environ.get("CI"):
+        pytest.skip("tclsh is not installed (Debian: apt install tcl); CI runs this check")
     commands = "\n".join(
         f'proc {name} args {{ record {name} $args; if {{"{name}" eq "open_solution"}} '
         f"{{ file mkdir [file join $::project solution syn] }} }}"

@@ -24,11 +24,11 @@ import torch
 from golden.calibrate import CalibrationError, calibrate
 from golden.compile import compile_model, weights_sha256
 from golden.forecaster import BACKENDS, Forecaster
+from golden.inputs import read_args, read_windows
 from golden.package import Package, PackageError
 from golden.program import CompileError
-from model.args import ModelArgs
 from model.cmamba import CMamba
-from model.io import CheckpointError, InputError, load_model, load_npz_input
+from model.io import CheckpointError, InputError, load_model
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
@@ -59,7 +59,7 @@ def integer_package(model: CMamba, x: torch.Tensor, args: argparse.Namespace) ->
                     f"{found}, expected {expected} as in {args.weights}"
                 )
         return package
-    data = load_npz_input(args.calibration) if args.calibration else x
+    data = read_windows(args.calibration, model.args) if args.calibration else x
     print(f"calibrating on {args.calibration or 'the input'}: {len(data)} windows")
     return compile_model(model, calibrate(model, model.to_tokens(data)))
 
@@ -79,9 +79,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--calibration", type=Path, help=".npz with windows to calibrate on")
     args = parser.parse_args(argv)
     try:
-        given = ModelArgs.from_json(args.args.read_text(encoding="utf-8")) if args.args else None
-        model = load_model(args.weights, given)
-        x = load_npz_input(args.input)
+        model = load_model(args.weights, read_args(args.args))
+        x = read_windows(args.input, model.args)
         with torch.no_grad():
             reference = model(x).numpy()
         y = reference

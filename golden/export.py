@@ -17,10 +17,10 @@ from golden.calibrate import METHODS, CalibrationError, calibrate
 from golden.cases import CALIBRATION_WINDOWS, calibration_windows
 from golden.compile import Options, compile_model
 from golden.estimate import estimate, instruction_table, summary_table
+from golden.inputs import read_args, read_windows
 from golden.program import CompileError
-from model.args import ModelArgs
 from model.data import DEFAULT_DATASET, DataError, load_dataset
-from model.io import CheckpointError, InputError, load_model, load_npz_input
+from model.io import CheckpointError, InputError, load_model
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,10 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         build = isa.build(args.build)
-        given = ModelArgs.from_json(args.args.read_text(encoding="utf-8")) if args.args else None
-        model = load_model(args.weights, given)
+        model = load_model(args.weights, read_args(args.args))
         if args.calibration:
-            windows = load_npz_input(args.calibration)
+            windows = read_windows(args.calibration, model.args)
         else:
             splits = load_dataset(args.dataset, model.args.seq_len, model.args.forecast_len)
             windows = calibration_windows(splits, args.windows)

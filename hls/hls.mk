@@ -15,7 +15,7 @@ AP_TYPES = $(shell $(PY) -c 'import importlib.util, pathlib; print(pathlib.Path(
     importlib.util.find_spec("hls4ml").origin).parent / "templates/vivado/ap_types")')
 PYBIND11 = $(shell $(PY) -m pybind11 --includes)
 
-HLS_CXXFLAGS := -std=c++14 -g -MMD -MP -fPIC -fvisibility=hidden -Wall -Wextra \
+HLS_CXXFLAGS := -std=c++14 -MMD -MP -fPIC -fvisibility=hidden -Wall -Wextra \
     -Wno-unknown-pragmas -Wno-unused-label -Ihls/include
 # AMD's constructors mask what they have not set yet, hence the warnings. They shift negative numbers
 # to the left, which C++ has only defined since 2020: the native build is the one that looks for that.
@@ -23,7 +23,7 @@ ap_FLAGS      = -O2 -Ihls/include/csim -isystem $(AP_TYPES) -Wno-uninitialized -
 ap_UNCHECKED  = -fno-sanitize=shift-base
 # The native build runs on the machine that compiles it.
 native_FLAGS  = -O3 -march=native -DCMAMBA_NATIVE
-sanitize      = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+sanitize      = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 HLS_OBJECTS := $(patsubst hls/%.cpp,%.o,$(wildcard hls/src/*.cpp))
 TB_OBJECTS  := $(patsubst hls/%.cpp,%.o,$(wildcard hls/tb/*.cpp))
@@ -32,9 +32,9 @@ TB_OBJECTS  := $(patsubst hls/%.cpp,%.o,$(wildcard hls/tb/*.cpp))
 define HLS_RULES
 build/hls/$(1)$(2)/%.o: hls/%.cpp hls/hls.mk | $(READY)
 	@mkdir -p $$(@D)
-	$(CXX) $$(HLS_CXXFLAGS) $$($(1)_FLAGS) $(if $(2),$$(sanitize) $$($(1)_UNCHECKED)) -c $$< -o $$@
+	$(CXX) $$(HLS_CXXFLAGS) $$($(1)_FLAGS) $(if $(2),$$(sanitize) $$($(1)_UNCHECKED)) $$(MODULE_FLAGS) -c $$< -o $$@
 
-build/hls/$(1)$(2)/bindings/module.o: HLS_CXXFLAGS += -std=c++17 -DCMAMBA_MODULE=$(3) $$(PYBIND11)
+build/hls/$(1)$(2)/bindings/module.o: MODULE_FLAGS = -std=c++17 -O1 -DCMAMBA_MODULE=$(3) $$(PYBIND11)
 
 build/csim/$(1)$(2): $(addprefix build/hls/$(1)$(2)/,$(HLS_OBJECTS) $(TB_OBJECTS))
 	@mkdir -p $$(@D)
@@ -51,6 +51,9 @@ $(eval $(call HLS_RULES,native,,cmamba_native))
 $(eval $(call HLS_RULES,native,-sanitize,cmamba_native))
 -include $(shell find build/hls -name '*.d' 2>/dev/null)
 
+# A plain `make` compiles on all cores, too.
+PARALLEL_MAKE = $(MAKE) --no-print-directory -j$(shell nproc)
+
 # --- targets -------------------------------------------------------------------------------------
 
 .PHONY: csim
@@ -59,19 +62,24 @@ ifeq ($(HLS),vitis)
 csim:
 	@hls/vitis/run.sh csim $(GOLDEN)
 else
-csim: build/csim/$(VARIANT)$(CHECKED)
+csim: $(READY)
+	@$(PARALLEL_MAKE) build/csim/$(VARIANT)$(CHECKED)
 	@$(if $(GOLDEN),:,ls build/golden/*/manifest.txt >/dev/null 2>&1 || $(MAKE) golden)
-	$< $(or $(GOLDEN),$$(dirname build/golden/*/manifest.txt))
+	build/csim/$(VARIANT)$(CHECKED) $(or $(GOLDEN),$$(dirname build/golden/*/manifest.txt))
 endif
 
 .PHONY: bindings
-bindings: build/bindings$(CHECKED)/cmamba_hls.so build/bindings$(CHECKED)/cmamba_native.so ## build the Python modules of the HLS C++
+bindings: $(READY) ## build the Python modules of the HLS C++
+	@$(PARALLEL_MAKE) build/bindings$(CHECKED)/cmamba_hls.so build/bindings$(CHECKED)/cmamba_native.so
 
 # The tests run csim and load the modules.
-test: build/csim/ap build/csim/native bindings
+.PHONY: csim-programs
+csim-programs: bindings
+	@$(PARALLEL_MAKE) build/csim/ap build/csim/native
+test: csim-programs
 
 .PHONY: sanitize
-sanitize: build/csim/ap-sanitize build/csim/native-sanitize ## csim and the HLS tests with AddressSanitizer and UBSan
+sanitize: ## csim and the HLS tests with AddressSanitizer and UBSan
 	$(MAKE) bindings SANITIZE=1
 	$(MAKE) csim SANITIZE=1
 	$(MAKE) csim SANITIZE=1 NATIVE=1

@@ -1,0 +1,355 @@
+"""vector_unit: NORM, POOL and SCALE against golden.arithmetic, stalls, resets, cycles."""
+
+import os
+import random
+
+import cocotb
+import numpy as np
+import pytest
+import torch
+from cocotb.triggers import ClockCycles, RisingEdge
+
+from golden import arithmetic, isa, timing
+from golden.arithmetic import Params
+from golden.package import PARAM_DTYPE
+from rtl.tb.simulate import simulate
+from rtl.tb.streams import PATTERNS, always, randomly, reset, start
+from rtl.tb.units import Counter, Memory, entries, instruction
+from rtl.tb.words import signed, unsigned
+
+torch.set_num_threads(1)
+INT16 = (-(1 << 15), (1 << 15) - 1)
+
+
+def random_params(n):
+    """Words of every scale, also those that saturate; biases that must not matter."""
+    words = np.zeros(n, PARAM_DTYPE)
+    for word in words:
+        word["bias"], word["multiplier"] = signed(31), signed(18)
+        word["shift"], word["zero_point"] = random.randint(0, 48), signed(8)
+    # Most results shall be neither zero nor saturated.
+    words["shift"] = np.where(np.random.rand(n) < 0.7, np.random.randint(28, 38, n), words["shift"])
+    return words
+
+
+def random_row(n):
+    """int16 values of one of several magnitudes, so that sums of squares have every length."""
+    if random.random() < 0.2:
+        return np.full(n, random.choice([-32768, 32767, 0, 1, -1]))
+    bits = random.randint(2, 16)
+    return np.array([signed(bits) for _ in range(n)])
+
+
+class Bench:
+    """The unit with its memories. Rows of one batch do not overlap, as waits would see to."""
+
+    def __init__(self, dut, ready=always, gaps=always):
+        self.dut = dut
+        self.build = isa.build(os.environ["BUILD"])
+        names = ("norm_i", "pool_i", "scale_i", "token_i", "position_i", "sequence_i")
+        self.entries = entries(dut, names, gaps)
+        self.resid = Memory(dut, "resid", self.build, ready)
+        self.logit = Memory(dut, "logit", self.build)
+        self.norm = Memory(dut, "norm", self.build)
+        self.done = Counter(dut, "done_o")
+        self.starts = 0
+        dut.param_wr_en_i.value = 0
+        dut.table_wr_en_i.value = 0
+        self.expected = {}
+        self.fresh()
+
+    def fresh(self):
+        """Forget what was allocated and expected."""
+        self.used = dict.fromkeys(("resid", "norm", "logit"), 0)
+        self.entries.queue.clear()
+        for memory in (self.resid, self.logit, self.norm):
+            memory.data[:] = 0
+        self.expected = {name: getattr(self, name).data.copy() for name in self.used}
+
+    async def load(self):
+        """Write random parameters and tables through the loader's ports."""
+        capacity = self.build.capacity
+        self.params = random_params(capacity["vector_params"])
+        self.tables = np.array(
+            [[unsigned(16) for _ in range(256)] for _ in range(capacity["vector_tables"])]
+        )
+        names = self.params.dtype.names
+        words = [isa.PARAM.encode(dict(zip(names, w.tolist(), strict=True))) for w in self.params]
+        self.dut.param_wr_en_i.value = 1
+        for i in range(0, len(words), 2):
+            self.dut.param_wr_addr_i.value = i // 2
+            self.dut.param_wr_data_i.value = words[i] | words[i + 1] << 64
+            await RisingEdge(self.dut.clk_i)
+        self.dut.param_wr_en_i.value = 0
+        self.dut.table_wr_en_i.value = 1
+        for i, entry in enumerate(self.tables.reshape(-1).tolist()):
+            self.dut.table_wr_addr_i.value = i
+            self.dut.table_wr_data_i.value = entry
+            await RisingEdge(self.dut.clk_i)
+        self.dut.table_wr_en_i.value = 0
+
+    def rows(self, space, n, rows):
+        """A ring of `rows` (a power of two) rows of n elements; None where the memory is full."""
+        align = self.build.row_align
+        stride = -(-n // align) * align + align * random.randrange(2)
+        addr = self.used[space]
+        if addr + stride * rows > self.build.spaces[space]:
+            return None
+        self.used[space] = addr + stride * rows
+        return isa.Operand(addr, stride, rows.bit_length() - 1, isa.SPACES[space].index)
+
+    def send(self, opcode, word, token=0, position=0, sequence=0):
+        views = {
+            name: word & ((1 << len(getattr(self.dut, name))) - 1)
+            for name in ("norm_i", "pool_i", "scale_i")
+        }
+        self.entries.send(
+            [{**views, "token_i": token, "position_i": position, "sequence_i": sequence}]
+        )
+        self.starts += 1
+
+    def put(self, operand, row, values):
+        """A source row, in the memory and in what is expected of it."""
+        name = isa.SPACE_NAMES[operand.space]
+        at = operand.row(row)
+        getattr(self, name).data[at : at + len(values)] = values
+        self.expected[name][at : at + len(values)] = values
+
+    def expect(self, operand, row, values):
+        at = operand.row(row)
+        self.expected[isa.SPACE_NAMES[operand.space]][at : at + len(values)] = values
+
+    def param_addr(self, n):
+        return random.randint(0, len(self.params) - n)
+
+    def add_norm(self, n, wide=None, in_place=False):
+        wide = random.random() < 0.3 if wide is None else wide
+        src = self.rows("resid", n, 4)
+        dst = src if in_place else self.rows("resid" if wide else "norm", n, 4)
+        if src is None or dst is None:
+            return False
+        token = random.randrange(4096)
+        x, eps = random_row(n), max(1, unsigned(32))
+        at = self.param_addr(n)
+        self.put(src, token, x)
+        word = instruction(
+            "NORM",
+            src=src,
+            dst=dst,
+            n=n,
+            eps=eps,
+            wide=wide,
+            param_addr=at,
+            n_positions=random.randint(1, 4095),
+        )
+        self.send("NORM", word, token, random.randrange(4096), random.randrange(1 << 10))
+        params = Params.from_array(self.params[at : at + n])
+        y = arithmetic.norm(torch.from_numpy(x), eps, params, wide=bool(wide))
+        self.expect(dst, token, y.numpy())
+        return True
+
+    def add_pool(self, n, positions):
+        rows = 1 << (positions - 1).bit_length()
+        src, dst = self.rows("resid", n, rows), self.rows("norm", n, 8)
+        if src is None or dst is None:
+            return False
+        sequence = random.randrange(1 << 10)
+        at = self.param_addr(2)
+        first = random.randrange(64)
+        total, largest = np.zeros(n, np.int64), np.full(n, INT16[0])
+        word = instruction("POOL", src=src, dst=dst, n=n, param_addr=at, n_positions=positions)
+        for position in range(positions):
+            x = random_row(n)
+            self.put(src, first + position, x)
+            self.send("POOL", word, first + position, position, sequence)
+            total, largest = total + x, np.maximum(largest, x)
+        params = Params.from_array(self.params[at : at + 2])
+        y = arithmetic.pool(torch.from_numpy(total), torch.from_numpy(largest), params)
+        self.expect(dst, 2 * sequence, y[0].numpy())
+        self.expect(dst, 2 * sequence + 1, y[1].numpy())
+        return True
+
+    def add_scale(self, n, in_place=False):
+        src, logit = self.rows("resid", n, 4), self.rows("logit", n, 1)
+        dst = src if in_place else self.rows("resid", n, 4)
+        if src is None or dst is None or logit is None:
+            return False
+        token, sequence = random.randrange(4096), random.randrange(1 << 10)
+        table = random.randrange(len(self.tables))
+        x = random_row(n)
+        gate = np.array([signed(8) for _ in range(n)])
+        self.put(src, token, x)
+        self.put(logit, sequence, gate)
+        word = instruction("SCALE", src=src, logit=logit, dst=dst, n=n, table=table)
+        self.send("SCALE", word, token, random.randrange(4096), sequence)
+        y = arithmetic.scale(*(torch.from_numpy(v) for v in (x, gate, self.tables[table])))
+        self.expect(dst, token, y.numpy())
+        return True
+
+    def fill(self, sizes, limit=40):
+        """Random entries until a memory is full."""
+        for _ in range(limit):
+            n = random.choice(sizes)
+            kind = random.choice(["norm", "norm", "pool", "scale"])
+            if kind == "norm":
+                more = (
+                    self.add_norm(n, in_place=False)
+                    if random.random() < 0.8
+                    else self.add_norm(n, wide=True, in_place=True)
+                )
+            elif kind == "pool":
+                more = self.add_pool(n, random.randint(1, 5))
+            else:
+                more = self.add_scale(n, in_place=random.random() < 0.5)
+            if not more:
+                return
+
+    async def finish(self):
+        """Every entry is done once, and every element of every memory is as expected."""
+        await self.done.wait_for(self.starts)
+        for name, data in self.expected.items():
+            np.testing.assert_array_equal(getattr(self, name).data, data, err_msg=name)
+        await ClockCycles(self.dut.clk_i, 30)
+        assert len(self.done) == self.starts
+        self.done.clear()
+        self.starts = 0
+
+
+def sizes(build):
+    align, lanes = build.row_align, build.vector_lanes
+    return [1, lanes - 1, lanes, lanes + 1, align, align + 1, 2 * align, 3 * align - 1, 7 * lanes]
+
+
+@cocotb.test()
+@cocotb.parametrize(ready=PATTERNS, gaps=(always, randomly))
+async def run_mixed(dut, ready, gaps):
+    """All instructions in any order and of any size, back-pressure, gaps between entries."""
+    bench = Bench(dut, ready, gaps)
+    await start(dut)
+    await bench.load()
+    for _ in range(int(os.environ["BATCHES"])):
+        bench.fresh()
+        bench.fill(sizes(bench.build))
+        await bench.finish()
+
+
+@cocotb.test()
+@cocotb.parametrize(kind=("norm", "pool", "scale"))
+async def run_one_kind(dut, kind):
+    """Entries of one instruction after each other, small ones too: sums follow sums at once."""
+    bench = Bench(dut)
+    await start(dut)
+    await bench.load()
+    for n in sizes(bench.build):
+        bench.fresh()
+        for _ in range(12):
+            if kind == "norm":
+                bench.add_norm(n)
+            elif kind == "pool":
+                bench.add_pool(n, random.randint(1, 6))
+            else:
+                bench.add_scale(n)
+        await bench.finish()
+
+
+@cocotb.test()
+async def run_extremes(dut):
+    """The longest row, the largest and the smallest sum of squares, ties of the rounding."""
+    bench = Bench(dut)
+    await start(dut)
+    await bench.load()
+    n = bench.build.capacity["features"]
+    for value, eps in ((-32768, (1 << 32) - 1), (0, 1), (1, 1), (32767, 1), (-1, 1 << 30)):
+        bench.fresh()
+        src, dst = bench.rows("resid", n, 1), bench.rows("norm", n, 1)
+        x = np.full(n, value)
+        bench.put(src, 0, x)
+        bench.send("NORM", instruction("NORM", src=src, dst=dst, n=n, eps=eps))
+        params = Params.from_array(bench.params[:n])
+        bench.expect(dst, 0, arithmetic.norm(torch.from_numpy(x), eps, params).numpy())
+        await bench.finish()
+    bench.fresh()
+    rows = 4
+    bench.add_pool(n // rows, rows)
+    await bench.finish()
+
+
+@cocotb.test()
+async def run_cycles(dut):
+    """Cycles of entries that follow each other, against golden.timing."""
+    bench = Bench(dut)
+    started = Counter(dut, "start_valid_i")
+    await start(dut)
+    await bench.load()
+    n = 8 * bench.build.vector_lanes
+    beats = 8
+    for kind, add in (
+        ("NORM", lambda: bench.add_norm(n, wide=False)),
+        ("POOL", lambda: bench.add_pool(n, 6)),
+        ("SCALE", lambda: bench.add_scale(n)),
+    ):
+        bench.fresh()
+        add()
+        count = bench.starts
+        started.clear()
+        bench.done.clear()
+        await bench.done.wait_for(count)
+        one = bench.done.times[-1] - started.times[-1]
+        await bench.finish()
+        bench.fresh()
+        while bench.starts < 6 and add():
+            pass
+        started.clear()
+        bench.done.clear()
+        await bench.done.wait_for(bench.starts)
+        each = (bench.done.times[-1] - bench.done.times[0]) / (len(bench.done) - 1)
+        await bench.finish()
+        fields = {"n": n, "n_positions": 6}
+        cost = timing.cost(isa.Instruction(kind, fields), 5, bench.build)
+        dut._log.info(
+            "%s n=%d: start to done %d cycles (model %d), one each %.1f (model %d)",
+            kind,
+            n,
+            one,
+            cost.busy + cost.latency,
+            each,
+            cost.busy,
+        )
+        # Front and back of NORM share the read port; a root takes 20 cycles.
+        assert each <= max(2 * beats, 22) + 1
+
+
+@cocotb.test()
+async def run_reset(dut):
+    """A reset in the middle; the entries after it are right."""
+    bench = Bench(dut, randomly)
+    await start(dut)
+    await bench.load()
+    for _ in range(8):
+        bench.fresh()
+        bench.fill(sizes(bench.build))
+        await ClockCycles(dut.clk_i, random.randint(1, 200))
+        bench.entries.queue.clear()
+        await reset(dut)
+        bench.done.clear()
+        bench.starts = 0
+        bench.fresh()
+        bench.fill(sizes(bench.build), limit=6)
+        await bench.finish()
+
+
+@pytest.mark.parametrize(
+    ("build", "batches"), [("small", 2), pytest.param("default", 10, marks=pytest.mark.slow)]
+)
+def test_vector_unit(build, batches):
+    simulate("vector_unit", build=build, extra_env={"BUILD": build, "BATCHES": str(batches)})
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"Lanes": 3}, {"RowAlign": 24}, {"MaxFeatures": 6}, {"MaxParams": 6}, {"MaxTables": 1}],
+)
+def test_bad_parameters(bad, capfd):
+    with pytest.raises(RuntimeError):
+        simulate("vector_unit", bad)
+    assert f"vector_unit: {next(iter(bad))} is" in capfd.readouterr().err

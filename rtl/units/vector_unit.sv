@@ -1,0 +1,745 @@
+// NORM, POOL and SCALE, `Lanes` elements a cycle. Three parts hold different entries at a time:
+//
+//            front                      root                        back
+//   NORM     sum of squares      -->    reciprocal_sqrt      -->    x * r, requantize, write
+//   POOL     add to the sums     ---------------------------->      at the last position: requantize
+//                                                                   and write mean, then maximum
+//   SCALE    ---------------------------------------------------->  x * table[logit], write
+//
+// The front hands every entry on to the back, in order, through the queue of contexts. A POOL that is
+// not the last of its sequence only passes the back, as a beat that writes nothing: entries complete
+// in order.
+//
+// Front and back share the read port of `resid`, one pipeline and its multipliers, because one read a
+// cycle is all that either could use; the back goes first. Stages, counted from the issue of a beat:
+//
+//    1   address of resid          | 3  address of logit | 2  address of the sums (front)
+//    3   word of resid             | 5  word of logit    | 4  sums
+//    4   elements                  | 6  logits           | 5  new sums, address of sums (back)
+//    5   operands of the multiplier: x * x, or (x << k) * (r << j)      5  address of parameters
+//    7   product                   | 7  sums             | 7  words of parameters
+//    8   split for rounding        | 8  adder tree ...   | 8  rotated parameters, table
+//    9   requantizer ---> queue ---> write               | 9  parameters
+//
+// The scaling of NORM, v = rne(x * r * 64, 15 + e), needs no shifter behind the multiplier. With k =
+// max(-e, 0) and j = 8 - max(e, 0)
+//
+//   v = rne((x << k) * (r << j), 17)         |x << k| < 2^16 because x^2 < S < 2^(32 + 2e)
+//
+// so that the last 17 bits are always the fraction, and 17 x 26 bits fit one DSP48E2. With r << j =
+// 2^17 the same path passes x unchanged for SCALE.
+
+`default_nettype none
+
+module vector_unit #(
+    // Elements a cycle.
+    parameter int unsigned Lanes = cmamba_build_pkg::VectorLanes,
+    // Elements of a word of the activation memories.
+    parameter int unsigned RowAlign = cmamba_build_pkg::RowAlign,
+    // Elements of the memories.
+    parameter int unsigned ResidElements = cmamba_build_pkg::ResidElements,
+    parameter int unsigned NormElements = cmamba_build_pkg::NormElements,
+    parameter int unsigned LogitElements = cmamba_build_pkg::LogitElements,
+    // Features of the longest row.
+    parameter int unsigned MaxFeatures = cmamba_build_pkg::MaxFeatures,
+    // Words of vector_params.
+    parameter int unsigned MaxParams = cmamba_build_pkg::MaxVectorParams,
+    // Tables of vector_tables.
+    parameter int unsigned MaxTables = cmamba_build_pkg::MaxVectorTables,
+    localparam int unsigned ResidWidth = $clog2(ResidElements / RowAlign),
+    localparam int unsigned NormWidth = $clog2(NormElements / RowAlign),
+    localparam int unsigned LogitWidth = $clog2(LogitElements / RowAlign),
+    localparam int unsigned ParamWidth = $clog2(MaxParams),
+    localparam int unsigned TableWidth = $clog2(MaxTables)
+) (
+    input wire logic clk_i,
+    input wire logic rst_i,
+
+    // The loader's write ports: two parameter words, or one entry of a table.
+    input wire logic                  param_wr_en_i,
+    input wire logic [ParamWidth-2:0] param_wr_addr_i,
+    input wire logic [127:0]          param_wr_data_i,
+    input wire logic                  table_wr_en_i,
+    input wire logic [TableWidth+7:0] table_wr_addr_i,
+    input wire logic [15:0]           table_wr_data_i,
+
+    input  wire logic                           start_valid_i,
+    output logic                                start_ready_o,
+    // Three views of the same bits; the opcode selects one.
+    input  wire cmamba_pkg::norm_instruction_t  norm_i,
+    input  wire cmamba_pkg::pool_instruction_t  pool_i,
+    input  wire cmamba_pkg::scale_instruction_t scale_i,
+    input  wire logic [11:0]                    token_i,
+    input  wire logic [11:0]                    position_i,
+    input  wire logic [9:0]                     sequence_i,
+    output logic                                done_o,
+
+    output logic                         resid_rd_en_o,
+    output logic [ResidWidth-1:0]        resid_rd_addr_o,
+    input  wire logic [RowAlign*16-1:0]  resid_rd_data_i,
+    output logic                         logit_rd_en_o,
+    output logic [LogitWidth-1:0]        logit_rd_addr_o,
+    input  wire logic [RowAlign*8-1:0]   logit_rd_data_i,
+
+    output logic                         norm_wr_en_o,
+    output logic [NormWidth-1:0]         norm_wr_addr_o,
+    output logic [RowAlign-1:0]          norm_wr_mask_o,
+    output logic [RowAlign*8-1:0]        norm_wr_data_o,
+    // Shared with the array: a write stays until wr_ready_i.
+    output logic                         resid_wr_en_o,
+    input  wire logic                    resid_wr_ready_i,
+    output logic [ResidWidth-1:0]        resid_wr_addr_o,
+    output logic [RowAlign-1:0]          resid_wr_mask_o,
+    output logic [RowAlign*16-1:0]       resid_wr_data_o
+);
+
+  import cmamba_pkg::*;
+
+  localparam int unsigned Slots = RowAlign / Lanes;  // beats of a word
+  localparam int unsigned SlotWidth = $clog2(Slots);
+  localparam int unsigned LaneWidth = $clog2(Lanes);
+  localparam int unsigned FeatureWidth = $clog2(MaxFeatures / Lanes);  // a beat of the row
+  localparam int unsigned DstWidth = ResidWidth > NormWidth ? ResidWidth : NormWidth;
+  // Sums of up to 4,095 int16.
+  localparam int unsigned SumWidth = 28;
+  localparam int unsigned ContextDepth = 4;
+  // Beats of the back on their way; one needs about 20 cycles from its issue to its write.
+  localparam int unsigned QueueDepth = 32;
+  localparam int unsigned CreditWidth = $clog2(QueueDepth + 1);
+  // NORM entries between front and back, and their sums.
+  localparam int unsigned MaxNorms = 2;
+
+  if (Lanes < 2 || Lanes != 1 << LaneWidth) begin : gen_check_lanes
+    $fatal(1, "vector_unit: Lanes is %0d, expected a power of two from 2", Lanes);
+  end
+  if (Slots < 2 || RowAlign != 1 << $clog2(RowAlign)) begin : gen_check_align
+    $fatal(1, "vector_unit: RowAlign is %0d, expected a power of two from 2 * Lanes", RowAlign);
+  end
+  if (MaxFeatures < 2 * Lanes || MaxFeatures % Lanes != 0) begin : gen_check_features
+    $fatal(1, "vector_unit: MaxFeatures is %0d, expected a multiple of Lanes", MaxFeatures);
+  end
+  if (MaxParams < 2 * Lanes || MaxParams % Lanes != 0) begin : gen_check_params
+    $fatal(1, "vector_unit: MaxParams is %0d, expected a multiple of Lanes", MaxParams);
+  end
+  if (MaxTables < 2) begin : gen_check_tables
+    $fatal(1, "vector_unit: MaxTables is %0d, expected at least 2", MaxTables);
+  end
+
+  // What the back has to know of an entry.
+  typedef struct packed {
+    logic                  is_norm;
+    logic                  is_pool;
+    logic                  passes;        // POOL before the last position: writes nothing
+    logic                  wide;
+    logic [FeatureWidth:0] beats;
+    logic [Lanes-1:0]      tail;          // lanes of the last beat
+    logic [ResidWidth-1:0] src_word;
+    logic [LogitWidth-1:0] logit_word;
+    logic [DstWidth-1:0]   dst_word;
+    logic [DstWidth-1:0]   maximum_word;
+    logic [ParamWidth-1:0] param_addr;
+    logic [TableWidth-1:0] table_index;
+  } context_t;
+
+  typedef enum logic [2:0] {
+    BeatSquare,   // front
+    BeatPool,
+    BeatNorm,     // back
+    BeatScale,
+    BeatMean,
+    BeatMaximum,
+    BeatNothing
+  } kind_e;
+
+  // A beat in the pipeline.
+  typedef struct packed {
+    kind_e                   kind;
+    logic                    first;        // BeatSquare: of the row. BeatPool: of the sequence
+    logic                    last;         // BeatSquare: of the row. Back: of the entry
+    logic [31:0]             eps;
+    logic [25:0]             factor;       // r << j
+    logic [3:0]              left_shift;   // k
+    logic [SlotWidth-1:0]    slot;
+    logic [FeatureWidth-1:0] feature;
+    logic [Lanes-1:0]        lanes;        // that belong to the row
+    logic [LogitWidth-1:0]   logit_word;
+    logic [TableWidth-1:0]   table_index;
+    logic [ParamWidth-1:0]   param_addr;
+    logic [DstWidth-1:0]     dst_word;
+    logic                    wide;
+  } beat_t;
+
+  // A beat behind the requantizer.
+  typedef struct packed {
+    logic                 writes;
+    logic                 to_resid;
+    logic                 last;
+    logic [SlotWidth-1:0] slot;
+    logic [Lanes-1:0]     lanes;
+    logic [DstWidth-1:0]  dst_word;
+  } result_t;
+
+  // ---------------------------------------------------------------- decoding
+
+  logic is_norm, is_pool;
+  logic [15:0] n;
+  operand_t src, dst;
+  logic [11:0] dst_row;
+  logic [ResidWidth-1:0] src_word;
+  logic [LogitWidth-1:0] logit_word;
+  logic [DstWidth-1:0] dst_word, maximum_word;
+  assign is_norm = norm_i.opcode == OpNorm;
+  assign is_pool = norm_i.opcode == OpPool;
+  assign src = norm_i.src;  // in the same place in all three
+  assign n = is_norm || is_pool ? norm_i.n : scale_i.n;
+  assign dst = is_norm || is_pool ? norm_i.dst : scale_i.dst;
+  assign dst_row = is_pool ? {1'b0, sequence_i, 1'b0} : token_i;
+
+  row_address #(
+      .RowAlign (RowAlign),
+      .AddrWidth(ResidWidth)
+  ) u_src_address (
+      .operand_i(src),
+      .index_i(token_i),
+      .word_o(src_word)
+  );
+  row_address #(
+      .RowAlign (RowAlign),
+      .AddrWidth(DstWidth)
+  ) u_dst_address (
+      .operand_i(dst),
+      .index_i(dst_row),
+      .word_o(dst_word)
+  );
+  row_address #(
+      .RowAlign (RowAlign),
+      .AddrWidth(DstWidth)
+  ) u_maximum_address (
+      .operand_i(dst),
+      .index_i(dst_row | 12'd1),
+      .word_o(maximum_word)
+  );
+  row_address #(
+      .RowAlign (RowAlign),
+      .AddrWidth(LogitWidth)
+  ) u_logit_address (
+      .operand_i(scale_i.logit),
+      .index_i(12'(sequence_i)),
+      .word_o(logit_word)
+  );
+
+  logic [LaneWidth-1:0] n_tail;
+  logic [Lanes-1:0] tail;
+  assign n_tail = n[LaneWidth-1:0];
+  always_comb begin
+    for (int unsigned l = 0; l < Lanes; l++) tail[l] = n_tail == '0 || l < 32'(n_tail);
+  end
+
+  logic unused;
+  assign unused = ^{norm_i, pool_i, scale_i, n, param_wr_data_i};
+
+  // ---------------------------------------------------------------- front
+
+  logic front_q, front_first_q, front_last_q;  // position in the sequence
+  logic front_issue, front_finish, start;
+  context_t front_context_q;
+  logic [31:0] eps_q;
+  logic [FeatureWidth-1:0] front_feature_q;
+  logic [FeatureWidth:0] front_left_q;
+  logic front_row_first_q;
+
+  logic context_ready;
+  logic pool_waits_q;  // a POOL with a result has not been read by the back yet
+  logic pool_busy;  // sums are on their way to the memory
+  logic [1:0] norms_q;  // NORM entries handed on that the back has not begun
+  logic front_reads, front_held, front_last_beat, back_issue;
+  assign front_reads = front_context_q.is_norm || front_context_q.is_pool;
+  assign front_last_beat = front_left_q == (FeatureWidth + 1)'(1);
+  // A row that has begun goes on; what could hold it up was looked at then.
+  assign front_held = front_row_first_q && (
+      front_context_q.is_norm ? norms_q == 2'(MaxNorms) :
+      front_context_q.is_pool && (pool_waits_q || pool_busy));
+  assign front_issue = front_q && front_reads && !front_held && !back_issue &&
+      (context_ready || !front_last_beat);
+  assign front_finish = front_q && context_ready &&
+      (!front_reads || (front_issue && front_last_beat));
+  assign start_ready_o = !front_q || front_finish;
+  assign start = start_valid_i && start_ready_o;
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) front_q <= 1'b0;
+    else if (start) front_q <= 1'b1;
+    else if (front_finish) front_q <= 1'b0;
+
+    if (start) begin
+      front_context_q <= '{
+          is_norm: is_norm,
+          is_pool: is_pool,
+          passes: is_pool && position_i != pool_i.n_positions - 1'b1,
+          wide: is_norm ? norm_i.wide : !is_pool,
+          beats: (FeatureWidth + 1)'((17'(n) + 17'(Lanes - 1)) >> LaneWidth),
+          tail: tail,
+          src_word: src_word,
+          logit_word: logit_word,
+          dst_word: dst_word,
+          maximum_word: maximum_word,
+          param_addr: ParamWidth'(norm_i.param_addr),
+          table_index: TableWidth'(scale_i.table_index)
+      };
+      front_left_q <= (FeatureWidth + 1)'((17'(n) + 17'(Lanes - 1)) >> LaneWidth);
+      front_first_q <= position_i == '0;
+      front_feature_q <= '0;
+      front_row_first_q <= 1'b1;
+      eps_q <= norm_i.eps;
+    end else if (front_issue) begin
+      front_left_q <= front_left_q - 1'b1;
+      front_feature_q <= front_feature_q + 1'b1;
+      front_row_first_q <= 1'b0;
+    end
+  end
+  assign front_last_q = !front_context_q.passes;
+
+  // ---------------------------------------------------------------- root
+
+  logic sum_valid, sum_taken, sum_pending, root_valid, root_take;
+  logic [47:0] sum_q, sum;
+  logic [16:0] root;
+  logic signed [5:0] root_exponent;
+  logic [2:0] unused_level;
+  logic unused_sum_ready;
+
+  fifo #(
+      .Width(48),
+      .Depth(4),
+      .RamStyle("distributed")
+  ) u_sums (
+      .clk_i,
+      .rst_i,
+      .valid_i(sum_valid),
+      .ready_o(unused_sum_ready),
+      .data_i (sum_q),
+      .valid_o(sum_pending),
+      .ready_i(sum_taken),
+      .data_o (sum),
+      .level_o(unused_level)
+  );
+
+  reciprocal_sqrt u_root (
+      .clk_i,
+      .rst_i,
+      .valid_i(sum_pending),
+      .ready_o(sum_taken),
+      .s_i(sum),
+      .valid_o(root_valid),
+      .ready_i(root_take),
+      .r_o(root),
+      .e_o(root_exponent)
+  );
+
+  // ---------------------------------------------------------------- back
+
+  logic context_valid, context_take;
+  context_t context_word;
+  logic [2:0] unused_context_level;
+
+  fifo #(
+      .Width($bits(context_t)),
+      .Depth(ContextDepth),
+      .RamStyle("distributed")
+  ) u_contexts (
+      .clk_i,
+      .rst_i,
+      .valid_i(front_finish),
+      .ready_o(context_ready),
+      .data_i (front_context_q),
+      .valid_o(context_valid),
+      .ready_i(context_take),
+      .data_o (context_word),
+      .level_o(unused_context_level)
+  );
+
+  logic back_q, back_maximum_q, back_pass_end, back_finish;
+  context_t back_context_q;
+  logic unused_context;
+  assign unused_context = ^back_context_q;
+  logic [FeatureWidth:0] back_left_q;
+  logic [FeatureWidth-1:0] back_feature_q;
+  logic [ParamWidth-1:0] back_param_q;
+  logic [25:0] factor_q;
+  logic [3:0] left_shift_q;
+  logic [CreditWidth-1:0] credits_q;
+  logic result_pop;
+  assign back_issue = back_q && credits_q != '0;
+  assign back_pass_end = back_issue && back_left_q == (FeatureWidth + 1)'(1);
+  assign back_finish = back_pass_end &&
+      (!back_context_q.is_pool || back_context_q.passes || back_maximum_q);
+  assign context_take = context_valid && (!back_q || back_finish) &&
+      (!context_word.is_norm || root_valid);
+  assign root_take = context_take && context_word.is_norm;
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) begin
+      back_q <= 1'b0;
+      credits_q <= CreditWidth'(QueueDepth);
+      norms_q <= '0;
+      pool_waits_q <= 1'b0;
+    end else begin
+      if (context_take) back_q <= 1'b1;
+      else if (back_finish) back_q <= 1'b0;
+      credits_q <= credits_q - CreditWidth'(back_issue) + CreditWidth'(result_pop);
+      norms_q   <= norms_q + 2'(front_finish && front_context_q.is_norm) - 2'(root_take);
+      if (front_finish && front_context_q.is_pool && front_last_q) pool_waits_q <= 1'b1;
+      else if (back_finish && back_context_q.is_pool && !back_context_q.passes) begin
+        pool_waits_q <= 1'b0;
+      end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (context_take) begin
+      back_context_q <= context_word;
+      back_maximum_q <= 1'b0;
+      back_left_q <= context_word.passes ? (FeatureWidth + 1)'(1) : context_word.beats;
+      back_feature_q <= '0;
+      back_param_q <= context_word.param_addr;
+      factor_q <= !context_word.is_norm ? 26'h20000 :
+          26'(root) << (root_exponent < 0 ? 4'd8 : 4'd8 - root_exponent[3:0]);
+      left_shift_q <= context_word.is_norm && root_exponent < 0 ? 4'(-root_exponent) : '0;
+    end else if (back_pass_end) begin  // the mean is through, the maximum follows
+      back_maximum_q <= 1'b1;
+      back_left_q <= back_context_q.beats;
+      back_feature_q <= '0;
+      back_param_q <= back_param_q + 1'b1;
+    end else if (back_issue) begin
+      back_left_q <= back_left_q - 1'b1;
+      back_feature_q <= back_feature_q + 1'b1;
+      if (!back_context_q.is_pool) back_param_q <= back_param_q + ParamWidth'(Lanes);
+    end
+  end
+
+  // ---------------------------------------------------------------- the pipeline
+
+  localparam int unsigned SquareStage = 7 + LaneWidth;  // the sum of a beat's squares is there
+  localparam int unsigned Stages = SquareStage > 9 ? SquareStage : 9;
+
+  beat_t issued;
+  beat_t [Stages:1] beat_q;
+  logic [Stages:1] valid_q;
+  logic [ResidWidth-1:0] issued_word;
+
+  always_comb begin
+    issued = '0;
+    if (back_issue) begin
+      if (back_context_q.is_norm) issued.kind = BeatNorm;
+      else if (!back_context_q.is_pool) issued.kind = BeatScale;
+      else if (back_context_q.passes) issued.kind = BeatNothing;
+      else issued.kind = back_maximum_q ? BeatMaximum : BeatMean;
+      issued.last = back_finish;
+      issued.lanes = back_pass_end ? back_context_q.tail : '1;
+      issued.slot = back_feature_q[SlotWidth-1:0];
+      issued.feature = back_feature_q;
+    end else begin
+      issued.kind = front_context_q.is_norm ? BeatSquare : BeatPool;
+      issued.first = front_context_q.is_norm ? front_row_first_q : front_first_q;
+      issued.last = front_last_beat;
+      issued.lanes = front_last_beat ? front_context_q.tail : '1;
+      issued.slot = front_feature_q[SlotWidth-1:0];
+      issued.feature = front_feature_q;
+    end
+    issued.eps = eps_q;
+    issued.factor = factor_q;
+    issued.left_shift = left_shift_q;
+    issued.logit_word = back_context_q.logit_word + LogitWidth'(back_feature_q >> SlotWidth);
+    issued.table_index = back_context_q.table_index;
+    issued.param_addr = back_param_q;
+    issued.dst_word = (back_maximum_q ? back_context_q.maximum_word : back_context_q.dst_word) +
+        DstWidth'(back_feature_q >> SlotWidth);
+    issued.wide = back_context_q.wide;
+
+    issued_word = back_issue ?
+        back_context_q.src_word + ResidWidth'(back_feature_q >> SlotWidth) :
+        front_context_q.src_word + ResidWidth'(front_feature_q >> SlotWidth);
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) valid_q <= '0;
+    else valid_q <= {valid_q[Stages-1:1], front_issue || back_issue};
+    beat_q <= {beat_q[Stages-1:1], issued};
+    resid_rd_addr_o <= issued_word;
+  end
+
+  assign resid_rd_en_o = valid_q[1] &&
+      (beat_q[1].kind inside {BeatSquare, BeatPool, BeatNorm, BeatScale});
+  assign logit_rd_en_o = valid_q[3] && beat_q[3].kind == BeatScale;
+  assign logit_rd_addr_o = beat_q[3].logit_word;
+
+  function automatic logic signed [15:0] lane16(logic [RowAlign*16-1:0] word,
+                                                logic [SlotWidth-1:0] slot, int unsigned lane);
+    return word[16*(32'(slot)*Lanes+lane)+:16];
+  endfunction
+
+  // ---------------------------------------------------------------- multiply
+
+  logic signed [Lanes-1:0][         15:0] x_q;
+  logic        [Lanes-1:0][         30:0] squares;
+  logic signed [Lanes-1:0][ SumWidth-1:0] whole_q;  // product without its fraction
+  logic        [Lanes-1:0]                up_q;  // round up
+  logic        [Lanes-1:0][         31:0] v_q;
+  logic        [Lanes-1:0][SumWidth+15:0] pooled;
+
+  for (genvar l = 0; l < Lanes; l++) begin : gen_multiply
+    logic signed [16:0] b_q;
+    logic signed [26:0] a_q;
+    logic signed [43:0] m_q, p_q;
+    logic signed [15:0] x;
+    assign x = x_q[l];
+
+    always_ff @(posedge clk_i) begin
+      x_q[l] <= lane16(resid_rd_data_i, beat_q[3].slot, l);
+      b_q <= beat_q[4].kind == BeatSquare ? (beat_q[4].lanes[l] ? 17'(x) : '0) :
+          17'(x) <<< beat_q[4].left_shift;
+      a_q <= beat_q[4].kind == BeatSquare ? 27'(x) : {1'b0, beat_q[4].factor};
+      m_q <= a_q * b_q;
+      p_q <= m_q;
+    end
+    assign squares[l] = p_q[30:0];
+
+    always_ff @(posedge clk_i) begin
+      if (beat_q[7].kind == BeatMean) begin
+        whole_q[l] <= signed'(pooled[l][SumWidth-1:0]);
+        up_q[l] <= 1'b0;
+      end else if (beat_q[7].kind == BeatMaximum) begin
+        whole_q[l] <= SumWidth'(signed'(pooled[l][SumWidth+:16]));
+        up_q[l] <= 1'b0;
+      end else begin
+        whole_q[l] <= SumWidth'(p_q >>> 17);
+        up_q[l] <= p_q[16] && (p_q[17] || p_q[15:0] != '0);
+      end
+      v_q[l] <= 32'(signed'(whole_q[l])) + 32'(up_q[l]);
+    end
+  end
+
+  // ---------------------------------------------------------------- sum of squares
+
+  // 16 lanes: 16 x 31 bits, 8 x 32, 4 x 33, 2 x 34, 35
+  localparam int unsigned TreeWidth = 31 + LaneWidth;
+  logic [2*Lanes-1:1][TreeWidth-1:0] tree_q;  // node i adds nodes 2 i and 2 i + 1
+  for (genvar l = 0; l < Lanes; l++) begin : gen_leaf
+    assign tree_q[Lanes+l] = TreeWidth'(squares[l]);
+  end
+  for (genvar i = 1; i < Lanes; i++) begin : gen_node
+    always_ff @(posedge clk_i) tree_q[i] <= tree_q[2*i] + tree_q[2*i+1];
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) sum_valid <= 1'b0;
+    else begin
+      sum_valid <= valid_q[SquareStage] && beat_q[SquareStage].kind == BeatSquare &&
+          beat_q[SquareStage].last;
+    end
+    if (valid_q[SquareStage] && beat_q[SquareStage].kind == BeatSquare) begin
+      sum_q <= (beat_q[SquareStage].first ? 48'(beat_q[SquareStage].eps) : sum_q) + 48'(tree_q[1]);
+    end
+  end
+
+  // ---------------------------------------------------------------- sums of POOL
+
+  // Front and back never read in the same cycle: while the back has sums to read, the front adds to
+  // none (front_held); the position that comes first then reads none, and the next one comes to its
+  // stage 2 at least seven cycles after the back's last beat was issued, which is in stage 5 after five.
+  logic pool_adds, pool_reads, pool_we_q, pool_re;
+  logic [FeatureWidth-1:0] pool_waddr_q, pool_raddr;
+  logic [Lanes-1:0][SumWidth+15:0] pool_d, pool_q;
+  assign pool_adds = valid_q[2] && beat_q[2].kind == BeatPool && !beat_q[2].first;
+  assign pool_reads = valid_q[5] && (beat_q[5].kind inside {BeatMean, BeatMaximum});
+  assign pool_re = pool_adds || pool_reads;
+  assign pool_raddr = pool_adds ? beat_q[2].feature : beat_q[5].feature;
+
+  // A sum may be read for the next position four cycles after it was read for this one.
+  always_comb begin
+    pool_busy = 1'b0;
+    for (int unsigned s = 1; s <= 3; s++) begin
+      pool_busy |= valid_q[s] && beat_q[s].kind == BeatPool;
+    end
+  end
+
+  for (genvar l = 0; l < Lanes; l++) begin : gen_pool
+    logic signed [SumWidth-1:0] sum_before;
+    logic signed [15:0] maximum_before, x;
+    assign sum_before = pooled[l][SumWidth-1:0];
+    assign maximum_before = pooled[l][SumWidth+:16];
+    assign x = x_q[l];
+    assign pool_d[l] = {
+      beat_q[4].first || x > maximum_before ? x : maximum_before,
+      (beat_q[4].first ? '0 : sum_before) + SumWidth'(x)
+    };
+  end
+
+  always_ff @(posedge clk_i) begin
+    pool_we_q <= !rst_i && valid_q[4] && beat_q[4].kind == BeatPool;
+    pool_waddr_q <= beat_q[4].feature;
+    pool_q <= pool_d;
+  end
+
+  ram_1w #(
+      .Width(Lanes * (SumWidth + 16)),
+      .Depth(MaxFeatures / Lanes),
+      .RamStyle("distributed")
+  ) u_pool (
+      .clk_i,
+      .wr_en_i  (pool_we_q),
+      .wr_addr_i(pool_waddr_q),
+      .wr_data_i(pool_q),
+      .rd_en_i  (pool_re),
+      .rd_addr_i(pool_raddr),
+      .rd_data_o(pooled)
+  );
+
+  // ---------------------------------------------------------------- parameters
+
+  // Lane b of the memory holds words b, Lanes + b, ... of vector_params, without the bias, which no
+  // instruction of this unit uses. A row of parameters may begin in any lane.
+  localparam int unsigned ScaleWidth = 32;
+  localparam int unsigned ParamRowWidth = ParamWidth - LaneWidth;
+  logic [ParamRowWidth-1:0] param_row_q;
+  logic [7:5][LaneWidth-1:0] param_lane_q;
+  logic [Lanes-1:0][ScaleWidth-1:0] param_bank, param_rotated, rotated_q;
+  logic [Lanes-1:0][15:0] factors;
+  param_word_t [Lanes-1:0] param_q;
+
+  always_ff @(posedge clk_i) begin
+    param_row_q <= ParamRowWidth'(beat_q[4].param_addr >> LaneWidth);
+    param_lane_q <= {param_lane_q[6:5], beat_q[4].param_addr[LaneWidth-1:0]};
+    rotated_q <= param_rotated;
+  end
+
+  for (genvar b = 0; b < Lanes; b++) begin : gen_param
+    logic [ParamRowWidth-1:0] row;
+    assign row = param_row_q + ParamRowWidth'(32'(param_lane_q[5]) > b);
+
+    ram_1w #(
+        .Width(ScaleWidth),
+        .Depth(MaxParams / Lanes)
+    ) u_bank (
+        .clk_i,
+        .wr_en_i  (param_wr_en_i && 32'(param_wr_addr_i) % (Lanes / 2) == b / 2),
+        .wr_addr_i(ParamRowWidth'(32'(param_wr_addr_i) / (Lanes / 2))),
+        .wr_data_i(param_wr_data_i[64*(b%2)+32+:ScaleWidth]),
+        .rd_en_i  (1'b1),
+        .rd_addr_i(row),
+        .rd_data_o(param_bank[b])
+    );
+  end
+
+  rotate_lanes #(
+      .Lanes(Lanes),
+      .Width(ScaleWidth)
+  ) u_rotate (
+      .data_i (param_bank),
+      .shift_i(param_lane_q[7]),
+      .data_o (param_rotated)
+  );
+
+  // ---------------------------------------------------------------- tables
+
+  logic [Lanes-1:0][7:0] logit_q;
+  always_ff @(posedge clk_i) begin
+    for (int unsigned l = 0; l < Lanes; l++) begin
+      logit_q[l] <= logit_rd_data_i[8*(32'(beat_q[5].slot)*Lanes+l)+:8];
+    end
+  end
+
+  activation_table #(
+      .Lanes (Lanes),
+      .Tables(MaxTables),
+      .Width (16)
+  ) u_table (
+      .clk_i,
+      .wr_en_i(table_wr_en_i),
+      .wr_addr_i(table_wr_addr_i),
+      .wr_data_i(table_wr_data_i),
+      .table_i(beat_q[6].table_index),
+      .data_i(logit_q),
+      .data_o(factors)
+  );
+
+  // POOL: one word for all lanes. SCALE: 16 fraction bits.
+  always_ff @(posedge clk_i) begin
+    for (int unsigned l = 0; l < Lanes; l++) begin
+      unique case (beat_q[8].kind)
+        BeatScale: begin
+          param_q[l] <= '{bias: '0, multiplier: 18'(factors[l]), shift: 6'd16, zero_point: '0};
+        end
+        BeatMean, BeatMaximum: param_q[l] <= {rotated_q[0], 32'd0};
+        default: param_q[l] <= {rotated_q[l], 32'd0};
+      endcase
+    end
+  end
+
+  // ---------------------------------------------------------------- requantize and write
+
+  result_t result, written;
+  logic result_valid, written_valid, unused_result_ready;
+  logic [CreditWidth-1:0] unused_result_level;
+  logic signed [Lanes-1:0][15:0] y, written_y;
+
+  requantizer #(
+      .Lanes(Lanes),
+      .TagWidth($bits(result_t))
+  ) u_requantizer (
+      .clk_i,
+      .rst_i,
+      .valid_i(valid_q[9] && !(beat_q[9].kind inside {BeatSquare, BeatPool})),
+      .tag_i({
+        beat_q[9].kind != BeatNothing,
+        beat_q[9].wide,
+        beat_q[9].last,
+        beat_q[9].slot,
+        beat_q[9].lanes,
+        beat_q[9].dst_word
+      }),
+      .acc_i(v_q),
+      .param_i(param_q),
+      .addend_i('0),
+      .wide_i(beat_q[9].wide),
+      .relu_i(1'b0),
+      .valid_o(result_valid),
+      .tag_o(result),
+      .data_o(y)
+  );
+
+  fifo #(
+      .Width($bits(result_t) + 16 * Lanes),
+      .Depth(QueueDepth),
+      .RamStyle("distributed")
+  ) u_results (
+      .clk_i,
+      .rst_i,
+      .valid_i(result_valid),
+      .ready_o(unused_result_ready),
+      .data_i ({result, y}),
+      .valid_o(written_valid),
+      .ready_i(result_pop),
+      .data_o ({written, written_y}),
+      .level_o(unused_result_level)
+  );
+
+  assign result_pop = written_valid && (!resid_wr_en_o || resid_wr_ready_i);
+  assign norm_wr_en_o = written_valid && written.writes && !written.to_resid;
+  assign resid_wr_en_o = written_valid && written.writes && written.to_resid;
+  assign norm_wr_addr_o = NormWidth'(written.dst_word);
+  assign resid_wr_addr_o = ResidWidth'(written.dst_word);
+  assign resid_wr_data_o = {Slots{written_y}};
+  assign resid_wr_mask_o = norm_wr_mask_o;
+  always_comb begin
+    for (int unsigned e = 0; e < RowAlign; e++) begin
+      norm_wr_mask_o[e] = written.lanes[e%Lanes] && 32'(written.slot) == e / Lanes;
+      norm_wr_data_o[8*e+:8] = written_y[e%Lanes][7:0];
+    end
+  end
+
+  always_ff @(posedge clk_i) done_o <= !rst_i && result_pop && written.last;
+
+endmodule
+
+`default_nettype wire

@@ -29,7 +29,7 @@ class TensorAccuracy:
     low: float  # FP32 extremes
     high: float
     representable: tuple[float, float]  # ends of the integer range
-    saturated: float  # share of values at an end of the integer range
+    saturated: float  # share of values other than zero at an end of the integer range
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,12 @@ def tensor_accuracy(compiled: CompiledCase) -> list[TensorAccuracy]:
             real = real.reshape(q.shape)
             noise = (q - part["zero_point"]) * part["scale"] - real
             power, error = float(real.square().mean()), float(noise.square().mean())
-            sqnr = 10.0 * np.log10(power / error) if power > 0 and error > 0 else np.inf
+            with np.errstate(divide="ignore"):  # no noise: infinite, no signal: minus infinite
+                sqnr = 10.0 * (np.log10(power) - np.log10(error)) if error else np.inf
             suffix = f" {part['point'].rsplit('q_', 1)[1]}" if len(entry["tensors"]) > 1 else ""
             ends = [(v - part["zero_point"]) * part["scale"] for v in (limits.min, limits.max)]
+            # A zero at an end of the range, as behind a ReLU, is exact.
+            at_end = ((q == limits.min) | (q == limits.max)) & (q != part["zero_point"])
             result.append(
                 TensorAccuracy(
                     name=entry["name"] + suffix,
@@ -82,7 +85,7 @@ def tensor_accuracy(compiled: CompiledCase) -> list[TensorAccuracy]:
                     low=float(real.min()),
                     high=float(real.max()),
                     representable=(ends[0], ends[1]),
-                    saturated=float(((q == limits.min) | (q == limits.max)).double().mean()),
+                    saturated=float(at_end.double().mean()),
                 )
             )
     return result
@@ -154,7 +157,8 @@ def plot(accuracy: Accuracy, path: Path) -> None:
     figure, (left, right) = plt.subplots(
         1, 2, sharey=True, figsize=(11, 1.2 + 0.19 * len(tensors)), layout="constrained"
     )
-    left.barh(rows, [t.sqnr for t in tensors], color=colors)
+    drawn = [t.sqnr if np.isfinite(t.sqnr) else 0.0 for t in tensors]
+    left.barh(rows, drawn, color=colors)
     left.set_yticks(rows, [t.name for t in tensors], fontsize=7)
     left.invert_yaxis()
     left.set_xlabel("SQNR, dB (noise of all instructions before included)")

@@ -1,0 +1,90 @@
+"""`python -m golden.export`."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from golden.export import main
+from golden.package import Package
+from model.args import ModelArgs
+from model.io import save_checkpoint
+from tests.compiled_models import SMALL, random_model, random_windows
+
+ARGS = ModelArgs(**SMALL)
+
+
+@pytest.fixture
+def given(tmp_path):
+    save_checkpoint(random_model(ARGS), tmp_path / "model.safetensors")
+    np.savez(tmp_path / "x.npz", x=random_windows(ARGS).numpy())
+    return {
+        "weights": tmp_path / "model.safetensors",
+        "calibration": tmp_path / "x.npz",
+        "output": tmp_path / "out" / "model.bin",
+    }
+
+
+def run(options: dict, *flags: str) -> int:
+    return main([str(a) for name, v in options.items() for a in (f"--{name}", v)] + list(flags))
+
+
+def test_it_writes_the_package_and_its_twins(given, capsys):
+    assert run(given) == 0
+    folder = given["output"].parent
+    assert sorted(p.name for p in folder.iterdir()) == ["model.bin", "model.json", "model.npz"]
+    package = Package.read(given["output"], build="default")
+    assert package.metadata["model"] == json.loads(ARGS.to_json())
+    assert package.metadata["quantization"] == {"method": "mse", "power_of_two": False}
+    out = capsys.readouterr().out
+    assert "blocks.0.in_proj_u" in out
+    assert f"{given['output'].stat().st_size:,} bytes" in out
+    assert "every int32 accumulator is proven safe, least headroom" in out
+
+
+def test_options_reach_the_compiler(given):
+    options = given | {"method": "percentile", "build": "small"}
+    assert run(options, "--power-of-two") == 0
+    package = Package.read(given["output"], build="small")
+    assert package.metadata["quantization"] == {"method": "percentile", "power_of_two": True}
+
+
+def test_calibration_on_a_data_set(given, capsys):
+    del given["calibration"]
+    model = random_model(ModelArgs(**(SMALL | {"num_channels": 8})))  # as nyc_weather has
+    save_checkpoint(model, given["weights"])
+    assert run(given | {"dataset": "nyc_weather", "windows": 12}) == 0
+    assert "calibrating on 12 windows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights": "none.pt"}, r"none.pt: no such file"),
+        ({"calibration": "none.npz"}, r"none.npz: no such file"),
+        ({"build": "huge"}, r"no build 'huge', expected one of"),
+        ({"calibration": None, "dataset": "none.csv"}, "none.csv"),
+        ({"calibration": None, "dataset": "nyc_weather"}, r"found shape \[256, 8, 24\]"),
+        ({"args": "none.json"}, "none.json"),
+    ],
+)
+def test_bad_input_leaves_nothing(given, change, message, capsys):
+    options = {k: v for k, v in (given | change).items() if v is not None}
+    assert run(options) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and re.search(message, error)
+    assert not given["output"].parent.exists()
+
+
+def test_a_model_that_does_not_fit(given, capsys):
+    save_checkpoint(random_model(ModelArgs(**(SMALL | {"d_state": 65}))), given["weights"])
+    assert run(given) == 1
+    assert "error: blocks.0.scan: d_state 65, expected at most 64" in capsys.readouterr().err
+    assert not given["output"].parent.exists()
+
+
+def test_an_output_that_would_be_its_own_twin(given, capsys):
+    assert run(given | {"output": given["output"].with_suffix(".json")}) == 1
+    assert "model.json: expected another suffix" in capsys.readouterr().err
+    assert not list(given["output"].parent.iterdir())

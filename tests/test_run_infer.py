@@ -1,0 +1,261 @@
+"""`run_infer.py` on good and bad files, and the help of every command."""
+
+import importlib
+import os
+import re
+import stat
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import run_infer
+from golden import isa
+from golden.calibrate import calibrate
+from golden.compile import compile_model
+from golden.forecaster import Forecaster
+from model.args import ModelArgs
+from model.io import load_model, save_checkpoint
+from tests.compiled_models import SMALL, random_model, random_windows, sqnr
+
+ARGS = ModelArgs(**(SMALL | {"instance_norm": True}))
+
+
+class Files:
+    """A model, its input and its package in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.weights, self.input = folder / "model.safetensors", folder / "x.npz"
+        self.output, self.package = folder / "y.npz", folder / "model.bin"
+        self.model, self.x = random_model(ARGS), random_windows(ARGS, 5)
+        save_checkpoint(self.model, self.weights)
+        np.savez(self.input, x=self.x.numpy())
+        ranges = calibrate(self.model, self.model.to_tokens(self.x))
+        self.compiled = compile_model(self.model, ranges)
+        self.compiled.write(self.package)
+
+    def run(self, *arguments: object, **options: object) -> int:
+        given = {"weights": self.weights, "input": self.input, "output": self.output} | options
+        flags = [str(a) for name, value in given.items() for a in (f"--{name}", value)]
+        return run_infer.main(flags + [str(a) for a in arguments])
+
+    def forecast(self) -> np.ndarray:
+        with np.load(self.output) as stored:
+            return stored["y"]
+
+
+@pytest.fixture
+def files(tmp_path) -> Files:
+    return Files(tmp_path)
+
+
+def test_fp32_writes_the_forecast_of_the_model(files, capsys):
+    assert files.run() == 0
+    assert capsys.readouterr().out == "input: (5, 3, 24) output: (5, 3, 8)\n"
+    with torch.no_grad():
+        expected = files.model(files.x).numpy()
+    np.testing.assert_array_equal(files.forecast(), expected)
+    assert files.forecast().dtype == np.float32
+    assert stat.S_IMODE(os.stat(files.output).st_mode) == 0o644
+
+
+def test_int8_compiles_on_the_spot_and_reports_the_difference(files, capsys):
+    assert files.run(backend="int8") == 0
+    out = capsys.readouterr().out
+    assert "calibrating on the input: 5 windows" in out
+    with torch.no_grad():
+        reference = files.model(files.x).numpy()
+    y = files.forecast()
+    np.testing.assert_array_equal(y, Forecaster(files.compiled)(files.x.numpy()))
+    assert f"largest difference {np.abs(y - reference).max():.5f}" in out
+    assert float(re.search(r"SQNR ([\d.]+) dB", out)[1]) == round(sqnr(reference, y), 1)
+
+
+def test_a_package_or_calibration_data_can_be_given(files, capsys):
+    assert files.run(backend="int8", package=files.package) == 0
+    y = files.forecast()
+    assert "calibrating" not in capsys.readouterr().out
+    other = files.folder / "calibration.npz"
+    np.savez(other, x=random_windows(ARGS, 9, seed=5).numpy())
+    assert files.run(backend="int8", calibration=other) == 0
+    assert f"calibrating on {other}: 9 windows" in capsys.readouterr().out
+    assert not np.array_equal(files.forecast(), y)
+
+
+def test_nothing_is_written_without_an_output(files, capsys):
+    before = sorted(files.folder.iterdir())
+    assert run_infer.main(["--weights", str(files.weights), "--input", str(files.input)]) == 0
+    assert sorted(files.folder.iterdir()) == before
+
+
+def test_arguments_can_come_from_a_file(files, capsys):
+    weights, args = files.folder / "model.pt", files.folder / "args.json"
+    torch.save(files.model.state_dict(), weights)
+    assert files.run(weights=weights) == 1
+    assert "holds no model arguments; give them with --args" in capsys.readouterr().err
+    args.write_text(ARGS.to_json())
+    assert files.run(weights=weights, args=args) == 0
+
+
+# ------------------------------------------------------------------------------ bad input
+
+
+def of_other_shape(files: Files) -> dict[str, object]:
+    np.savez(files.input, x=np.zeros((2, 4, 24), np.float32))
+    return {}
+
+
+def of_other_length(files: Files) -> dict[str, object]:
+    np.savez(files.input, x=np.zeros((2, 3, 25), np.float32))
+    return {}
+
+
+def not_finite(files: Files) -> dict[str, object]:
+    x = files.x.numpy()
+    x[1, 2, 3] = np.nan
+    np.savez(files.input, x=x)
+    return {}
+
+
+def damaged_weights(files: Files) -> dict[str, object]:
+    files.weights.write_bytes(files.weights.read_bytes()[:-100])
+    return {}
+
+
+def bad_args(files: Files) -> dict[str, object]:
+    path = files.folder / "args.json"
+    path.write_text('{"d_modle": 16}')
+    return {"args": path}
+
+
+def args_that_are_no_text(files: Files) -> dict[str, object]:
+    path = files.folder / "args.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    return {"args": path}
+
+
+def other_weights(files: Files) -> dict[str, object]:
+    save_checkpoint(random_model(ARGS, seed=7), files.weights)
+    return {"backend": "int8", "package": files.package}
+
+
+def other_model(files: Files) -> dict[str, object]:
+    model = random_model(ModelArgs(**(SMALL | {"instance_norm": False})))
+    save_checkpoint(model, files.weights)
+    return {"backend": "int8", "package": files.package}
+
+
+def damaged_package(files: Files) -> dict[str, object]:
+    data = bytearray(files.package.read_bytes())
+    data[5000] ^= 1
+    files.package.write_bytes(data)
+    return {"backend": "int8", "package": files.package}
+
+
+def package_of_another_build(files: Files) -> dict[str, object]:
+    ranges = calibrate(files.model, files.model.to_tokens(files.x))
+    compile_model(files.model, ranges, build=isa.build("small")).write(files.package)
+    return {"backend": "int8", "package": files.package}
+
+
+def constant_calibration_of_other_shape(files: Files) -> dict[str, object]:
+    path = files.folder / "calibration.npz"
+    np.savez(path, x=np.zeros((2, 1, 24), np.float32))
+    return {"backend": "int8", "calibration": path}
+
+
+BAD = {
+    "no weights": (lambda f: {"weights": f.folder / "none.pt"}, r"none\.pt: no such file"),
+    "no input": (lambda f: {"input": f.folder / "none.npz"}, r"none\.npz: no such file"),
+    "no package": (
+        lambda f: {"backend": "int8", "package": f.folder / "none.bin"},
+        r"No such file.*none\.bin",
+    ),
+    "no args": (lambda f: {"args": f.folder / "none.json"}, r"No such file.*none\.json"),
+    "other V": (of_other_shape, r"x\.npz: 'x': found shape \[2, 4, 24\].*\[B, 3, 24\]"),
+    "other L": (of_other_length, r"x\.npz: 'x': found shape \[2, 3, 25\].*\[B, 3, 24\]"),
+    "NaN": (not_finite, r"x\.npz: 'x': found 1 values that are NaN or infinite.*\(1, 2, 3\)"),
+    "damaged weights": (damaged_weights, r"model\.safetensors: not a readable"),
+    "unknown argument": (bad_args, r"args\.json: ModelArgs: found unknown fields d_modle"),
+    "binary arguments": (args_that_are_no_text, r"args\.json: .*decode"),
+    "other weights": (
+        other_weights,
+        r"model\.bin: compiled from another model: metadata field 'weights_sha256' is \w+, exp",
+    ),
+    "other model": (
+        other_model,
+        r"model\.bin: compiled from another model: metadata field 'model'",
+    ),
+    "damaged package": (damaged_package, r"BAD_CRC: .*model\.bin: section"),
+    "other build": (package_of_another_build, r"BAD_TILE: .*model\.bin: .*tile_in: expected 16"),
+    "other calibration": (
+        constant_calibration_of_other_shape,
+        r"calibration\.npz: 'x': found shape \[2, 1, 24\]",
+    ),
+    "no folder": (lambda f: {"output": f.folder / "none" / "y.npz"}, r"No such file or directory"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_that_names_the_file(files, name, capsys):
+    prepare, message = BAD[name]
+    options = prepare(files)
+    before = sorted(files.folder.iterdir())
+    assert files.run(**options) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert re.search(message, error)
+    assert sorted(files.folder.iterdir()) == before  # no output, not even a part of one
+
+
+def test_an_interrupted_write_keeps_the_old_output(files, monkeypatch):
+    assert files.run() == 0
+    before, names = files.output.read_bytes(), sorted(files.folder.iterdir())
+
+    def interrupt(file, **arrays):
+        file.write(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_infer.np, "savez", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        files.run()
+    assert files.output.read_bytes() == before
+    assert sorted(files.folder.iterdir()) == names
+
+
+def test_a_back_end_that_does_not_exist(files, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        files.run(backend="tpu")
+    assert stopped.value.code == 2
+    with pytest.raises(ValueError, match="found 'tpu', expected one of"):
+        Forecaster(files.compiled, "tpu")
+
+
+def test_the_weights_of_any_format_fit_the_package(files):
+    for suffix in ("pt", "npz"):
+        weights = files.folder / f"model.{suffix}"
+        save_checkpoint(load_model(files.weights), weights)
+        assert files.run(backend="int8", package=files.package, weights=weights) == 0
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "run_infer",
+        "golden.__main__",
+        "golden.estimate",
+        "golden.export",
+        "golden.isa.generate",
+        "model.train_forecast",
+        "model.data.fetch",
+    ],
+)
+def test_help(module, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        importlib.import_module(module).main()
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: ")

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from golden import __main__ as make_golden
 from golden import demo
 from golden.cases import CHECKPOINT_CASES
 from model.data import DataError
@@ -184,6 +185,11 @@ def test_tables(tmp_path, capsys):
         labels = ["windows of the test split", "test MSE, FP32", "test MSE, int8", "change"]
         labels += ["test MAE, FP32", "test MAE, int8"]
         assert rows[name][1:] == [values[label].replace(",", "") for label in labels], name
+
+    assert make_golden.main(["nyc_weather_pow2", "--output", str(tmp_path)]) == 0
+    (found,) = re.findall(r"^nyc_weather_pow2 .*%.*$", capsys.readouterr().out, re.M)[:1]
+    (expected,) = [x for x in shown("make golden") if x.startswith("nyc_weather_pow2 ")]
+    assert same(expected, found), f"README: {expected}\nnow:    {found}"
 
 
 @pytest.mark.parametrize(

@@ -407,6 +407,16 @@ def test_ranges_of_another_model_are_refused():
         compile_model(random_model(ModelArgs(**SMALL)), ranges)
 
 
+def test_calibration_data_that_saturate_the_state_are_refused():
+    compiled = compile_random(ModelArgs(**SMALL))
+    ranges = dict(compiled.ranges)
+    seen = ranges["blocks.1.q_h"]
+    ranges["blocks.1.q_h"] = dataclasses.replace(seen, high=seen.high * 1e7)
+    message = r"blocks\.1\.scan: calibration data saturate the state: .* expected at most 16"
+    with pytest.raises(CompileError, match=message):
+        compile_model(compiled.model, ranges)
+
+
 def test_unknown_method():
     with pytest.raises(ValueError, match="method: found 'kl', expected one of"):
         Options("kl")

@@ -1,0 +1,458 @@
+"""sequencer: schedules of compiled models on model units with random latencies.
+
+Every start is checked against the waits, and against the rows that the entry and those before it
+touch (`golden.schedule_check.accesses`); then order, contents, counters, and how runs end.
+"""
+
+import os
+import random
+from collections import deque
+from functools import cache
+
+import cocotb
+import numpy as np
+import pytest
+import torch
+from cocotb.triggers import ClockCycles, RisingEdge
+
+from golden import isa, schedule_check
+from golden.estimate import random_package
+from model.args import ModelArgs
+from rtl.tb.simulate import simulate
+from rtl.tb.streams import reset, start
+
+torch.set_num_threads(1)
+UNITS = isa.UNITS
+N = len(UNITS)
+ARRAY, VECTOR = UNITS.index("array"), UNITS.index("vector")
+STREAM_IN, STREAM_OUT = UNITS.index("stream_in"), UNITS.index("stream_out")
+OK, TIMEOUT = isa.ERRORS["OK"], isa.ERRORS["TIMEOUT"]
+
+SMALL = {
+    "seq_len": 24,
+    "patch_len": 8,
+    "stride": 4,
+    "forecast_len": 8,
+    "d_model": 16,
+    "d_state": 4,
+}
+MODELS = {
+    "mixing": ModelArgs(num_channels=3, n_layer=2, **SMALL),
+    "independent": ModelArgs(num_channels=3, n_layer=1, channel_mode="independent", **SMALL),
+    "nested": ModelArgs(num_channels=2, n_layer=2, topology="nested", **SMALL),
+}
+
+
+def build():
+    return isa.build(os.environ["BUILD"])
+
+
+@cache
+def package(name):
+    return random_package(MODELS[name], build())
+
+
+def plain_schedule(p):
+    """Schedule entries with plain integers."""
+    names = [f.name for f in isa.SCHEDULE.fields]
+    return [{name: e[name].tolist() for name in names} for e in p.schedule]
+
+
+class Bench:
+    """Loads a package, and stands for the six units."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        self.abort_seen = 0
+        for name in ("schedule_wr_en_i", "instruction_wr_en_i", "start_i", "fault_i", "settling_i"):
+            getattr(dut, name).value = 0
+        dut.start_ready_i.value = 0
+        dut.done_i.value = 0
+        dut.loaded_i.value = 1
+        dut.tlast_each_i.value = 0
+        dut.n_forecasts_i.value = 1
+        dut.watchdog_cycles_i.value = 2000
+        self.latency = [(1, 20)] * N  # shortest, longest
+        self.ready = [0.7] * N  # share of cycles
+        self.depth = [3] * N  # entries that a unit takes at most
+        self.clear()
+        cocotb.start_soon(self._units())
+
+    def clear(self):
+        """Forget what the units have seen."""
+        self.cycle = 0
+        self.started = [[] for _ in range(N)]  # (cycle, word, token, position, sequence, last)
+        self.finished = [[] for _ in range(N)]  # cycles of the done pulses
+        self.inside = [deque() for _ in range(N)]  # cycle at which each may be done
+        self.busy = [0] * N
+        self.busy_run = 0
+
+    async def load(self, p, schedule=None):
+        """Write a package's program through the loader's ports."""
+        dut = self.dut
+        self.schedule = schedule = plain_schedule(p) if schedule is None else schedule
+        self.instructions = p.instructions
+        self.units = [p.instructions[e["instruction"]].unit for e in schedule]
+        self.count = np.bincount(self.units, minlength=N).tolist()
+        self.iterations = p.iterations
+        for i, entry in enumerate(schedule):
+            dut.schedule_wr_en_i.value = 1
+            dut.schedule_wr_addr_i.value = i
+            dut.schedule_wr_data_i.value = isa.SCHEDULE.encode(entry)
+            await RisingEdge(dut.clk_i)
+        dut.schedule_wr_en_i.value = 0
+        self.words = [int.from_bytes(i.encode(), "little") for i in p.instructions]
+        for i, word in enumerate(self.words):
+            for beat in range(4):
+                dut.instruction_wr_en_i.value = 1
+                dut.instruction_wr_addr_i.value = 4 * i + beat
+                dut.instruction_wr_data_i.value = (word >> (128 * beat)) & ((1 << 128) - 1)
+                await RisingEdge(dut.clk_i)
+        dut.instruction_wr_en_i.value = 0
+        dut.iterations_i.value = p.iterations
+        dut.schedule_entries_i.value = len(schedule)
+        dut.unit_entries_i.value = sum(n << (16 * u) for u, n in enumerate(self.count))
+
+    def _word(self, unit, opcode):
+        dut = self.dut
+        port = {
+            "RECV": dut.recv_o,
+            "LINEAR": dut.linear_o,
+            "CONV": dut.conv_o,
+            "SCAN": dut.scan_o,
+            "NORM": dut.norm_o,
+            "POOL": dut.pool_o,
+            "SCALE": dut.scale_o,
+            "SEND": dut.send_o,
+        }[opcode]
+        return int(port.value)
+
+    async def _units(self):
+        dut = self.dut
+        ready = done = 0
+        lasts = {STREAM_IN: dut.recv_last_o, STREAM_OUT: dut.send_last_o}
+        while True:
+            await RisingEdge(dut.clk_i)
+            self.cycle += 1
+            self.busy_run += int(dut.busy_o.value)
+            if dut.rst_i.value or dut.abort_o.value:
+                self.abort_seen += int(dut.abort_o.value)
+                self.inside = [deque() for _ in range(N)]
+                ready = done = 0
+            start = int(dut.start_valid_o.value) & ready
+            for u in range(N):
+                self.busy[u] += bool(self.inside[u])
+                if done >> u & 1:
+                    self.finished[u].append(self.cycle)
+                    self.inside[u].popleft()
+                if start >> u & 1:
+                    self._start(u, lasts)
+            ready = done = 0
+            for u in range(N):
+                free = len(self.inside[u]) < self.depth[u]
+                ready |= (free and random.random() < self.ready[u]) << u
+                done |= bool(self.inside[u] and self.inside[u][0] <= self.cycle) << u
+            dut.start_ready_i.value = ready
+            dut.done_i.value = done
+
+    def _start(self, u, lasts):
+        dut = self.dut
+        k = len(self.started[u])
+        entry = self.entry(u, k)
+        word = self._word(u, self.instructions[entry["instruction"]].opcode)
+        self.started[u].append(
+            (
+                self.cycle,
+                word,
+                int(dut.token_o.value) >> (12 * u) & 0xFFF,
+                int(dut.position_o.value) >> (12 * u) & 0xFFF,
+                int(dut.sequence_o.value) >> (10 * u) & 0x3FF,
+                int(lasts[u].value) if u in lasts else 0,
+            )
+        )
+        earliest = self.inside[u][-1] if self.inside[u] else 0
+        self.inside[u].append(max(earliest + 1, self.cycle + random.randint(*self.latency[u]) - 1))
+
+    def entry(self, u, k):
+        """The k-th entry of unit u in the run."""
+        own = [e for e, unit in zip(self.schedule, self.units, strict=True) if unit == u]
+        return own[k % len(own)]
+
+    async def run(self, n_forecasts=1, tlast_each=False, limit=200_000):
+        """Start a run and wait for its end; the error code."""
+        dut = self.dut
+        self.clear()
+        self.busy = [0] * N
+        dut.n_forecasts_i.value = n_forecasts
+        dut.tlast_each_i.value = tlast_each
+        dut.start_i.value = 1
+        await RisingEdge(dut.clk_i)
+        dut.start_i.value = 0
+        for _ in range(limit):
+            await RisingEdge(dut.clk_i)
+            if dut.done_o.value:
+                error = int(dut.error_o.value)
+                await RisingEdge(dut.clk_i)
+                assert not dut.busy_o.value and not dut.done_o.value
+                assert int(dut.error_o.value) == error
+                return error
+        raise AssertionError(f"no end after {limit} cycles")
+
+    def check(self, n_forecasts, tlast_each):
+        """Everything about a run that went through."""
+        rounds = n_forecasts * self.iterations
+        for u in range(N):
+            assert len(self.started[u]) == len(self.finished[u]) == rounds * self.count[u]
+        self.check_contents(rounds, tlast_each)
+        starts, ends = self.check_waits(rounds)
+        self.check_rows(starts, ends)
+        assert int(self.dut.entries_o.value) == rounds * len(self.schedule)
+        assert int(self.dut.cycles_o.value) == self.busy_run
+        for u in range(N):
+            counted = int(self.dut.busy_cycles_o.value) >> (48 * u) & ((1 << 48) - 1)
+            assert counted == self.busy[u], UNITS[u]
+        return starts, ends
+
+    def check_contents(self, rounds, tlast_each):
+        for u in range(N):
+            own = [e for e, unit in zip(self.schedule, self.units, strict=True) if unit == u]
+            for k, (_, word, token, position, sequence, last) in enumerate(self.started[u]):
+                entry = own[k % len(own)]
+                assert word == self.words[entry["instruction"]]
+                assert (token, position, sequence) == (
+                    entry["token"],
+                    entry["position"],
+                    entry["sequence"],
+                )
+                iteration, index = divmod(k, len(own))
+                is_last = index == len(own) - 1 and (
+                    iteration == rounds - 1
+                    or (u == STREAM_OUT and tlast_each and (iteration + 1) % self.iterations == 0)
+                )
+                assert last == (is_last if u in (STREAM_IN, STREAM_OUT) else 0), (u, k)
+
+    def check_waits(self, rounds):
+        """Each start came after the completions that its waits ask for; cycles in list order."""
+        starts, ends, seen = [], [], [0] * N
+        finished = [np.array(f) for f in self.finished]
+        for iteration in range(rounds):
+            for entry, u in zip(self.schedule, self.units, strict=True):
+                at = self.started[u][seen[u]][0]
+                for v, wait in enumerate(entry["wait"]):
+                    completed = int(np.searchsorted(finished[v], at))
+                    assert completed >= iteration * self.count[v] + wait, (
+                        f"iteration {iteration}: {entry} started after {completed} of {UNITS[v]}"
+                    )
+                starts.append(at)
+                ends.append(self.finished[u][seen[u]])
+                seen[u] += 1
+        return starts, ends
+
+    def check_rows(self, starts, ends):
+        """Whatever an entry touches was finished with, as the order of the list asks for."""
+        written, read = {}, {}  # (space, element): cycle in which its last write, its reads end
+        for number, (at, end) in enumerate(zip(starts, ends, strict=True)):
+            e = self.schedule[number % len(self.schedule)]
+            touched = schedule_check.accesses(
+                self.instructions[e["instruction"]], e["token"], e["position"], e["sequence"]
+            )
+            for access in touched.reads:
+                for i in range(access.start, access.start + access.count):
+                    key = access.space, i
+                    assert written.get(key, 0) < at, f"{access} read by {e} before it was written"
+                    read[key] = max(read.get(key, 0), end)
+            for access in touched.writes:
+                for i in range(access.start, access.start + access.count):
+                    key = access.space, i
+                    others = max(written.get(key, 0), read.pop(key, 0) if key in read else 0)
+                    reads_itself = any(
+                        r.space == access.space and r.start <= i < r.start + r.count
+                        for r in touched.reads
+                    )
+                    assert reads_itself or others < at, f"{access} overwritten by {e}"
+                    written[key] = end
+
+
+async def prepared(dut, name):
+    bench = Bench(dut)
+    await start(dut)
+    await bench.load(package(name))
+    return bench
+
+
+@cocotb.test()
+@cocotb.parametrize(name=tuple(MODELS), tlast_each=(False, True))
+async def run_schedules(dut, name, tlast_each):
+    """Whole runs of compiled models with units of all speeds."""
+    bench = await prepared(dut, name)
+    for forecasts in (1, 2, 3):
+        bench.latency = [(1, random.choice([1, 5, 30, 100])) for _ in range(N)]
+        bench.ready = [random.choice([0.1, 0.5, 1.0]) for _ in range(N)]
+        bench.depth = [random.choice([1, 2, 8]) for _ in range(N)]
+        assert await bench.run(forecasts, tlast_each) == OK
+        bench.check(forecasts, tlast_each)
+
+
+@cocotb.test()
+async def run_overlap(dut):
+    """Iterations overlap: the next one begins before the one before has ended."""
+    bench = await prepared(dut, "mixing")
+    bench.latency = [(4, 4)] * N
+    bench.ready = [1.0] * N
+    assert await bench.run(4) == OK
+    starts, ends = bench.check(4, False)
+    n = len(bench.schedule)
+    for iteration in range(1, 4):
+        assert min(starts[iteration * n :]) < max(ends[: iteration * n])
+
+
+@cocotb.test()
+async def run_many(dut):
+    """Many iterations: no counter runs over, the waits hold to the end."""
+    bench = await prepared(dut, "independent")
+    bench.latency = [(1, 3)] * N
+    bench.ready = [1.0] * N
+    bench.depth = [8] * N
+    forecasts = 20
+    assert await bench.run(forecasts) == OK
+    bench.check(forecasts, False)
+    # The other way round: everybody waits for one slow unit in turn.
+    for slow in range(N):
+        bench.latency[slow] = (60, 60)
+        assert await bench.run(2) == OK
+        bench.check(2, False)
+        bench.latency[slow] = (1, 3)
+
+
+@cocotb.test()
+async def run_dispatch(dut):
+    """Cycles from a completion to the start that waited for it, and between two starts."""
+    bench = await prepared(dut, "mixing")
+    bench.ready = [1.0] * N
+    bench.latency = [(1, 1)] * N
+    assert await bench.run(3) == OK
+    starts, _ = bench.check(3, False)
+    dut._log.info("%d entries in %d cycles", len(starts), max(starts) - min(starts) + 1)
+    assert max(starts) - min(starts) < len(starts) + 20  # an entry a cycle
+    bench.latency = [(16, 16)] * N
+    assert await bench.run(3) == OK
+    starts, _ = bench.check(3, False)
+    gaps = []
+    finished = [np.array(f) for f in bench.finished]
+    seen = [0] * N
+    for number, at in enumerate(starts):
+        iteration, index = divmod(number, len(bench.schedule))
+        u = bench.units[index]
+        waits = [
+            int(finished[v][k - 1])
+            for v, wait in enumerate(bench.schedule[index]["wait"])
+            if (k := iteration * bench.count[v] + wait) > 0
+        ]
+        own = bench.started[u][seen[u] - 1][0] if seen[u] else 0
+        seen[u] += 1
+        if waits and max(waits) > own + 1:
+            gaps.append(at - max(waits))
+    dut._log.info("done to start: %d to %d cycles", min(gaps), max(gaps))
+    assert min(gaps) == np.bincount(gaps).argmax() == 1
+
+
+@cocotb.test()
+@cocotb.parametrize(unit=(ARRAY, VECTOR, STREAM_OUT))
+async def run_deadlock(dut, unit):
+    """A wait that nothing meets ends in TIMEOUT, and the next run is right."""
+    bench = await prepared(dut, "mixing")
+    dut.watchdog_cycles_i.value = 300
+    good = plain_schedule(package("mixing"))
+    candidates = [i for i, u in enumerate(bench.units) if u == unit]
+    for i in (candidates[0], random.choice(candidates), candidates[-1]):
+        bad = [dict(entry) for entry in good]
+        # An entry cannot wait for itself, or for more than there are.
+        waits = list(bad[i]["wait"])
+        waits[unit] = candidates.index(i) + 1
+        bad[i]["wait"] = tuple(waits)
+        await bench.load(package("mixing"), bad)
+        aborts = bench.abort_seen
+        assert await bench.run(2) == TIMEOUT
+        assert bench.abort_seen == aborts + 1
+        idle = bench.cycle - max(max(f, default=0) for f in bench.finished)
+        assert 300 <= idle <= 320
+        assert len(bench.started[unit]) == candidates.index(i)
+        await bench.load(package("mixing"), good)
+        assert await bench.run(2) == OK
+        bench.check(2, False)
+
+
+@cocotb.test()
+async def run_watchdog(dut):
+    """A unit that is slower than the watchdog ends the run, one that is not does not."""
+    bench = await prepared(dut, "independent")
+    dut.watchdog_cycles_i.value = 200
+    bench.latency[ARRAY] = (150, 150)
+    assert await bench.run() == OK
+    bench.check(1, False)
+    bench.latency[ARRAY] = (250, 250)
+    assert await bench.run() == TIMEOUT
+    bench.latency[ARRAY] = (1, 10)
+    assert await bench.run() == OK
+    bench.check(1, False)
+
+
+@cocotb.test()
+async def run_fault(dut):
+    """A unit's error ends the run at any time; done waits until the units are at rest."""
+    bench = await prepared(dut, "mixing")
+    for _ in range(10):
+        code = random.choice([isa.ERRORS["TLAST_EARLY"], isa.ERRORS["TLAST_LATE"]])
+        run = cocotb.start_soon(bench.run(2))
+        await ClockCycles(dut.clk_i, random.randint(5, 600))
+        assert dut.busy_o.value
+        dut.fault_i.value = code
+        await RisingEdge(dut.clk_i)
+        dut.fault_i.value = 0
+        dut.settling_i.value = 1
+        await ClockCycles(dut.clk_i, 50)
+        assert not run.done() and dut.busy_o.value and not dut.start_valid_o.value
+        dut.settling_i.value = 0
+        assert await run == code
+        assert await bench.run(1) == OK
+        bench.check(1, False)
+
+
+@cocotb.test()
+async def run_refused(dut):
+    """No forecasts, no package: an error, and nothing is started."""
+    bench = await prepared(dut, "mixing")
+    assert await bench.run(0) == isa.ERRORS["BAD_MODE"]
+    dut.loaded_i.value = 0
+    assert await bench.run(1) == isa.ERRORS["NOT_LOADED"]
+    assert not any(bench.started)
+    dut.loaded_i.value = 1
+    assert await bench.run(1) == OK
+    bench.check(1, False)
+
+
+@cocotb.test()
+async def run_reset(dut):
+    """A reset in the middle of a run; the next one is right."""
+    bench = await prepared(dut, "independent")
+    for _ in range(5):
+        run = cocotb.start_soon(bench.run(2))
+        await ClockCycles(dut.clk_i, random.randint(1, 500))
+        run.cancel()
+        dut.start_i.value = 0
+        await reset(dut)
+        assert not dut.busy_o.value
+        assert await bench.run(1) == OK
+        bench.check(1, False)
+
+
+@pytest.mark.parametrize("build", ["small", pytest.param("default", marks=pytest.mark.slow)])
+def test_sequencer(build):
+    simulate("sequencer", build=build, extra_env={"BUILD": build})
+
+
+@pytest.mark.parametrize("bad", [{"MaxInstructions": 1}, {"MaxSchedule": 1}, {"QueueDepth": 8}])
+def test_bad_parameters(bad, capfd):
+    with pytest.raises(RuntimeError):
+        simulate("sequencer", bad)
+    assert f"sequencer: {next(iter(bad))} is" in capfd.readouterr().err

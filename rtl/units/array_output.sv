@@ -1,16 +1,15 @@
 // Back of the array: finished sums to results, RequantizeLanes a cycle.
 //
 //   cycle  0  decide: a chunk of sums is (nearly) there
-//          1  read parameters and running sums; 2: read the addend
-//          3  data of the former; read the queue of sums
-//          4  parameters in the order of the lanes; bias or running sums chosen; data of the addend
-//          5  sum: written back as running sums, or to the requantizer with its addend
-//        5+L  clamped (L = latency of the requantizer): write port, done
+//          1  read parameters, running sums, addend
+//          3  data of these; read the queue of sums
+//          4  add bias or running sums: to the running sums, or to the requantizer
+//        4+L  clamped (L = latency of the requantizer): write port, done
 //
 // The queue is announced three cycles before its sums are written, which is when cycle 3 reads them.
 //
 // A reduction takes the bias at its first position and the running sums at the others. These are
-// in memory six cycles after the decision, so that an entry which begins sooner after the one that
+// in memory five cycles after the decision, so that an entry which begins sooner after the one that
 // wrote them waits (`fence`).
 
 `default_nettype none
@@ -216,7 +215,7 @@ module array_output #(
 
   // ---- What goes down the pipeline with a chunk ----
 
-  localparam int unsigned SumStage = 5;
+  localparam int unsigned SumStage = 4;
 
   typedef struct packed {
     logic [3:0]               space;
@@ -300,7 +299,7 @@ module array_output #(
   assign queue_addr_o    = queue_addr_q[3];
   assign queue_chunk_o   = queue_chunk_q[3];
 
-  // ---- Stage 4: operands in the order of the lanes ----
+  // ---- Stages 3 and 4: parameters in the order of the lanes, sums ----
 
   logic [RequantizeLanes-1:0][cmamba_pkg::ParamWordBits-1:0] rotated;
   rotate_lanes #(
@@ -312,17 +311,21 @@ module array_output #(
       .data_o (rotated)
   );
 
-  logic [RequantizeLanes-1:0][31:0] running, start_q, sum_q;
-  cmamba_pkg::param_word_t [RequantizeLanes-1:0] param_q[4:SumStage];
+  logic [RequantizeLanes-1:0][31:0] running, start_q, sum;
+  cmamba_pkg::param_word_t [RequantizeLanes-1:0] param_q;
 
   always_ff @(posedge clk_i) begin
     for (int unsigned l = 0; l < RequantizeLanes; l++) begin
       start_q[l] <= sums_read_q[3] ? running[l] : rotated[l][31:0];
-      param_q[4][l] <= rotated[l][$bits(cmamba_pkg::param_word_t)-1:0];
-      // Modulo 2^32: only the sum over all inputs and positions is known to fit.
-      sum_q[l] <= queue_sums_i[l] + start_q[l];
+      param_q[l] <= rotated[l][$bits(cmamba_pkg::param_word_t)-1:0];
     end
-    param_q[5] <= param_q[4];
+  end
+
+  always_comb begin
+    for (int unsigned l = 0; l < RequantizeLanes; l++) begin
+      // Modulo 2^32: only the sum over all inputs and positions is known to fit.
+      sum[l] = queue_sums_i[l] + start_q[l];
+    end
   end
 
   ram_1w #(
@@ -332,7 +335,7 @@ module array_output #(
       .clk_i,
       .wr_en_i  (sums_write_q[SumStage]),
       .wr_addr_i(sum_addr_q[SumStage]),
-      .wr_data_i(sum_q),
+      .wr_data_i(sum),
       .rd_en_i  (sums_read_q[1]),
       .rd_addr_i(sum_addr_q[1]),
       .rd_data_o(running)
@@ -343,12 +346,12 @@ module array_output #(
   logic [RequantizeLanes-1:0][15:0] addend_q;
   logic [Log2WordChunks-1:0] add_chunk_in_word;
 
-  assign add_rd_en_o = write_q[2] && stage_q[2].add_enable;
-  assign add_rd_addr_o = stage_q[2].add_chunk[ChunkAddrBits-1:Log2WordChunks];
-  assign add_chunk_in_word = stage_q[4].add_chunk[Log2WordChunks-1:0];
+  assign add_rd_en_o = write_q[1] && stage_q[1].add_enable;
+  assign add_rd_addr_o = stage_q[1].add_chunk[ChunkAddrBits-1:Log2WordChunks];
+  assign add_chunk_in_word = stage_q[3].add_chunk[Log2WordChunks-1:0];
 
   always_ff @(posedge clk_i) begin
-    addend_q <= stage_q[4].add_enable ?
+    addend_q <= stage_q[3].add_enable ?
         add_rd_data_i[add_chunk_in_word*RequantizeLanes+:RequantizeLanes] : '0;
   end
 
@@ -369,8 +372,8 @@ module array_output #(
 
   always_ff @(posedge clk_i) begin
     for (int unsigned i = 0; i < RowAlign; i++) begin
-      mask_q[i] <= Log2WordChunks'(i >> Log2Lanes) == stage_q[4].dst_chunk[Log2WordChunks-1:0] &&
-          Log2Lanes'(i) <= stage_q[4].last_lane;
+      mask_q[i] <= Log2WordChunks'(i >> Log2Lanes) == stage_q[3].dst_chunk[Log2WordChunks-1:0] &&
+          Log2Lanes'(i) <= stage_q[3].last_lane;
     end
   end
 
@@ -390,8 +393,8 @@ module array_output #(
       .rst_i,
       .valid_i (write_q[SumStage] || done_q[SumStage]),
       .tag_i   (target),
-      .acc_i   (sum_q),
-      .param_i (param_q[SumStage]),
+      .acc_i   (sum),
+      .param_i (param_q),
       .addend_i(addend_q),
       .wide_i  (stage_q[SumStage].wide),
       .relu_i  (stage_q[SumStage].relu),

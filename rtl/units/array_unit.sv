@@ -1,17 +1,21 @@
 // The array unit: LINEAR, one weight tile a cycle, without a gap between entries whose waits are met.
 //
-//              +-------------+ reads  +-----------+ sums +-----------+     +--------------+
-//   start ---> | array_issue | -----> | mac_array | ---> | sum_queue | --> | array_output | --> write
-//              +-------------+ 2 later +-----------+      +-----------+     +--------------+     done
-//                 |      ^                                                     ^    |
-//                 |      +------------------- credits ------------------------ | ---+
-//                 +----------------------- entries ---------------------------+
+//            +-------------+ reads   +-----------+ sums +-----------+      +--------------+
+//  start --> | array_issue | ------> | mac_array | ---> | sum_queue | ---> | array_output | --> write
+//            +-------------+ 2 later +-----------+      +-----------+      +--------------+     done
+//               |       ^                                                     ^       |
+//               |       +-------------------- credits ------------------------+-------+
+//               +------------------------- entries ---------------------------+
 //
-// From the start of an entry to its first read: 3 cycles; from its last read to done_o: 21 in the default
-// build. See docs/microarchitecture.md for the ports.
+// In the default build an entry's first read comes 3 cycles after its start, and done_o 21 cycles after
+// the read that ends its last output tile if that has RequantizeLanes outputs or less; each further
+// RequantizeLanes outputs take a cycle. See docs/microarchitecture.md for the ports.
+//
+// (Not just `array`: the simulator's program of that name would hide a header of C++.)
+
 `default_nettype none
 
-module array #(
+module array_unit #(
     // Inputs of a lane in one weight tile.
     parameter int unsigned TileIn = cmamba_build_pkg::TileIn,
     // Lanes of a weight tile.

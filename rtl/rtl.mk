@@ -11,7 +11,7 @@ VERILATE = VERILATOR_ROOT=$(VERILATOR_ROOT) $(VERILATOR_ROOT)/bin/verilator
 # Written by hand; the other packages and the registers are generated. Every module is linted as a top
 # of its own, with its default parameters.
 SV_MODULES := $(wildcard rtl/cells/*.sv rtl/units/*.sv rtl/*_top.sv) rtl/regs/control.sv
-SV_FILES   := $(SV_MODULES) $(wildcard rtl/cmamba_cells_pkg.sv rtl/tb/*/*.sv)
+SV_FILES   := $(SV_MODULES) $(wildcard rtl/cmamba_cells_pkg.sv rtl/formal/*.sv rtl/tb/*/*.sv)
 SV_PACKAGES := rtl/cmamba_pkg.sv rtl/cmamba_cells_pkg.sv rtl/regs/generated.vlt rtl/regs/cmamba_regs_pkg.sv
 
 .PHONY: regs
@@ -36,6 +36,19 @@ rtl-lint: $(READY) ## check the RTL: Verilator -Wall, verible rules and layout
 	done
 
 lint: rtl-lint
+
+# SymbiYosys calls its tools by names that the packages of Python do not give them.
+FORMAL_TOOLS := $(addprefix build/formal/bin/,yosys yosys-smtbmc yosys-witness)
+
+$(FORMAL_TOOLS): build/formal/bin/%: | $(READY)
+	@mkdir -p $(@D)
+	ln -sf $(abspath $(BIN))/yowasp-$* $@
+
+build/formal/%/PASS: rtl/formal/%.sby rtl/formal/%_formal.sv $(wildcard rtl/cells/*.sv) $(SV_PACKAGES) | $(FORMAL_TOOLS)
+	PATH=$(abspath build/formal/bin):$(abspath $(BIN)):$$PATH $(BIN)/yowasp-sby -f -d $(@D) $<
+
+.PHONY: formal
+formal: $(patsubst rtl/formal/%.sby,build/formal/%/PASS,$(wildcard rtl/formal/*.sby)) ## prove properties of the RTL (SymbiYosys and z3)
 
 .PHONY: rtl-format
 rtl-format: $(READY)

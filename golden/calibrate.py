@@ -155,7 +155,7 @@ def calibrate(model: CMamba, tokens: Tensor, batch_size: int = 64) -> dict[str, 
 
         def observe(x: Tensor) -> Tensor:
             # Without the states observed, the scan adds in another order: an extreme may move.
-            counts[name] += torch.histc(x.clamp(low, high), _BINS, low, high).long()
+            counts[name] += torch.histc(x.clamp(low, high), _BINS, low, high).long().cpu()
             return x
 
         return observe

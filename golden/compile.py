@@ -39,7 +39,7 @@ def weights_sha256(model: CMamba) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().float().numpy().astype("<f4").tobytes())
+        digest.update(tensor.detach().cpu().float().numpy().astype("<f4").tobytes())
     return digest.hexdigest()
 
 

@@ -77,8 +77,8 @@ class Lowering:
         power_of_two: bool,
     ) -> None:
         self.args = model.args
-        self.state = {k: v.detach().double().numpy() for k, v in model.state_dict().items()}
-        self.positions = model.positions.double().numpy()
+        self.state = {k: v.detach().cpu().double().numpy() for k, v in model.state_dict().items()}
+        self.positions = model.positions.cpu().double().numpy()
         self.ranges = ranges
         self.builder = builder
         self.method = method

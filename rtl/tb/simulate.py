@@ -51,6 +51,17 @@ def use_verilator() -> None:
         os.environ["PATH"] = f"{home}/bin{os.pathsep}{os.environ['PATH']}"
 
 
+def fst_arguments() -> list[str]:
+    """Arguments of Verilator for an FST. Its writer wants LZ4, which the package does not bring:
+    the functions are in a header of ours, so that an empty archive does for the library."""
+    archive = BUILD / "lz4/liblz4.a"
+    archive.parent.mkdir(exist_ok=True)
+    archive.write_bytes(b"!<arch>\n")
+    header = RTL / "tb/lz4"
+    flags = ["-CFLAGS", f"-I{header}", "-LDFLAGS", f"-L{archive.parent}"]
+    return ["--trace-fst", "--trace-structs", *flags]
+
+
 def simulate(
     toplevel: str,
     parameters: Mapping[str, int | str] | None = None,
@@ -95,7 +106,7 @@ def simulate(
         },
         build_args=[
             *(arg for path in MODULE_FOLDERS for arg in ("-y", str(path))),
-            *(["--trace-fst", "--trace-structs"] if waves else []),
+            *(fst_arguments() if waves else []),
             *build_args,
         ],
         build_dir=folder,

@@ -58,8 +58,8 @@ def test_forecasts_are_close_to_fp32(args, seed):
     compiled = compile_random(args, Options("minmax"), seed=seed)
     with torch.no_grad():
         expected = compiled.model(compiled.windows).numpy()
-    # Of 700 random models the worst had 28 dB, the median 39 dB.
-    assert sqnr(expected, compiled.forecast()) > 20
+    # Of 340 such models the worst had 32 dB (29 dB with powers of two), the median 39 dB.
+    assert sqnr(expected, compiled.forecast()) > 25
 
 
 def test_sequences_that_exceed_the_schedule_run_in_iterations():

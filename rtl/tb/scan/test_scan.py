@@ -305,6 +305,19 @@ async def run_saturation(dut):
 
 
 @cocotb.test()
+@cocotb.parametrize(state_shift=[1, 9])
+async def run_ties(dut, state_shift):
+    """States that are kept whole and inputs of which every second one ends in a half."""
+    bench = Bench(dut, random.getrandbits(32), "tie")
+    await start(dut)
+    bench.memories.decay[:] = 0
+    bench.memories.tables[:] = 1 << (state_shift - 1)
+    for log2_state in range(7):
+        fields = {"state_shift": state_shift, "u_zero_point": 0, "y_shift": 1, "skip_shift": 0}
+        await bench.run([random_instruction(bench.rng, 0, log2_state, 2 * SLOTS, **fields)], 4)
+
+
+@cocotb.test()
 async def run_reset(dut):
     """A reset in the middle leaves nothing behind."""
     bench = Bench(dut, random.getrandbits(32))

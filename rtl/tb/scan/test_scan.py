@@ -305,6 +305,19 @@ async def run_saturation(dut):
 
 
 @cocotb.test()
+async def run_short(dut):
+    """Entries of one channel that follow each other: B and C do not meet at their port."""
+    bench = Bench(dut, random.getrandbits(32))
+    await start(dut)
+    for first in range(7):
+        sizes = [(first + k) % 7 for k in range(4)]
+        instructions = [
+            random_instruction(bench.rng, a, m, 1) for a, m in zip(regions(4), sizes, strict=True)
+        ]
+        await bench.run(instructions, 3)
+
+
+@cocotb.test()
 @cocotb.parametrize(state_shift=[1, 9])
 async def run_ties(dut, state_shift):
     """States that are kept whole and inputs of which every second one ends in a half."""

@@ -19,6 +19,7 @@ from rtl.tb.words import signed, unsigned
 
 torch.set_num_threads(1)
 INT16 = (-(1 << 15), (1 << 15) - 1)
+FINE = 64  # parameter words that show the last bit of NORM's v
 
 
 def random_params(n):
@@ -29,6 +30,7 @@ def random_params(n):
         word["shift"], word["zero_point"] = random.randint(0, 48), signed(8)
     # Most results shall be neither zero nor saturated.
     words["shift"] = np.where(np.random.rand(n) < 0.7, np.random.randint(28, 38, n), words["shift"])
+    words["multiplier"][:FINE], words["shift"][:FINE] = 1, np.random.randint(1, 4, FINE)
     return words
 
 
@@ -271,6 +273,24 @@ async def run_extremes(dut):
     bench.fresh()
     rows = 4
     bench.add_pool(n // rows, rows)
+    await bench.finish()
+
+
+@cocotb.test()
+async def run_ties(dut):
+    """v halfway between two integers goes to the even one: with e = -8 half of the v are."""
+    bench = Bench(dut)
+    await start(dut)
+    await bench.load()
+    bench.fresh()
+    while src := bench.rows("resid", FINE, 1):
+        x, eps = np.random.randint(-3, 4, FINE), random.randrange(1 << 14, 1 << 15)
+        bench.put(src, 0, x)
+        word = instruction("NORM", src=src, dst=src, n=FINE, eps=eps, wide=1)
+        bench.send("NORM", word)
+        params = Params.from_array(bench.params[:FINE])
+        y = arithmetic.norm(torch.from_numpy(x), eps, params, wide=True)
+        bench.expect(src, 0, y.numpy())
     await bench.finish()
 
 

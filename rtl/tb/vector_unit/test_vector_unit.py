@@ -294,6 +294,26 @@ async def run_ties(dut):
     await bench.finish()
 
 
+def after_long_stalls():
+    """Not ready for longer than the queue of results lasts, then always, again and again."""
+    while True:
+        yield from [False] * 200
+        yield from [True] * 50
+
+
+@cocotb.test()
+async def run_long_stall(dut):
+    """The write port stands still until everything behind it does; no result is lost."""
+    bench = Bench(dut, after_long_stalls)
+    await start(dut)
+    await bench.load()
+    for _ in range(3):
+        bench.fresh()
+        while bench.add_scale(4 * bench.build.row_align):
+            pass
+        await bench.finish()
+
+
 @cocotb.test()
 async def run_cycles(dut):
     """Cycles of entries that follow each other, against golden.timing."""

@@ -534,6 +534,22 @@ async def run_full_rate(dut):
 
 
 @cocotb.test()
+async def run_full_queue(dut):
+    """One input tile for each output tile: the requantizer sets the pace, and no sum is lost."""
+    seed()
+    bench = Bench(dut)
+    await start(dut)
+    b = bench.build
+    program = Program(b)
+    for _ in range(3):
+        program.linear(1, 30 * b.tile_out, 0, wide=True, log2_rows=0)
+    await bench.run(program.finish())
+    words = bench.reads * b.tile_out // b.requantize_lanes
+    dut._log.info(f"{bench.reads} tiles, {words} words in {bench.done_at[-1]} cycles")
+    assert bench.done_at[-1] < words + 50
+
+
+@cocotb.test()
 async def run_reduce(dut):
     """Reductions as in the output layer, one tile a cycle; and the shortest possible ones."""
     seed()

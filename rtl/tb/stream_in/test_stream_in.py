@@ -168,7 +168,8 @@ async def run_late(dut, idle):
 
 
 @cocotb.test()
-@cocotb.parametrize(taken=(1, 3, 4, 8))
+# One more beat may go before the abort arrives, and the ninth has TLAST: it would be too early.
+@cocotb.parametrize(taken=(1, 3, 4, 7))
 async def run_abort(dut, taken):
     """A run that ends for another reason: the rest of its packet is dropped."""
     bench = Bench(dut, randomly)

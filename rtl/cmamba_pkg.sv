@@ -89,7 +89,8 @@ package cmamba_pkg;
     ErrorBadSchedule = 4'd11,
     ErrorTlastEarly  = 4'd12,
     ErrorTlastLate   = 4'd13,
-    ErrorTimeout     = 4'd14
+    ErrorTimeout     = 4'd14,
+    ErrorBusError    = 4'd15
   } error_e;
 
   // Bytes of one element of each section.

@@ -86,6 +86,7 @@ enum Error {
   ERROR_TLAST_EARLY = 12,
   ERROR_TLAST_LATE = 13,
   ERROR_TIMEOUT = 14,
+  ERROR_BUS_ERROR = 15,
 };
 
 // Bytes of one element of each section.

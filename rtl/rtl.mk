@@ -10,7 +10,8 @@ VERILATE = VERILATOR_ROOT=$(VERILATOR_ROOT) $(VERILATOR_ROOT)/bin/verilator
 
 # Written by hand; the other packages and the registers are generated. Every module is linted as a top
 # of its own, with its default parameters.
-SV_MODULES := $(wildcard rtl/cells/*.sv rtl/units/*.sv rtl/*_top.sv) rtl/regs/control.sv
+SV_MODULES := $(filter-out %_pkg.sv,$(wildcard $(foreach folder,cells units loader memories, \
+    rtl/$(folder)/*.sv)) $(wildcard rtl/*.sv)) rtl/regs/control.sv
 SV_FILES   := $(SV_MODULES) $(wildcard rtl/cmamba_cells_pkg.sv rtl/formal/*.sv rtl/tb/*/*.sv)
 SV_PACKAGES := rtl/cmamba_pkg.sv rtl/cmamba_cells_pkg.sv rtl/regs/generated.vlt rtl/regs/cmamba_regs_pkg.sv
 
@@ -26,7 +27,8 @@ sim-units: $(READY) ## simulate every module of the RTL with all its parameters 
 .PHONY: rtl-lint
 rtl-lint: $(READY) ## check the RTL: Verilator -Wall, verible rules and layout
 	@set -e; for build in rtl/build/*; do for module in $(SV_MODULES); do \
-	    $(VERILATE) --lint-only -Wall --quiet -y rtl/cells -y rtl/units -y rtl/regs \
+	    $(VERILATE) --lint-only -Wall --quiet -y rtl/cells -y rtl/units \
+	        -y rtl/loader -y rtl/memories -y rtl/regs -y rtl \
 	        --top-module $$(basename $$module .sv) $(SV_PACKAGES) \
 	        $$build/cmamba_build_pkg.sv $$module; \
 	done; done

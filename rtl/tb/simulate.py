@@ -23,7 +23,14 @@ ROOT = Path(__file__).resolve().parents[2]
 RTL = ROOT / "rtl"
 BUILD = ROOT / "build/sim"
 # Verilator finds a module NAME as NAME.sv in one of these folders.
-MODULE_FOLDERS = (RTL / "cells", RTL / "units", RTL / "regs", RTL)
+MODULE_FOLDERS = (
+    RTL / "cells",
+    RTL / "units",
+    RTL / "loader",
+    RTL / "memories",
+    RTL / "regs",
+    RTL,
+)
 
 
 def packages(build: str) -> list[Path]:

@@ -12,8 +12,10 @@ VERILATE = VERILATOR_ROOT=$(VERILATOR_ROOT) $(VERILATOR_ROOT)/bin/verilator
 # of its own, with its default parameters.
 SV_MODULES := $(filter-out %_pkg.sv,$(wildcard $(foreach folder,cells units loader memories, \
     rtl/$(folder)/*.sv)) $(wildcard rtl/*.sv)) rtl/regs/control.sv
-SV_FILES   := $(SV_MODULES) $(wildcard rtl/cmamba_cells_pkg.sv rtl/formal/*.sv rtl/tb/*/*.sv)
-SV_PACKAGES := rtl/cmamba_pkg.sv rtl/cmamba_cells_pkg.sv rtl/regs/generated.vlt rtl/regs/cmamba_regs_pkg.sv
+SV_FILES   := $(SV_MODULES) $(wildcard rtl/cmamba_cells_pkg.sv rtl/loader/*_pkg.sv rtl/formal/*.sv \
+    rtl/tb/*/*.sv)
+SV_PACKAGES := rtl/cmamba_pkg.sv rtl/cmamba_cells_pkg.sv rtl/loader/cmamba_loader_pkg.sv \
+    rtl/regs/generated.vlt rtl/regs/cmamba_regs_pkg.sv
 
 .PHONY: regs
 regs: $(READY) ## write what is generated from the registers' description, and pages in build/regs

@@ -38,6 +38,7 @@ def packages(build: str) -> list[Path]:
     return [
         RTL / "cmamba_pkg.sv",
         RTL / "cmamba_cells_pkg.sv",
+        RTL / "loader/cmamba_loader_pkg.sv",
         RTL / "build" / build / "cmamba_build_pkg.sv",
         RTL / "regs/generated.vlt",
         RTL / "regs/cmamba_regs_pkg.sv",

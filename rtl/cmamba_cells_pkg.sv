@@ -7,6 +7,7 @@ package cmamba_cells_pkg;
   localparam int unsigned RoundClampLatency = 3;
   localparam int unsigned RequantizerLatency = 3 + RoundClampLatency;
   localparam int unsigned DecayLatency = 4;
+  localparam int unsigned Crc32Latency = 3;
   // verilator lint_on UNUSEDPARAM
 
 endpackage

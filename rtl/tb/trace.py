@@ -142,6 +142,8 @@ class TraceReader:
             (run.events if run else self._between).append(write)
         elif kind == "R":
             (begin,) = words
+            if run:  # a reset has cut it off
+                self._between = [event for event in run.events if isinstance(event, Write)]
             self._run = Run(int(begin), self._between)
             self._between = []
         elif run is None:

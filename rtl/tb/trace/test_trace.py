@@ -232,6 +232,13 @@ def test_reading_goes_on(sample, tmp_path):
         assert trace.compare(sample.package, run, sample.tensors, memories).errors == []
 
 
+def test_reset_in_a_run(sample, tmp_path):
+    """A run without an end is given up for the next one, but not what it has written."""
+    half = sample.lines[: len(sample.lines) // 2]
+    again = [line for line in sample.lines if not line.startswith("W 5 ")]
+    assert check(sample, tmp_path / "t", half + again).errors == []
+
+
 def test_broken_lines(tmp_path):
     for line in ("X 1", "S 1 9 0 0 0", "S 1 2", "W 1 2 3", "R", "E 1", "W a 0 0 1 1", "D 3 7", ""):
         with pytest.raises(trace.TraceError, match=r"line 2: expected an event, found"):

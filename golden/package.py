@@ -278,7 +278,7 @@ class Package:
         """
         build = _build(build)
         rules.check_header(self, build)
-        rules.check_capacity(self, build)
+        rules.check_sections(self, build)
         for index, instruction in enumerate(self.instructions):
             rules.check_instruction(self, index, instruction, build)
         rules.check_schedule_entries(self)
@@ -509,6 +509,9 @@ def _read_sections(
         found = zlib.crc32(sections[section.name])
         if found != crc:
             raise PackageError("BAD_CRC", f"{what}: expected 0x{crc:08X}, found 0x{found:08X}")
+        if section.name in rules.PARAM_SECTIONS:
+            _, read = _CODECS[section.name]
+            rules.check_param_words(section.name, read(sections[section.name]))
         end = offset + size
     if any(data[end:]):
         raise PackageError(

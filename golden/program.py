@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from golden import isa
+from golden import isa, rules
 from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE
 
 
@@ -122,14 +122,15 @@ class ProgramBuilder:
     def state(self, elements: int, what: str) -> int:
         """Address of scan state for one block; blocks take two regions in turn where they fit."""
         capacity = self.build.capacity["state"]
-        if elements > capacity:
+        region = round_up(elements, rules.address_multiples(self.build)["state"])
+        if region > capacity:
             raise CompileError(
                 f"{what}: the scan needs {elements} states, build '{self.build.name}' has "
                 f"{capacity}; use a smaller d_state or d_inner"
             )
         turn = self._turn.get("state", 0)
         self._turn["state"] = turn + 1
-        return (turn % min(4, capacity // elements)) * elements
+        return (turn % min(4, capacity // region)) * region
 
     def constant_rows(self, rows: np.ndarray, what: str) -> isa.Operand:
         """int16 rows [rows, width] that the program only reads, at the start of `resid`."""
@@ -171,12 +172,14 @@ class ProgramBuilder:
         return addr, o_tiles * i_tiles
 
     def param_words(self, section: str, **columns: np.ndarray) -> int:
-        """Append parameter words to `section`; the address of the first."""
+        """Append parameter words to `section`, and zeros to where more may begin; their address."""
         dtype = CONV_PARAM_DTYPE if section == "conv_params" else PARAM_DTYPE
         length = max(len(np.atleast_1d(c)) for c in columns.values())
-        words = np.zeros(length, dtype=dtype)
+        words = np.zeros(
+            round_up(length, rules.address_multiples(self.build).get(section, 1)), dtype=dtype
+        )
         for name, column in columns.items():
-            words[name] = column
+            words[name][:length] = column
         parts = self.params.setdefault(section, [])
         addr = sum(len(p) for p in parts)
         parts.append(words)
@@ -192,9 +195,14 @@ class ProgramBuilder:
         return len(tables) - 1
 
     def decay_rates(self, rates: np.ndarray) -> int:
-        """Append uint16 decay rates [n, padded states]; the address of the first."""
+        """Append uint16 decay rates [n, padded states], and zeros to where more may begin; their
+        address."""
         addr = sum(d.size for d in self.decay)
-        self.decay.append(rates.astype(np.uint16).reshape(-1))
+        words = np.zeros(
+            round_up(rates.size, rules.address_multiples(self.build)["scan_decay"]), dtype=np.uint16
+        )
+        words[: rates.size] = rates.reshape(-1)
+        self.decay.append(words)
         return addr
 
     # ------------------------------------------------------------------ instructions

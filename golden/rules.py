@@ -38,6 +38,15 @@ _RANGES = {
 }
 
 
+# Sections of parameter words, with the largest |bias| of a word.
+PARAM_SECTIONS = {
+    "array_params": MAX_BIAS,
+    "conv_params": MAX_BIAS,
+    "scan_params": MAX_SKIP_WEIGHT,
+    "vector_params": MAX_BIAS,
+}
+
+
 def array_rows(instruction: isa.Instruction) -> int:
     """Positions for which a LINEAR has weights of its own."""
     return instruction.n_positions if instruction.reduce else 1
@@ -69,6 +78,18 @@ def operands(instruction: isa.Instruction) -> dict[str, isa.Operand]:
     if instruction.opcode == "LINEAR" and not instruction.add_enable:
         del used["add"]
     return used
+
+
+def address_multiples(build: isa.Build) -> dict[str, int]:
+    """What an instruction's address in a memory is a multiple of, where it may not be any element:
+    a row as wide as the unit's lanes, or half of one."""
+    return {
+        "array_params": max(1, build.requantize_lanes // 2),
+        "conv_params": build.conv_lanes,
+        "scan_params": max(1, build.scan_lanes // 16),
+        "scan_decay": build.scan_lanes,
+        "state": build.scan_lanes,
+    }
 
 
 def allowed_spaces(instruction: isa.Instruction, operand: str) -> tuple[str, ...]:
@@ -118,10 +139,24 @@ def check_section_size(name: str, size: int, build: isa.Build) -> None:
         )
 
 
-def check_capacity(package: Package, build: isa.Build) -> None:
-    """`check_section_size` for every section."""
+def check_param_words(name: str, words: np.ndarray) -> None:
+    """BAD_SHAPE: a parameter word that no instruction may use; ``words`` are the section's."""
+    max_bias = PARAM_SECTIONS[name]
+    for field, low, high in (("shift", 0, MAX_SHIFT), ("bias", -max_bias, max_bias)):
+        bad = np.flatnonzero((words[field] < low) | (words[field] > high))
+        if len(bad):
+            raise PackageError(
+                "BAD_SHAPE",
+                f"{name} {bad[0]}, {field}: expected {low} to {high}, found {words[field][bad[0]]}",
+            )
+
+
+def check_sections(package: Package, build: isa.Build) -> None:
+    """`check_section_size` and `check_param_words` for every section."""
     for section in isa.SECTIONS:
         check_section_size(section.name, len(getattr(package, section.name)), build)
+        if section.name in PARAM_SECTIONS:
+            check_param_words(section.name, getattr(package, section.name))
 
 
 def check_instruction(
@@ -131,6 +166,7 @@ def check_instruction(
     where = f"instruction {index} ({instruction.opcode})"
     for name, operand in operands(instruction).items():
         _check_operand(package, f"{where}, {name}", instruction, name, operand, build)
+    _check_overlap(where, instruction)
     _check_shape(package, where, instruction, build)
     _check_ranges(package, where, instruction, build)
 
@@ -164,6 +200,25 @@ def _check_operand(
         raise bad("addr", f"the last row to end within the {build.spaces[space]} of {space}", end)
     if name == "dst" and space == "resid" and operand.addr < len(package.resid_image):
         raise bad("addr", f"{len(package.resid_image)} or more (resid_image)", operand.addr)
+
+
+def _check_overlap(where: str, instruction: isa.Instruction) -> None:
+    """NORM and SCALE write the row that they read, or none of the rows that they read from."""
+    if instruction.opcode not in ("NORM", "SCALE"):
+        return
+    src, dst = instruction.src, instruction.dst
+    if src.space != dst.space or src == dst:
+        return
+
+    def end(operand: isa.Operand) -> int:
+        return operand.row((1 << operand.log2_rows) - 1) + instruction.n
+
+    if dst.addr < end(src) and src.addr < end(dst):
+        raise PackageError(
+            "BAD_OPERAND",
+            f"{where}, dst: expected the rows of src or none of its elements {src.addr} to "
+            f"{end(src) - 1}, found {dst.addr} to {end(dst) - 1}",
+        )
 
 
 def _check_shape(
@@ -205,9 +260,18 @@ def _check_shape(
 def _check_ranges(
     package: Package, where: str, instruction: isa.Instruction, build: isa.Build
 ) -> None:
-    """The tables, parameters, weights and state that an instruction names exist."""
+    """The tables, parameters, weights and state that an instruction names exist, and begin at a
+    multiple of `address_multiples`."""
+
+    multiples = address_multiples(build)
 
     def check(field: str, start: int, count: int, memory: str, size: int) -> None:
+        multiple = multiples.get(memory, 1)
+        if start % multiple:
+            raise PackageError(
+                "BAD_SHAPE",
+                f"{where}, {field}: expected a multiple of {multiple}, found {start}",
+            )
         if start + count > size:
             raise PackageError(
                 "BAD_SHAPE",
@@ -215,19 +279,9 @@ def _check_ranges(
                 f"{memory} of {size}",
             )
 
-    def check_params(memory: str, count: int, max_bias: int = MAX_BIAS) -> None:
-        start = instruction.param_addr
-        words = getattr(package, memory)
-        check("param_addr", start, count, memory, len(words))
-        words = words[start : start + count]
-        for field, low, high in (("shift", 0, MAX_SHIFT), ("bias", -max_bias, max_bias)):
-            bad = np.flatnonzero((words[field] < low) | (words[field] > high))
-            if len(bad):
-                raise PackageError(
-                    "BAD_SHAPE",
-                    f"{where}, {memory} {start + bad[0]}, {field}: expected {low} to {high}, "
-                    f"found {words[field][bad[0]]}",
-                )
+    def check_params(memory: str, count: int) -> None:
+        size = len(getattr(package, memory))
+        check("param_addr", instruction.param_addr, count, memory, size)
 
     def check_table(field: str, memory: str) -> None:
         check(field, instruction.fields[field], 1, memory, len(getattr(package, memory)))
@@ -255,7 +309,7 @@ def _check_ranges(
             )
             check_table("softplus_table", "scan_tables")
             check_table("silu_table", "scan_tables")
-            check_params("scan_params", instruction.n, MAX_SKIP_WEIGHT)
+            check_params("scan_params", instruction.n)
         case "NORM":
             check_params("vector_params", instruction.n)
         case "POOL":

@@ -159,7 +159,8 @@ package cmamba_pkg;
                                  // outputs and split the inputs: 0, 1 or 2
     logic [15:0] n_out;          // output features
     logic [15:0] n_in;           // input features
-    logic [19:0] param_addr;     // first word of array_params
+    logic [19:0] param_addr;     // first word of array_params: a multiple of max(1,
+                                 // requantize_lanes / 2)
     logic [15:0] weight_stride;  // tiles from the weights of one position to those of the next
     logic [19:0] weight_addr;    // first weight tile
     operand_t    add;            // int16 addend where add_enable; row token, or row position where
@@ -183,7 +184,7 @@ package cmamba_pkg;
     logic [3:0]        kernel;       // taps: 1 to 8
     logic [15:0]       n;            // channels
     logic [7:0]        table_index;  // index into conv_tables
-    logic [19:0]       param_addr;   // first word of conv_params
+    logic [19:0]       param_addr;   // first word of conv_params: a multiple of conv_lanes
     operand_t          dst;          // int8, row token
     operand_t          src;          // int8, rows token - kernel + 1 to token
     logic [11:0]       n_positions;  // tokens in a sequence, as this instruction sees it
@@ -206,9 +207,11 @@ package cmamba_pkg;
     logic [15:0]       n;               // channels (d_inner)
     logic [7:0]        silu_table;      // index into scan_tables, int16 entries
     logic [7:0]        softplus_table;  // index into scan_tables, uint16 entries
-    logic [19:0]       param_addr;      // first word of scan_params
-    logic [19:0]       decay_addr;      // first element of scan_decay
-    logic [19:0]       state_addr;      // first element of the state memory
+    logic [19:0]       param_addr;      // first word of scan_params: a multiple of max(1,
+                                        // scan_lanes / 16)
+    logic [19:0]       decay_addr;      // first element of scan_decay: a multiple of scan_lanes
+    logic [19:0]       state_addr;      // first element of the state memory: a multiple of
+                                        // scan_lanes
     operand_t          dst;             // int8, row token
     operand_t          bc;              // int8, row token: B in elements 0 to 2^log2_state - 1,
                                         // then C

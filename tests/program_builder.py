@@ -14,6 +14,7 @@ import numpy as np
 
 from golden import isa
 from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE, Package
+from golden.rules import address_multiples
 from golden.schedule_check import accesses
 
 NO_WAIT = next(f.minimum for f in isa.SCHEDULE.fields if f.name == "wait")
@@ -81,6 +82,7 @@ class Assembler:
     def param_words(self, section: str, count: int, magnitude: float, target: float) -> int:
         """Random parameter words that bring ``magnitude`` to about ``target``; their address."""
         rng = self.rng
+        count = round_up(count, address_multiples(self.build).get(section, 1))
         words = np.zeros(count, CONV_PARAM_DTYPE if section == "conv_params" else PARAM_DTYPE)
         multiplier = rng.integers(1 << 16, 1 << 17, count) * rng.choice([-1, 1], count)
         shift = np.rint(np.log2(magnitude * np.abs(multiplier) / target)).astype(int)
@@ -320,7 +322,8 @@ def _mamba_block(
     dt = a.ring("step", d_inner, tokens)
     a.linear(dataclasses.replace(proj, addr=proj.addr + dt_start), dt_rank, dt, d_inner)
     gated = a.ring("scan", d_inner, tokens)
-    a.decay.append(rng.integers(0, 1 << 16, d_inner * states).astype(np.uint16))
+    row = address_multiples(a.build)["scan_decay"]
+    a.decay.append(rng.integers(0, 1 << 16, round_up(d_inner * states, row)).astype(np.uint16))
     state_shift, y_shift = int(rng.integers(0, 17)), int(rng.integers(12, 24))
     params = a.param_words("scan_params", d_inner, 1 << 16, 64)
     a.emit(
@@ -343,7 +346,8 @@ def _mamba_block(
         skip_shift=int(rng.integers(0, 6)),
         y_shift=y_shift,
     )
-    a.state_used += int(rng.integers(0, 2)) * d_inner * states  # or the next block takes the same
+    # Or the next block takes the same.
+    a.state_used += int(rng.integers(0, 2)) * round_up(d_inner * states, row)
     a.linear(gated, d_inner, x, d_model, wide=1, add=x, add_enable=1)
 
 

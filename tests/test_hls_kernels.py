@@ -169,7 +169,8 @@ def test_linear(native, seed, style, n_in, n_out, log2_split, wide, relu, add, p
     addend = int16(rng, style, n_out) if add else None
 
     # The instruction's data begin somewhere in each memory, between those of others.
-    before, gap, param_addr = rng.integers(0, 4), rng.integers(0, 3), int(rng.integers(0, 40))
+    before, gap = rng.integers(0, 4), rng.integers(0, 3)
+    param_addr = BUILD.requantize_lanes // 2 * int(rng.integers(0, 6))
     matrices = [tiles(w, log2_split) for w in weight]
     strange = int8(rng, "uniform", 8, BUILD.tile_out, BUILD.tile_in)
     parts = [strange[:before]]
@@ -290,7 +291,7 @@ def test_linear_tiles_from_ddr(native):
 def test_conv(native, seed, style, n, kernel, position, pad):
     rng = np.random.default_rng(seed)
     window = int8(rng, style, kernel, n)
-    param_addr, table = int(rng.integers(0, 20)), int(rng.integers(0, 3))
+    param_addr, table = BUILD.conv_lanes * int(rng.integers(0, 4)), int(rng.integers(0, 3))
     params = random_params(rng, style, param_addr + n + 3, 8, dtype=CONV_PARAM_DTYPE)
     params["taps"] = int8(rng, style, len(params), 8)
     tables = int8(rng, "uniform", 3, 256)
@@ -360,7 +361,8 @@ def test_scan(
     states = 1 << log2_state
     u, z, dt = (int8(rng, style, positions, n) for _ in range(3))
     bc = int8(rng, style, positions, 2 * states)
-    addr = {name: int(rng.integers(0, 70)) for name in ("param", "decay", "state")}
+    rows = {"param": BUILD.scan_lanes // 16, "decay": BUILD.scan_lanes, "state": BUILD.scan_lanes}
+    addr = {name: elements * int(rng.integers(0, 4)) for name, elements in rows.items()}
     params = random_params(rng, style, addr["param"] + n + 5, 20, MAX_SKIP_WEIGHT)
     rates = uint16(rng, style, addr["decay"] + n * states + 5)
     tables = uint16(rng, style if style != "lowest" else "edges", 4, 256)
@@ -487,6 +489,7 @@ def test_mistakes_are_value_errors():
     weights = np.zeros((1, BUILD.tile_out, BUILD.tile_in), np.int8)
     row = np.zeros((1, 16), np.int8)
     linear = instruction("LINEAR", n_positions=1, n_in=4, n_out=8)
+    misplaced = instruction("LINEAR", n_positions=1, n_in=4, n_out=4, param_addr=4)
     assert module.linear(linear, row, 0, None, weights, params).shape == (8,)
     wrong = [
         ("64 bytes", linear[:10], row, 0, None, weights, params),
@@ -498,7 +501,8 @@ def test_mistakes_are_value_errors():
         ("x_offset", linear, row, 5, None, weights, params),
         ("weights: expected shape", linear, row, 0, None, weights[0], params),
         ("weight_addr", linear, row, 0, None, weights[:0], params),
-        ("param_addr", linear, row, 0, None, weights, params[:7]),
+        ("param_addr: expected elements", linear, row, 0, None, weights, params[:7]),
+        ("param_addr: expected a multiple", misplaced, row, 0, None, weights, params),
         ("params", linear, row, 0, None, weights, np.zeros(2**15, np.uint64)),
     ]
     for message, *arguments in wrong:

@@ -378,6 +378,65 @@ def test_hostile_instruction_fields(loaders, sample, data):
     check_hostile(loaders, with_checksums(raw), sample)
 
 
+@settings(max_examples=100)
+@given(data=st.data())
+def test_hostile_rows(loaders, sample, data):
+    """NORM and SCALE with other rows, which may overlap; parameters, rates and states elsewhere."""
+    instructions = list(sample.package.instructions)
+    fields = {"NORM": ["src", "dst"], "SCALE": ["src", "dst"], "LINEAR": ["param_addr"]}
+    fields |= {"CONV": ["param_addr"], "SCAN": ["param_addr", "decay_addr", "state_addr"]}
+    opcode = data.draw(st.sampled_from(sorted(fields)))
+    index = data.draw(
+        st.sampled_from([i for i, k in enumerate(instructions) if k.opcode == opcode])
+    )
+    old = instructions[index]
+    new = {}
+    for field in fields[opcode]:
+        if field.endswith("_addr"):
+            new[field] = data.draw(st.integers(0, 200))
+        elif data.draw(st.booleans()):
+            addr, stride = (BUILD.row_align * data.draw(st.integers(0, 40)) for _ in range(2))
+            rows = data.draw(st.integers(0, 3))
+            new[field] = dataclasses.replace(
+                old.fields[field], addr=addr, stride=stride, log2_rows=rows
+            )
+    instructions[index] = isa.Instruction(opcode, {**old.fields, **new})
+    changed = dataclasses.replace(sample.package, instructions=tuple(instructions))
+    check_hostile(loaders, changed.to_bytes(), sample)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_hostile_parameter_words(loaders, sample, data):
+    """Any shift and bias of any word, also of one that no instruction uses."""
+    name = data.draw(
+        st.sampled_from(["array_params", "conv_params", "scan_params", "vector_params"])
+    )
+    words = getattr(sample.package, name)
+    words = np.append(words, words[: data.draw(st.integers(0, 2))])
+    at = data.draw(st.integers(0, len(words) - 1))
+    words["shift"][at] = data.draw(st.sampled_from([0, 47, 48, 49, 63]))
+    limit = data.draw(st.sampled_from([1 << 17, 1 << 30]))
+    words["bias"][at] = data.draw(st.sampled_from([-1, 1])) * (
+        limit - data.draw(st.integers(-1, 1))
+    )
+    changed = dataclasses.replace(sample.package, **{name: words})
+    check_hostile(loaders, changed.to_bytes(), sample)
+
+
+def test_what_lies_behind_a_section_is_not_checked(loaders, sample):
+    """The last beat of an odd number of words holds half of another word."""
+    words = sample.package.vector_params
+    words = np.append(words, words[: 1 + len(words) % 2])
+    assert len(words) % 2
+    raw = bytearray(dataclasses.replace(sample.package, vector_params=words).to_bytes())
+    _, end = section_span(raw, NAMES.index("vector_params"))
+    raw[end : end + 8] = b"\xff" * 8
+    assert python_code(bytes(raw)) == isa.ERRORS["BAD_SECTION"]  # a rule for files
+    for loader in loaders.values():
+        assert load(loader, bytes(raw)) == 0
+
+
 @settings(max_examples=60)
 @given(data=st.data())
 def test_hostile_schedule(loaders, sample, data):

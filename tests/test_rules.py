@@ -131,6 +131,29 @@ def test_constants_are_not_written(package):
     refused(change(package, index, dst={"addr": 0}), "BAD_OPERAND", "dst.addr", "resid_image")
 
 
+@pytest.mark.parametrize("opcode", ["NORM", "SCALE"])
+def test_results_keep_off_the_rows_that_are_read(package, opcode):
+    index = find(package, opcode, **({"wide": 1} if opcode == "NORM" else {}))
+    n, src = package.instructions[index].n, package.instructions[index].src
+    align, rows = BUILD.row_align, 1 << src.log2_rows
+    assert rows > 1 and package.instructions[index].dst == src
+    end = src.row(rows - 1) + n
+    apart = -(-end // align) * align
+    # Behind the last row, or before the first: of one row, for there is room for that.
+    change(package, index, dst={"addr": apart, "log2_rows": 0}).validate(BUILD)
+    moved = change(package, index, src={"addr": src.addr + align, "log2_rows": 0})
+    change(moved, index, dst={"log2_rows": 0}).validate(BUILD)
+    for dst in (
+        {"addr": apart - align, "log2_rows": 0},
+        {"addr": src.addr, "log2_rows": 0},
+        {"addr": src.addr, "stride": src.stride + align, "log2_rows": 1},
+        {"addr": src.addr + align, "stride": 0},
+    ):
+        wrong = change(package, index, dst=dst)
+        part = f"none of its elements {src.addr} to {end - 1}, found {dst['addr']} to"
+        refused(wrong, "BAD_OPERAND", f"instruction {index} ({opcode}), dst: expected", part)
+
+
 def test_addend_counts_only_where_enabled(package):
     index = find(package, "LINEAR", add_enable=0)
     anything = {"space": 15, "addr": 1}
@@ -197,6 +220,32 @@ def test_the_last_element_of_a_range_is_inside(package):
 
 
 @pytest.mark.parametrize(
+    ("opcode", "field", "multiple"),
+    [
+        ("LINEAR", "param_addr", BUILD.requantize_lanes // 2),
+        ("CONV", "param_addr", BUILD.conv_lanes),
+        ("SCAN", "decay_addr", BUILD.scan_lanes),
+        ("SCAN", "state_addr", BUILD.scan_lanes),
+    ],
+)
+def test_addresses_are_multiples_of_the_lanes(package, opcode, field, multiple):
+    index = find(package, opcode)
+    for wrong in {1, multiple // 2, multiple - 1}:
+        part = f"{field}: expected a multiple of {multiple}, found {wrong}"
+        changed = change(package, index, **{field: wrong})
+        refused(changed, "BAD_SHAPE", f"instruction {index} ({opcode}), {part}")
+
+
+def test_a_row_of_scan_params_holds_the_channels_of_a_step():
+    build = isa.build("default")
+    package = random_package(np.random.default_rng(22), build, largest=9)
+    index = find(package, "SCAN")
+    change(package, index, param_addr=0).validate(build)
+    with pytest.raises(PackageError, match="param_addr: expected a multiple of 4, found 2"):
+        change(package, index, param_addr=2).validate(build)
+
+
+@pytest.mark.parametrize(
     ("section", "field", "value"),
     [
         ("array_params", "shift", 49),
@@ -210,10 +259,13 @@ def test_the_last_element_of_a_range_is_inside(package):
     ],
 )
 def test_parameter_words(package, section, field, value):
-    words = getattr(package, section).copy()
-    words[field][1] = value
-    wrong = dataclasses.replace(package, **{section: words})
-    refused(wrong, "BAD_SHAPE", f"{section} 1, {field}: expected", f"found {value}")
+    # A word that an instruction uses, and behind all of those one that none does.
+    right = getattr(package, section)
+    for at in (1, len(right)):
+        words = np.append(right, right[:1])
+        words[field][at] = value
+        wrong = dataclasses.replace(package, **{section: words})
+        refused(wrong, "BAD_SHAPE", f"{section} {at}, {field}: expected", f"found {value}")
 
 
 def with_entry(package: Package, index: int, **fields: int) -> Package:
@@ -241,6 +293,16 @@ def test_number_of_stream_entries(package):
 
 
 def test_the_first_error_in_order_counts(package):
+    # Sections in their order, each with its size and then its words; then the program.
+    words = package.array_params.copy()
+    words["shift"][0] = 63
+    wrong = dataclasses.replace(change(package, 0, dst={"addr": 1}), array_params=words)
+    refused(wrong, "BAD_SHAPE", "array_params 0, shift")
+    tables = np.zeros((BUILD.capacity["scan_tables"] + 1, 256), np.uint16)
+    refused(dataclasses.replace(wrong, scan_tables=tables), "BAD_SHAPE", "array_params 0, shift")
+    schedule = np.resize(package.schedule, BUILD.capacity["schedule"] + 1)
+    refused(dataclasses.replace(wrong, schedule=schedule), "BAD_SECTION", "schedule")
+
     wrong = change(package, 0, dst={"addr": 1})
     wrong = change(wrong, find(package, "SEND"), n=1000)
     refused(with_entry(wrong, 3, sequence=1000), "BAD_OPERAND", "instruction 0")

@@ -69,6 +69,14 @@ void require_range(const char* name, int64_t first, int64_t count, int64_t size)
               std::to_string(first + count) + " inside " + std::to_string(size));
 }
 
+// The same, from a multiple of `align` on.
+void require_aligned_range(const char* name, int64_t first, int64_t count, int64_t size,
+                           int align) {
+  require(first % align == 0, std::string(name) + ": expected a multiple of " +
+                                  std::to_string(align) + ", found " + std::to_string(first));
+  require_range(name, first, count, size);
+}
+
 // ------------------------------------------------------------------------------- words and rows
 
 word_t<512> instruction_word(const py::bytes& bytes, Opcode opcode) {
@@ -81,12 +89,14 @@ word_t<512> instruction_word(const py::bytes& bytes, Opcode opcode) {
   return word;
 }
 
-// 64-bit words as they lie in the package, into a memory of lanes.
+// 64-bit words as they lie in the package, into a memory of lanes; an instruction's begin at a
+// multiple of `align`.
 template <int Rows, int Lanes>
-void set_words(word_t<64> (&memory)[Rows][Lanes], const py::object& object, int first, int count) {
+void set_words(word_t<64> (&memory)[Rows][Lanes], const py::object& object, int first, int count,
+               int align) {
   const Array<uint64_t> words(object, "params", {kAny});
   require_range("params", 0, words.size(), Rows * Lanes);
-  require_range("param_addr", first, count, words.size());
+  require_aligned_range("param_addr", first, count, words.size(), align);
   for (int i = 0; i < words.size(); i++) {
     for (int b = 0; b < 8; b++) {
       set_byte(memory[i / Lanes][i % Lanes], b, uint8_t(words[i] >> (8 * b)));
@@ -148,7 +158,7 @@ py::array_t<int16_t> run_linear(const py::bytes& instruction, const py::object& 
 
   const auto memory = std::make_unique<Memory>();
   const auto rows = std::make_unique<Rows>();
-  set_words(memory->array_params, params, f.param_addr, n_out);
+  set_words(memory->array_params, params, f.param_addr, n_out, kArrayParamsAlign);
   if (f.add_enable) {
     set_row(rows->x16, Array<int16_t>(addend, "addend", {n_out}), 0, n_out);
   }
@@ -179,7 +189,7 @@ py::array_t<int8_t> run_conv(const py::bytes& instruction, int position, const p
   const Array<int8_t> window(x, "x", {kernel, n});
   const Array<uint64_t> words(params, "params", {kAny, 2});
   require_range("params", 0, words.size(0), kMaxConvParams);
-  require_range("param_addr", f.param_addr, n, words.size(0));
+  require_aligned_range("param_addr", f.param_addr, n, words.size(0), kConvLanes);
   const Array<int8_t> entries(tables, "tables", {kAny, kTableEntries});
   require_range("tables", 0, entries.size(0), kMaxConvTables);
   require_range("table", f.table, 1, entries.size(0));
@@ -216,8 +226,8 @@ py::tuple run_scan(const py::bytes& instruction, const py::object& u, const py::
   const Array<int8_t> rows_bc(bc, "bc", {positions, 2 * states});
   const Array<uint16_t> rates(decay_rates, "decay", {kAny});
   require_range("decay", 0, rates.size(), kMaxScanDecay);
-  require_range("decay_addr", f.decay_addr, n * states, rates.size());
-  require_range("state_addr", f.state_addr, n * states, kMaxState);
+  require_aligned_range("decay_addr", f.decay_addr, n * states, rates.size(), kScanLanes);
+  require_aligned_range("state_addr", f.state_addr, n * states, kMaxState, kScanLanes);
   const Array<uint16_t> entries(tables, "tables", {kAny, kTableEntries});
   require_range("tables", 0, entries.size(0), kMaxScanTables);
   require_range("softplus_table", f.softplus_table, 1, entries.size(0));
@@ -225,7 +235,7 @@ py::tuple run_scan(const py::bytes& instruction, const py::object& u, const py::
 
   const auto memory = std::make_unique<Memory>();
   const auto rows = std::make_unique<Rows>();
-  set_words(memory->scan_params, params, f.param_addr, n);
+  set_words(memory->scan_params, params, f.param_addr, n, kScanChannels);
   set_row(memory->scan_decay, rates, 0, rates.size());
   for (auto& copy : memory->scan_tables) set_row(copy, entries, 0, entries.size());
   py::array_t<int8_t> results({positions, py::ssize_t(n)});
@@ -257,7 +267,7 @@ py::array_t<int16_t> run_norm(const py::bytes& instruction, const py::object& x,
   const auto memory = std::make_unique<Memory>();
   const auto rows = std::make_unique<Rows>();
   set_row(rows->x16, Array<int16_t>(x, "x", {n}), 0, n);
-  set_words(memory->vector_params, params, f.param_addr, n);
+  set_words(memory->vector_params, params, f.param_addr, n, 1);
   rms_norm(f, rows->x16, memory->vector_params, rows->y16);
   return get_row<int16_t>(rows->y16, n);
 }
@@ -270,7 +280,7 @@ py::tuple run_pool(const py::bytes& instruction, const py::object& x, const py::
   const Array<int16_t> tokens(x, "x", {positions, n});
   const auto memory = std::make_unique<Memory>();
   const auto rows = std::make_unique<Rows>();
-  set_words(memory->vector_params, params, f.param_addr, 2);
+  set_words(memory->vector_params, params, f.param_addr, 2, 1);
   for (int t = 0; t < positions; t++) {
     set_row(rows->x16, tokens, t * n, n);
     pool(f, t, rows->x16, memory->vector_params, memory->pool_sum, memory->pool_maximum, rows->y8,

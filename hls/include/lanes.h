@@ -50,10 +50,9 @@ write_parts:
 
 // --- L elements that begin anywhere, in rows of L lanes ---
 //
-// Parameters, decay rates and scan states of one instruction follow those of another without gaps,
-// so that they begin at any lane. Lane b of every row lies in bank b (array_partition complete in
-// the last dimension). The wanted elements lie in two rows: banks below first % L are read one row
-// later, and a rotation by first % L brings them in order.
+// The parameters of NORM and LINEAR need not begin with a row. Lane b of every row lies in bank b
+// (array_partition complete in the last dimension). The wanted elements lie in two rows: banks
+// below first % L are read one row later, and a rotation by first % L brings them in order.
 
 // word[l] becomes word[(l + shift) % L], for 0 <= shift < L: log2(L) stages of two-way
 // multiplexers.
@@ -94,28 +93,6 @@ read_banks:
     out[b] = memory[b < shift ? next_row : row][b];
   }
   rotate_lanes<L>(out, shift);
-}
-
-// element first + l = value[l] for l < count.
-template <int Rows, int L, class T>
-inline void write_lanes(T memory[Rows][L], int first, const T value[L], int count) {
-#pragma HLS inline
-  const unsigned row = unsigned(first) / L;
-  const unsigned next_row = (row + 1) % Rows;
-  const int shift = unsigned(first) % L;
-  T word[L];
-#pragma HLS array_partition variable = word complete
-order_banks:
-  for (int l = 0; l < L; ++l) {
-#pragma HLS unroll
-    word[l] = value[l];
-  }
-  rotate_lanes<L>(word, (L - shift) % L);
-write_banks:
-  for (int b = 0; b < L; ++b) {
-#pragma HLS unroll
-    if ((b + L - shift) % L < count) memory[b < shift ? next_row : row][b] = word[b];
-  }
 }
 
 }  // namespace cmamba

@@ -31,6 +31,8 @@ constexpr int kTableEntries = 256;
 // Channels that SCAN begins in one cycle: kScanLanes pairs are that many channels of 16 states.
 // Fewer states leave lanes idle, since every further channel costs two table ports.
 constexpr int kScanChannels = maximum(kScanLanes / 16, 1);
+// What `param_addr` of LINEAR is a multiple of.
+constexpr int kArrayParamsAlign = maximum(kRequantizeLanes / 2, 1);
 // The units look up kLanes table entries a cycle; a block RAM has two ports, so that there is a
 // copy of every table for two lanes.
 constexpr int table_copies(int lanes) { return (lanes + 1) / 2; }
@@ -59,7 +61,9 @@ static_assert(
     "sizes are rounded up to tiles by shifts, and the scan adds up its lanes in a binary tree");
 static_assert(kMaxReduce % kRequantizeLanes == 0 && kMaxFeatures % kRowAlign == 0 &&
                   kMaxReduce % kRowAlign == 0 && kMaxState % kScanLanes == 0 &&
-                  kMaxScanDecay % kScanLanes == 0,
+                  kMaxScanDecay % kScanLanes == 0 && kMaxArrayParams % kRequantizeLanes == 0 &&
+                  kMaxConvParams % kConvLanes == 0 && kMaxScanParams % kScanChannels == 0 &&
+                  kMaxVectorParams % kVectorLanes == 0,
               "memories hold whole words");
 
 // ------------------------------------------------------------------------------- contents
@@ -107,8 +111,9 @@ struct Memory {
   int_t<16> resid[kSpaceResid / kRowAlign][kRowAlign];
   int_t<16> head[kSpaceHead / kRowAlign][kRowAlign];
 
-  // Sections of the package. Parameters, decay rates and states may begin anywhere in a word, so
-  // that each lane of those has a bank of its own (see lanes.h).
+  // Sections of the package. The loader writes parameters and decay rates lane by lane, the scan
+  // its states, and the words of LINEAR and NORM need not begin with a row: each lane of them has a
+  // bank of its own (see lanes.h).
   word_t<512> instructions[kMaxInstructions];
   word_t<128> schedule[kMaxSchedule];
   int_t<8> weights[kMaxWeights][kTileOut][kTileIn];

@@ -18,7 +18,7 @@ conv_channels:
 #pragma HLS pipeline II = 1
     word_t<128> words[kConvLanes];
 #pragma HLS array_partition variable = words complete
-    read_lanes<kMaxConvParams / kConvLanes, kConvLanes>(params, int(f.param_addr) + first, words);
+    read_part<kConvLanes, kConvLanes>(params, int(f.param_addr) + first, words);
 
     // The value of each tap, which may lie before the sequence.
     int_t<8> values[kMaxTaps][kConvLanes];

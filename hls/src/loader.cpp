@@ -237,8 +237,9 @@ void store_beat(Memory& memory, int section, int b, bool is_last, const beat_t& 
   }
 }
 
-// Copies a section of words, a beat a cycle, and returns its CRC-32.
-unsigned copy_words(const beat_t* package, const SectionEntry& entry, int section, Memory& memory) {
+// Copies a section of words, a beat a cycle, checks its parameter words, and returns its CRC-32.
+unsigned copy_words(const beat_t* package, const SectionEntry& entry, int section, Memory& memory,
+                    bool& are_params_right) {
 #pragma HLS inline off
   const int first_beat = entry.offset / kBeatBytes;
   const int whole_beats = entry.bytes / kBeatBytes;
@@ -254,6 +255,9 @@ copy_beats:
 #pragma HLS pipeline II = 1
     beat = package[first_beat + b];
     if (b < whole_beats) crc = crc32_beat(crc, beat);
+    const bool are_right = are_param_words(section, beat,
+                                           b < whole_beats ? kBeatBytes : tail_bytes);
+    are_params_right = are_params_right && are_right;
     store_beat(memory, section, b, b == beats - 1, beat, gathered);
   }
 copy_tail:
@@ -320,9 +324,12 @@ load_sections:
   for (int s = 0; s < kSections; ++s) {
     const SectionEntry entry = section_entry(header, s);
     if (!is_section(entry, s, end, total_bytes)) return ERROR_BAD_SECTION;
-    const unsigned crc = is_table_section(s) ? copy_tables(package, entry, s, memory)
-                                             : copy_words(package, entry, s, memory);
+    bool are_params_right = true;
+    const unsigned crc = is_table_section(s)
+                             ? copy_tables(package, entry, s, memory)
+                             : copy_words(package, entry, s, memory, are_params_right);
     if (crc != entry.crc) return ERROR_BAD_CRC;
+    if (!are_params_right) return ERROR_BAD_SHAPE;
     memory.package.elements[s] = entry.bytes / element_bytes(s);
     if (s == SECTION_WEIGHTS) memory.package.weights_beat = entry.offset / kBeatBytes;
     end = entry.offset + entry.bytes;

@@ -1,8 +1,9 @@
 // SCAN: kScanLanes (channel, state) pairs a cycle.
 //
-// Pair p = channel * states + state is element p of the instruction's states and decay rates. A
-// step takes consecutive pairs, a lane each: `channels` whole channels, or, where a channel has
-// more states than there are lanes, one part of it.
+// Pair p = channel * states + state is element p of the instruction's states and decay rates, which
+// begin with a row: lane l works on element l of a row. A step takes consecutive pairs of one row:
+// `channels` whole channels, or, where a channel has more states than there are lanes, one part of
+// it. The lanes of other channels work in vain.
 #include "arithmetic.h"
 #include "kernels.h"
 #include "lanes.h"
@@ -118,9 +119,10 @@ scan_steps:
 #pragma HLS array_partition variable = h complete
     const int first_pair = (first << log2_state) + part * kScanLanes;
     const int valid_pairs = minimum(minimum(channels, n - first) << log2_state, kScanLanes);
-    read_lanes<kMaxScanDecay / kScanLanes, kScanLanes>(decay_rates, int(f.decay_addr) + first_pair,
-                                                       rates);
-    read_lanes<kMaxState / kScanLanes, kScanLanes>(state, int(f.state_addr) + first_pair, h);
+    const int first_lane = first_pair % kScanLanes;
+    const int row_pair = first_pair - first_lane;
+    read_part<kScanLanes, kScanLanes>(decay_rates, int(f.decay_addr) + row_pair, rates);
+    read_part<kScanLanes, kScanLanes>(state, int(f.state_addr) + row_pair, h);
 
     // What each lane takes from its channel.
     uint_t<16> delta[kScanLanes];
@@ -130,7 +132,7 @@ scan_steps:
   spread_channels:
     for (int l = 0; l < kScanLanes; ++l) {
 #pragma HLS unroll
-      const int c = minimum(l >> log2_state, kScanChannels - 1);
+      const int c = (l >> log2_state) % kScanChannels;
       delta[l] = channel[c].delta;
       delta_w[l] = channel[c].delta_w;
     }
@@ -144,8 +146,8 @@ scan_steps:
       kept[l] = decay(uint_t<32>(rne_shift<34>(exponent, f.exp_shift)));
     }
 
-    int_t<48> sums[kScanLanes];
-#pragma HLS array_partition variable = sums complete
+    int_t<48> sums[1][kScanLanes];  // a row, of which the step's channels are a part
+#pragma HLS array_partition variable = sums complete dim = 0
   update_states:
     for (int l = 0; l < kScanLanes; ++l) {
 #pragma HLS unroll
@@ -153,21 +155,22 @@ scan_steps:
       const int_t<48> added = shift_left<48>(product<34>(delta_w[l], lane_b[part][l]),
                                              16 - int(f.state_shift));
       h[l] = saturate<24>(rne_shift<49>(product<48>(kept[l], before) + added, 16));
-      sums[l] = product<32>(h[l], lane_c[part][l]);
+      sums[0][l] = product<32>(h[l], lane_c[part][l]);
     }
-    write_lanes<kMaxState / kScanLanes, kScanLanes>(state, int(f.state_addr) + first_pair, h,
-                                                    valid_pairs);
+    write_part<kScanLanes, kScanLanes>(state, int(f.state_addr) + row_pair, h, first_lane,
+                                       first_lane + valid_pairs);
 
-    add_states<kScanLanes>(sums, log2_state);
-
-    if (part > 0) sums[0] += earlier_parts;
-    earlier_parts = sums[0];
+    add_states<kScanLanes>(sums[0], log2_state);
+    int_t<48> channel_sums[kScanChannels];
+#pragma HLS array_partition variable = channel_sums complete
+    read_part<kScanLanes, kScanChannels>(sums, first_lane >> log2_state, channel_sums);
+    if (part > 0) channel_sums[0] += earlier_parts;
+    earlier_parts = channel_sums[0];
     const bool is_last_part = part == (1 << log2_parts) - 1;
 
     word_t<64> words[kScanChannels];
 #pragma HLS array_partition variable = words complete
-    read_lanes<kMaxScanParams / kScanChannels, kScanChannels>(params, int(f.param_addr) + first,
-                                                              words);
+    read_part<kScanChannels, kScanChannels>(params, int(f.param_addr) + group, words);
     int_t<8> results[kScanChannels];
 #pragma HLS array_partition variable = results complete
   finish_channels:
@@ -175,10 +178,10 @@ scan_steps:
 #pragma HLS unroll
       if (c < channels && first + c < n) {
         const int g = (offset + c) % kScanChannels;
-        const ParamWord p = decode_param_word(words[c]);
+        const ParamWord p = decode_param_word(words[g]);
         const int_t<18> skip_weight = int_t<18>(p.bias);
         const int_t<48> skip = shift_left<48>(product<27>(skip_weight, channel[c].w), f.skip_shift);
-        const int_t<16> out = saturate<16>(rne_shift<49>(sums[c] + skip, f.y_shift));
+        const int_t<16> out = saturate<16>(rne_shift<49>(channel_sums[c] + skip, f.y_shift));
         const int entry = int(group_z[g]) + kTableEntries / 2;
         const int_t<16> silu = int_t<16>(tables[c][int(f.silu_table)][entry]);
         results[g] = saturate<8>(requantize(product<32>(out, silu), p));

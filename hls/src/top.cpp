@@ -50,7 +50,8 @@ void cmamba_top(const beat_t* gmem, hls::stream<axis_t>& s_axis, hls::stream<axi
 #pragma HLS array_reshape variable = memory.weights type = complete dim = 2
 #pragma HLS array_reshape variable = memory.weights type = complete dim = 3
 #pragma HLS bind_storage variable = memory.weights type = ram_s2p impl = bram
-// A bank for each lane, with an address of its own (lanes.h).
+// A bank for each lane: loader and scan write lane by lane, array and vector unit read each at an
+// address of its own (lanes.h).
 #pragma HLS array_partition variable = memory.array_params type = complete dim = 2
 #pragma HLS array_partition variable = memory.conv_params type = complete dim = 2
 #pragma HLS array_partition variable = memory.scan_params type = complete dim = 2

@@ -1,5 +1,5 @@
-// The rules for instructions and schedule, docs/instruction_set.md: whatever passes can be executed
-// without an access outside a memory and without an overflow.
+// The rules for parameter words, instructions and schedule, docs/instruction_set.md: whatever
+// passes can be executed without an access outside a memory and without an overflow.
 #include "validate.h"
 
 namespace cmamba {
@@ -36,9 +36,37 @@ unsigned section_capacity(int section) {
 
 namespace {
 
+bool is_param_word(const word_t<64>& word, int bias_limit) {
+#pragma HLS inline
+  const ParamWord p = decode_param_word(word);
+  return p.shift <= kMaxShift && p.bias > -bias_limit && p.bias < bias_limit;
+}
+
+}  // namespace
+
+bool are_param_words(int section, const beat_t& beat, int bytes) {
+#pragma HLS inline
+  constexpr int kBiasLimit = 1 << 30;
+  constexpr int kSkipWeightLimit = 1 << 17;
+  // conv_params has taps in the other half of the beat.
+  const bool has_second = section != SECTION_CONV_PARAMS && bytes > kBeatBytes / 2;
+  switch (section) {
+    case SECTION_ARRAY_PARAMS:
+    case SECTION_CONV_PARAMS:
+    case SECTION_SCAN_PARAMS:
+    case SECTION_VECTOR_PARAMS: {
+      const int bias_limit = section == SECTION_SCAN_PARAMS ? kSkipWeightLimit : kBiasLimit;
+      return is_param_word(get_part<64>(beat, 0), bias_limit) &&
+             (!has_second || is_param_word(get_part<64>(beat, 1), bias_limit));
+    }
+    default:
+      return true;
+  }
+}
+
+namespace {
+
 constexpr int kMaxArrayInputs = 65535;
-constexpr int kBiasLimit = 1 << 30;
-constexpr int kSkipWeightLimit = 1 << 17;
 constexpr int kMaxLog2Split = 2;
 constexpr int kMaxStateShift = 16;
 constexpr int kMaxSkipShift = 20;
@@ -83,14 +111,19 @@ int space_elements(int space) {
   }
 }
 
+// Where the last row of an operand ends, n elements long.
+uint64_t operand_end(const Operand& o, int n) {
+#pragma HLS inline
+  const uint64_t last_row = (uint64_t(1) << int(o.log2_rows)) - 1;
+  return uint64_t(o.addr) + last_row * uint64_t(o.stride) + uint64_t(n);
+}
+
 // An operand whose rows of n elements lie in a memory of the set, from a multiple of `start` on.
 bool is_operand(const Operand& o, unsigned allowed, int n, int start) {
 #pragma HLS inline
   if (((allowed >> int(o.space)) & 1) == 0) return false;
   if (int(o.addr) % start != 0 || int(o.stride) % kRowAlign != 0) return false;
-  const uint64_t last_row = (uint64_t(1) << int(o.log2_rows)) - 1;
-  const uint64_t end = uint64_t(o.addr) + last_row * uint64_t(o.stride) + uint64_t(n);
-  return end <= uint64_t(space_elements(o.space));
+  return operand_end(o, n) <= uint64_t(space_elements(o.space));
 }
 
 bool is_operand(const Operand& o, unsigned allowed, int n) {
@@ -113,25 +146,20 @@ bool is_range(unsigned first, unsigned count, unsigned size) {
   return uint64_t(first) + count <= size;
 }
 
-bool is_param_word(const word_t<64>& word, int bias_limit) {
+// The same from a multiple of `align` on.
+bool is_aligned_range(unsigned first, unsigned count, unsigned size, int align) {
 #pragma HLS inline
-  const ParamWord p = decode_param_word(word);
-  return p.shift <= kMaxShift && p.bias > -bias_limit && p.bias < bias_limit;
+  return first % align == 0 && is_range(first, count, size);
 }
 
-template <int Rows, int Lanes>
-bool are_params(const word_t<64> params[Rows][Lanes], int first, int count, unsigned size,
-                int bias_limit) {
+// A unit that writes n elements of `dst` while it reads those of `src`, both right operands, reads
+// what it is meant to read: they are the same rows, or have no element in common.
+bool are_rows_apart(const Operand& src, const Operand& dst, int n) {
 #pragma HLS inline
-  if (!is_range(first, count, size)) return false;
-  bool ok = true;
-check_params:
-  for (int i = first; i < first + count; ++i) {
-#pragma HLS loop_tripcount min = 2 max = 4096
-#pragma HLS pipeline II = 1
-    ok = ok && is_param_word(params[i / Lanes][i % Lanes], bias_limit);
-  }
-  return ok;
+  const bool is_same = src.addr == dst.addr && src.stride == dst.stride &&
+                       src.log2_rows == dst.log2_rows;
+  return src.space != dst.space || is_same || unsigned(dst.addr) >= operand_end(src, n) ||
+         unsigned(src.addr) >= operand_end(dst, n);
 }
 
 bool are_reserved_bits_zero(const word_t<512>& word, int used) {
@@ -185,9 +213,8 @@ Error check_linear(const Memory& memory, const word_t<512>& word) {
   const int input_tiles = padded_in >> (log2_exact(kTileIn) + int(f.log2_split));
   const int tiles = (rows - 1) * int(f.weight_stride) + output_tiles * input_tiles;
   if (!is_range(f.weight_addr, tiles, memory.package.elements[SECTION_WEIGHTS]) ||
-      !are_params<kMaxArrayParams / kRequantizeLanes, kRequantizeLanes>(
-          memory.array_params, f.param_addr, n_out, memory.package.elements[SECTION_ARRAY_PARAMS],
-          kBiasLimit)) {
+      !is_aligned_range(f.param_addr, n_out, memory.package.elements[SECTION_ARRAY_PARAMS],
+                        kArrayParamsAlign)) {
     return ERROR_BAD_SHAPE;
   }
   return ERROR_OK;
@@ -206,18 +233,11 @@ Error check_conv(const Memory& memory, const word_t<512>& word) {
   if (f.n_positions == 0 || !is_size(n, kMaxFeatures) || !is_size(kernel, kMaxTaps) ||
       kernel > 1 << int(f.src.log2_rows) ||
       f.table >= memory.package.elements[SECTION_CONV_TABLES] ||
-      !is_range(f.param_addr, n, memory.package.elements[SECTION_CONV_PARAMS])) {
+      !is_aligned_range(f.param_addr, n, memory.package.elements[SECTION_CONV_PARAMS],
+                        kConvLanes)) {
     return ERROR_BAD_SHAPE;
   }
-  bool ok = true;
-check_channels:
-  for (int i = f.param_addr; i < int(f.param_addr) + n; ++i) {
-#pragma HLS loop_tripcount min = 1 max = 4096
-#pragma HLS pipeline II = 1
-    const word_t<128> channel = memory.conv_params[i / kConvLanes][i % kConvLanes];
-    ok = ok && is_param_word(get_part<64>(channel, 0), kBiasLimit);
-  }
-  return ok ? ERROR_OK : ERROR_BAD_SHAPE;
+  return ERROR_OK;
 }
 
 Error check_scan(const Memory& memory, const word_t<512>& word) {
@@ -236,11 +256,11 @@ Error check_scan(const Memory& memory, const word_t<512>& word) {
   if (f.n_positions == 0 || !is_size(n, kMaxFeatures) || f.log2_state > kMaxLog2State ||
       f.state_shift > kMaxStateShift || f.skip_shift > kMaxSkipShift || f.y_shift > kMaxYShift ||
       f.softplus_table >= tables || f.silu_table >= tables ||
-      !is_range(f.state_addr, pairs, kMaxState) ||
-      !is_range(f.decay_addr, pairs, memory.package.elements[SECTION_SCAN_DECAY]) ||
-      !are_params<kMaxScanParams / kScanChannels, kScanChannels>(
-          memory.scan_params, f.param_addr, n, memory.package.elements[SECTION_SCAN_PARAMS],
-          kSkipWeightLimit)) {
+      !is_aligned_range(f.state_addr, pairs, kMaxState, kScanLanes) ||
+      !is_aligned_range(f.decay_addr, pairs, memory.package.elements[SECTION_SCAN_DECAY],
+                        kScanLanes) ||
+      !is_aligned_range(f.param_addr, n, memory.package.elements[SECTION_SCAN_PARAMS],
+                        kScanChannels)) {
     return ERROR_BAD_SHAPE;
   }
   return ERROR_OK;
@@ -252,13 +272,12 @@ Error check_norm(const Memory& memory, const word_t<512>& word) {
   const NormInstruction f = decode_norm_instruction(word);
   const int n = f.n;
   if (!is_operand(f.src, in_set(SPACE_RESID), n) ||
-      !is_result(memory, f.dst, in_set(f.wide != 0 ? SPACE_RESID : SPACE_NORM), n)) {
+      !is_result(memory, f.dst, in_set(f.wide != 0 ? SPACE_RESID : SPACE_NORM), n) ||
+      !are_rows_apart(f.src, f.dst, n)) {
     return ERROR_BAD_OPERAND;
   }
   if (f.n_positions == 0 || !is_size(n, kMaxFeatures) || f.eps == 0 ||
-      !are_params<kMaxVectorParams / kVectorLanes, kVectorLanes>(
-          memory.vector_params, f.param_addr, n, memory.package.elements[SECTION_VECTOR_PARAMS],
-          kBiasLimit)) {
+      !is_range(f.param_addr, n, memory.package.elements[SECTION_VECTOR_PARAMS])) {
     return ERROR_BAD_SHAPE;
   }
   return ERROR_OK;
@@ -274,9 +293,7 @@ Error check_pool(const Memory& memory, const word_t<512>& word) {
     return ERROR_BAD_OPERAND;
   }
   if (f.n_positions == 0 || !is_size(n, kMaxFeatures) ||
-      !are_params<kMaxVectorParams / kVectorLanes, kVectorLanes>(
-          memory.vector_params, f.param_addr, 2, memory.package.elements[SECTION_VECTOR_PARAMS],
-          kBiasLimit)) {
+      !is_range(f.param_addr, 2, memory.package.elements[SECTION_VECTOR_PARAMS])) {
     return ERROR_BAD_SHAPE;
   }
   return ERROR_OK;
@@ -288,7 +305,7 @@ Error check_scale(const Memory& memory, const word_t<512>& word) {
   const ScaleInstruction f = decode_scale_instruction(word);
   const int n = f.n;
   if (!is_operand(f.src, in_set(SPACE_RESID), n) || !is_operand(f.logit, in_set(SPACE_LOGIT), n) ||
-      !is_result(memory, f.dst, in_set(SPACE_RESID), n)) {
+      !is_result(memory, f.dst, in_set(SPACE_RESID), n) || !are_rows_apart(f.src, f.dst, n)) {
     return ERROR_BAD_OPERAND;
   }
   if (f.n_positions == 0 || !is_size(n, kMaxFeatures) ||

@@ -18,6 +18,10 @@ module ram_1w #(
     parameter int unsigned ReadPorts = 1,
     // RAM of the device: "auto", "block" or "distributed".
     parameter string RamStyle = "auto",
+    // What a port shows two cycles after a cycle without rd_en_i: 0 its last word, 1 zeros. Words of
+    // several memories of which one is read can then be ORed. (Block RAM can reset its output
+    // register.)
+    parameter bit ZeroIdle = 0,
     localparam int unsigned AddrWidth = $clog2(Depth),
     localparam int unsigned MaskWidth = Width / MaskedWidth
 ) (
@@ -28,7 +32,6 @@ module ram_1w #(
     input wire logic [MaskWidth-1:0] wr_mask_i = '1,
     input wire logic [Width-1:0] wr_data_i,
 
-    // Without rd_en_i a port keeps its word.
     input wire logic [ReadPorts-1:0] rd_en_i,
     input wire logic [ReadPorts-1:0][AddrWidth-1:0] rd_addr_i,
     output logic [ReadPorts-1:0][Width-1:0] rd_data_o
@@ -65,6 +68,7 @@ module ram_1w #(
     always_ff @(posedge clk_i) begin
       rd_en_q <= rd_en_i[p];
       if (rd_en_q) rd_data_q <= word_q;
+      else if (ZeroIdle) rd_data_q <= '0;
     end
 
     assign rd_data_o[p] = rd_data_q;

@@ -1,4 +1,7 @@
 // An activation memory: words of RowAlign elements, written element by element, read whole.
+//
+// In LUTs: the memories are at most a few hundred words deep, so that block RAM of 512 words would be
+// mostly empty.
 
 `default_nettype none
 
@@ -9,7 +12,7 @@ module activation_memory #(
     parameter int unsigned Elements = 16384,
     // Elements of a word.
     parameter int unsigned RowAlign = cmamba_build_pkg::RowAlign,
-    // Readers.
+    // Readers, each of which has a copy.
     parameter int unsigned ReadPorts = 1,
     localparam int unsigned AddrBits = $clog2(Elements / RowAlign)
 ) (
@@ -25,6 +28,30 @@ module activation_memory #(
     input wire logic [ReadPorts-1:0][AddrBits-1:0] rd_addr_i,
     output logic [ReadPorts-1:0][RowAlign-1:0][ElementBits-1:0] rd_data_o
 );
+
+  if (ElementBits != 8 && ElementBits != 16) begin : gen_check_bits
+    $fatal(1, "activation_memory: ElementBits is %0d, expected 8 or 16", ElementBits);
+  end
+  if (Elements % RowAlign != 0) begin : gen_check_elements
+    $fatal(1, "activation_memory: Elements is %0d, expected a multiple of %0d", Elements, RowAlign);
+  end
+
+  ram_1w #(
+      .Width(RowAlign * ElementBits),
+      .Depth(Elements / RowAlign),
+      .MaskedWidth(ElementBits),
+      .ReadPorts(ReadPorts),
+      .RamStyle("distributed")
+  ) u_ram (
+      .clk_i,
+      .wr_en_i,
+      .wr_addr_i,
+      .wr_mask_i,
+      .wr_data_i,
+      .rd_en_i,
+      .rd_addr_i,
+      .rd_data_o
+  );
 
 endmodule
 

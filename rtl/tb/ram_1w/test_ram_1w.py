@@ -17,6 +17,7 @@ async def run_random(dut):
     clock(dut)
     width, depth = dut.Width.value.to_unsigned(), dut.Depth.value.to_unsigned()
     masked, ports = dut.MaskedWidth.value.to_unsigned(), dut.ReadPorts.value.to_unsigned()
+    zero_idle = dut.ZeroIdle.value == 1
     n_masks, addr_bits = width // masked, (depth - 1).bit_length()
     addresses = [0, depth - 1, *(random.randrange(depth) for _ in range(6))]
     memory = {}
@@ -34,7 +35,7 @@ async def run_random(dut):
         dut.wr_data_i.value = memory[address]
         await RisingEdge(dut.clk_i)
 
-    # What each port will show: the word read two cycles ago, or what it showed before.
+    # What each port will show: the word read two cycles ago, or what it showed before, or zeros.
     first, second = [None] * ports, [None] * ports
     for cycle in range(2000):
         enable, address = random.getrandbits(1), random.choice(addresses)
@@ -51,7 +52,8 @@ async def run_random(dut):
         for port in range(ports):
             if second[port] is not None:
                 assert found[port] == second[port], f"cycle {cycle}, port {port}"
-        second = [f if f is not None else s for f, s in zip(first, second, strict=True)]
+        idle = [0] * ports if zero_idle else second
+        second = [f if f is not None else s for f, s in zip(first, idle, strict=True)]
         first = [None if r is None else memory[r] for r in reads]
         if enable:
             memory[address] = merge(memory[address], data, mask)
@@ -61,18 +63,25 @@ SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    ("Width", "Depth", "MaskedWidth", "ReadPorts"),
+    ("Width", "Depth", "MaskedWidth", "ReadPorts", "ZeroIdle"),
     [
-        (32, 24, 8, 2),
-        pytest.param(512, 256, 8, 1, marks=SLOW),
-        pytest.param(64, 4096, 64, 3, marks=SLOW),
-        pytest.param(1, 2, 1, 1, marks=SLOW),
+        (32, 24, 8, 2, 0),
+        (72, 512, 72, 1, 1),
+        pytest.param(512, 256, 8, 1, 0, marks=SLOW),
+        pytest.param(64, 4096, 64, 3, 0, marks=SLOW),
+        pytest.param(1, 2, 1, 1, 0, marks=SLOW),
     ],
 )
-def test_ram_1w(Width, Depth, MaskedWidth, ReadPorts):
+def test_ram_1w(Width, Depth, MaskedWidth, ReadPorts, ZeroIdle):
     simulate(
         "ram_1w",
-        {"Width": Width, "Depth": Depth, "MaskedWidth": MaskedWidth, "ReadPorts": ReadPorts},
+        {
+            "Width": Width,
+            "Depth": Depth,
+            "MaskedWidth": MaskedWidth,
+            "ReadPorts": ReadPorts,
+            "ZeroIdle": ZeroIdle,
+        },
     )
 
 

@@ -16,30 +16,14 @@ from types import ModuleType
 
 import numpy as np
 
-from golden import isa
+from golden.streams import BEAT_BYTES, AcceleratorError, StreamShape, to_beats
 
-__all__ = ["Accelerator", "AcceleratorError", "extension"]
+__all__ = ["BEAT_BYTES", "Accelerator", "AcceleratorError", "extension"]
 
-BEAT_BYTES = 16
 # Another folder than build/bindings, for example with a build for the sanitizers.
 FOLDER = Path(
     os.environ.get("CMAMBA_BINDINGS") or Path(__file__).resolve().parents[2] / "build/bindings"
 )
-_ERROR_NAMES = {code: name for name, code in isa.ERRORS.items()}
-
-
-class AcceleratorError(RuntimeError):
-    """The accelerator refused a package or ended a run with an error code.
-
-    Attributes:
-        code_name: name of the error in `isa.ERRORS`.
-        code: its number.
-    """
-
-    def __init__(self, code: int, what: str) -> None:
-        self.code = code
-        self.code_name = _ERROR_NAMES[code]
-        super().__init__(f"{self.code_name}: {what}")
 
 
 @cache
@@ -58,14 +42,6 @@ def extension(native: bool = True) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     return module
-
-
-def _to_beats(rows: np.ndarray) -> np.ndarray:
-    """Bytes [n, row] to beats [n * ceil(row / 16), 16], each row padded with zeros."""
-    n, row = rows.shape
-    padded = np.zeros((n, -(-row // BEAT_BYTES) * BEAT_BYTES), np.uint8)
-    padded[:, :row] = rows.view(np.uint8)
-    return padded.reshape(-1, BEAT_BYTES)
 
 
 class Accelerator:
@@ -88,7 +64,7 @@ class Accelerator:
 
     def __init__(self, package: bytes, native: bool = True) -> None:
         self._impl = extension(native).Accelerator()
-        error = self._impl.load(_to_beats(np.frombuffer(package, np.uint8)[None]))
+        error = self._impl.load(to_beats(np.frombuffer(package, np.uint8)[None]))
         if error:
             raise AcceleratorError(error, f"package of {len(package)} bytes refused")
         self.n_sequences: int = self._impl.n_sequences
@@ -96,6 +72,13 @@ class Accelerator:
         self.n_positions: int = self._impl.n_positions
         self.token_bytes: int = self._impl.token_bytes
         self.forecast_elements: int = self._impl.forecast_elements
+        self._shape = StreamShape(
+            self.n_sequences,
+            self.iterations,
+            self.n_positions,
+            self.token_bytes,
+            self.forecast_elements,
+        )
 
     def run(self, tokens: np.ndarray) -> np.ndarray:
         """Forecasts for any number of iterations, in one run.
@@ -142,25 +125,11 @@ class Accelerator:
         return self._impl.run(beats, last, n_forecasts, tlast_each)
 
     def _run(self, tokens: np.ndarray, traced: bool) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-        shape = (self.n_sequences, self.n_positions, self.token_bytes)
-        tokens = np.asarray(tokens)
-        if tokens.dtype != np.int8 or tokens.ndim != 4 or tokens.shape[1:] != shape:
-            expected = ", ".join(map(str, shape))
-            raise ValueError(
-                f"tokens: expected int8 [n_iterations, {expected}], "
-                f"found {tokens.dtype} {list(tokens.shape)}"
-            )
-        n_iterations = len(tokens)
-        if n_iterations == 0 or n_iterations % self.iterations:
-            raise ValueError(
-                f"tokens: expected a multiple of {self.iterations} iterations, found {n_iterations}"
-            )
-        beats = _to_beats(np.ascontiguousarray(tokens).reshape(-1, self.token_bytes))
+        beats = self._shape.beats(tokens)
         last = np.zeros(len(beats), bool)
         last[-1] = True
         run = self._impl.run_traced if traced else self._impl.run
-        error, sent, _, *trace = run(beats, last, n_iterations // self.iterations, False)
+        error, sent, _, *trace = run(beats, last, len(tokens) // self.iterations, False)
         if error:
-            raise AcceleratorError(error, f"run of {n_iterations} iterations failed")
-        rows = sent.view("<i2").reshape(n_iterations, self.n_sequences, -1)
-        return rows[..., : self.forecast_elements], trace[0] if traced else {}
+            raise AcceleratorError(error, f"run of {len(tokens)} iterations failed")
+        return self._shape.forecasts(sent), trace[0] if traced else {}

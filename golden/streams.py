@@ -1,0 +1,87 @@
+"""What the host exchanges with an accelerator: HLS C++, RTL in simulation, or a board.
+
+Tokens become beats of s_axis, beats of m_axis become forecasts (docs/instruction_set.md,
+"Interface of a run"), and an error code becomes an exception.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden import isa
+
+BEAT_BYTES = 16
+_ERROR_NAMES = {code: name for name, code in isa.ERRORS.items()}
+
+
+class AcceleratorError(RuntimeError):
+    """The accelerator refused a package or ended a run with an error code.
+
+    Attributes:
+        code_name: name of the error in `isa.ERRORS`.
+        code: its number.
+    """
+
+    def __init__(self, code: int, what: str) -> None:
+        self.code = code
+        self.code_name = _ERROR_NAMES.get(code, f"error {code}")
+        super().__init__(f"{self.code_name}: {what}")
+
+
+def to_beats(rows: np.ndarray) -> np.ndarray:
+    """Bytes [n, row] to beats uint8 [n * ceil(row / 16), 16], each row padded with zeros."""
+    n, row = rows.shape
+    padded = np.zeros((n, -(-row // BEAT_BYTES) * BEAT_BYTES), np.uint8)
+    padded[:, :row] = rows.view(np.uint8)
+    return padded.reshape(-1, BEAT_BYTES)
+
+
+@dataclass(frozen=True)
+class StreamShape:
+    """Sizes in a package's header that say what the streams of a run carry."""
+
+    n_sequences: int
+    iterations: int
+    n_positions: int
+    token_bytes: int
+    forecast_elements: int
+
+    @classmethod
+    def of_header(cls, package: bytes) -> StreamShape:
+        """From a package that has been loaded: the header is taken to be good."""
+        word = int.from_bytes(package[: isa.HEADER_BYTES], "little")
+        fields = {f.name: (word >> f.lsb) & f.maximum for f in isa.HEADER.fields}
+        return cls(**{name: fields[name] for name in cls.__dataclass_fields__})
+
+    def beats(self, tokens: np.ndarray) -> np.ndarray:
+        """The beats of a run, uint8 [n, 16].
+
+        Args:
+            tokens: int8 [n_iterations, n_sequences, n_positions, token_bytes], n_iterations a
+                multiple of `iterations`.
+
+        Raises:
+            ValueError: ``tokens`` has another shape or dtype.
+        """
+        shape = (self.n_sequences, self.n_positions, self.token_bytes)
+        tokens = np.asarray(tokens)
+        if tokens.dtype != np.int8 or tokens.ndim != 4 or tokens.shape[1:] != shape:
+            expected = ", ".join(map(str, shape))
+            raise ValueError(
+                f"tokens: expected int8 [n_iterations, {expected}], "
+                f"found {tokens.dtype} {list(tokens.shape)}"
+            )
+        n_iterations = len(tokens)
+        if n_iterations == 0 or n_iterations % self.iterations:
+            raise ValueError(
+                f"tokens: expected a multiple of {self.iterations} iterations, found {n_iterations}"
+            )
+        return to_beats(np.ascontiguousarray(tokens).reshape(-1, self.token_bytes))
+
+    def forecasts(self, beats: np.ndarray) -> np.ndarray:
+        """int16 [n_iterations, n_sequences, forecast_elements] of beats uint8 [n, 16]."""
+        row = -(-2 * self.forecast_elements // BEAT_BYTES) * BEAT_BYTES
+        rows = beats.reshape(-1, self.n_sequences, row).view("<i2")
+        return rows[..., : self.forecast_elements]

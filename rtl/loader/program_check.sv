@@ -1,0 +1,672 @@
+// Checks a program while it is loaded: docs/instruction_set.md, "What a loader checks", from the
+// instructions on. The limits are those of the build.
+//
+// Almost every rule is a sum that must stay within a limit:
+//
+//   base + count + a * b <= limit      a row:      addr + n + stride * (2^log2_rows - 1) <= memory
+//                                      parameters: param_addr + n <= section
+//                                      state:      state_addr + n * 2^log2_state <= memory
+//
+// so that one multiplier does for all. An instruction takes sixteen cycles, one for each step. A step
+// hands one such sum to the pipeline below, with the error that it is if it fails. Steps follow the
+// order of the rules, so that the first failure is the program's error; what does not concern an
+// opcode is an empty sum. After the last entry of the schedule the entries of each unit are compared
+// in the same pipeline.
+//
+//   step --> check_q --> product, limit - base - count --> room --> error_o
+
+`default_nettype none
+
+module program_check
+  import cmamba_pkg::*;
+(
+    input wire logic clk_i,
+    input wire logic rst_i,
+
+    // A program begins; one before it is forgotten. The facts stay until it has been checked.
+    input wire logic                      start_i,
+    // verilator lint_off UNUSEDSIGNAL
+    // Some facts are not about the program.
+    input wire cmamba_loader_pkg::facts_t facts_i,
+    // verilator lint_on UNUSEDSIGNAL
+
+    // The instructions in order, then the entries of the schedule, as many as the facts say. An
+    // instruction stays until it is taken; entries may follow each other every cycle.
+    input  wire logic                       instruction_valid_i,
+    output logic                            instruction_ready_o,
+    input  wire logic [InstructionBits-1:0] instruction_i,
+    input  wire logic                       schedule_valid_i,
+    input  wire logic [ScheduleBits-1:0]    schedule_i,
+
+    // High from `start_i` until the whole program has been checked.
+    output logic   busy_o,
+    // The first error so far.
+    output error_e error_o
+);
+
+  import cmamba_build_pkg::*;
+
+  localparam int unsigned TableWidth = $clog2(MaxInstructions);
+  localparam int unsigned EntriesWidth = $clog2(MaxSchedule + 1);
+  localparam int unsigned Log2TileIn = $clog2(TileIn);
+  localparam int unsigned Log2TileOut = $clog2(TileOut);
+  localparam int unsigned Log2RowAlign = $clog2(RowAlign);
+
+  // Bounds of fields, as in docs/instruction_set.md.
+  localparam int unsigned MaxArrayInputs = 65535;
+  localparam int unsigned MaxLog2Split = 2;
+  localparam int unsigned MaxTaps = 8;
+  localparam int unsigned MaxLog2State = 6;
+  localparam int unsigned MaxStateShift = 16;
+  localparam int unsigned MaxSkipShift = 20;
+  localparam int unsigned MaxYShift = 40;
+  // What an address in array_params, in scan_params is a multiple of.
+  localparam int unsigned ArrayParamAlign = RequantizeLanes < 2 ? 1 : RequantizeLanes / 2;
+  localparam int unsigned ScanParamAlign = ScanLanes < 16 ? 1 : ScanLanes / 16;
+
+  if (TileIn != 1 << Log2TileIn || TileOut != 1 << Log2TileOut || TileOut < 8 ||
+      RowAlign != 1 << Log2RowAlign) begin : gen_check_tile
+    $fatal(
+        1,
+        "program_check: tiles of %0d x %0d, rows of %0d, expected powers of two",
+        TileIn,
+        TileOut,
+        RowAlign
+    );
+  end
+  if (RequantizeLanes != 1 << $clog2(
+          RequantizeLanes
+      ) || ConvLanes != 1 << $clog2(
+          ConvLanes
+      ) || ScanLanes != 1 << $clog2(
+          ScanLanes
+      )) begin : gen_check_lanes
+    $fatal(
+        1,
+        "program_check: %0d, %0d, %0d lanes, expected powers of two",
+        RequantizeLanes,
+        ConvLanes,
+        ScanLanes
+    );
+  end
+
+  typedef enum logic [1:0] {
+    StIdle,
+    StProgram,
+    StCounts,
+    StVerdict   // the last checks are in the pipeline
+  } state_e;
+
+  // The steps of an instruction.
+  typedef enum logic [3:0] {
+    StepPrepare,
+    StepOpcode,
+    StepOperand0,
+    StepOperand1,
+    StepOperand2,
+    StepOperand3,
+    StepOperand4,
+    StepSourceOverlap,
+    StepResultOverlap,
+    StepSize,
+    StepParams,
+    StepTable,
+    StepFeatures,
+    StepRange,
+    StepRangeEnd,
+    StepTaken
+  } step_e;
+
+  // The steps of StCounts: the units' entries, then those of the streams again.
+  localparam logic [3:0] StepTokens = 4'(NumUnits);
+  localparam logic [3:0] StepForecasts = 4'(NumUnits + 1);
+
+  localparam int unsigned AlignWidth = $clog2(RowAlign > ScanLanes ? RowAlign : ScanLanes);
+  localparam int unsigned RoomWidth = 34;
+
+  typedef struct packed {
+    error_e                error;         // what a failure is
+    logic                  holds;         // whatever needs no sum
+    logic                  exact;         // the sum must be the limit
+    logic                  continues;     // the sum goes on from the check before
+    logic                  either;        // this check or the next one: a failure of both counts
+    logic                  spares_image;  // base lies behind the constants of resid
+    logic [AlignWidth-1:0] base_align;    // bits of base that must be zero
+    logic [AlignWidth-1:0] a_align;       // bits of a that must be zero
+    logic [31:0]           limit;
+    logic [19:0]           base;
+    logic [16:0]           count;
+    logic [15:0]           a;
+    logic [15:0]           b;
+  } check_t;
+
+  // base + count + a * b <= limit
+  function automatic check_t at_most(logic [31:0] limit, logic [19:0] base, logic [16:0] count,
+                                     logic [15:0] a = '0, logic [15:0] b = '0);
+    check_t check;
+    check = '0;
+    check.error = ErrorBadShape;
+    check.holds = 1'b1;
+    check.limit = limit;
+    check.base = base;
+    check.count = count;
+    check.a = a;
+    check.b = b;
+    return check;
+  endfunction
+
+  // Bits that are zero in a multiple of `n`, a power of two.
+  function automatic logic [AlignWidth-1:0] multiple_of(int unsigned n);
+    return AlignWidth'(n - 1);
+  endfunction
+
+  state_e state_q;
+  step_e step_q, check_step_q;  // the second selects a check, a cycle later
+
+  // ---------------------------------------------------------------- the instruction
+
+  // Views of the word, which stays while its steps last.
+  opcode_e opcode;
+  // verilator lint_off UNUSEDSIGNAL
+  // Opcode, n_positions and operands are in the same places in all.
+  recv_instruction_t recv;
+  linear_instruction_t linear;
+  conv_instruction_t conv;
+  scan_instruction_t scan;
+  norm_instruction_t norm;
+  pool_instruction_t pool;
+  scale_instruction_t scale;
+  send_instruction_t send;
+  // verilator lint_on UNUSEDSIGNAL
+  assign opcode = opcode_e'(instruction_i[7:0]);
+  assign recv   = decode_recv(instruction_i);
+  assign linear = decode_linear(instruction_i);
+  assign conv   = decode_conv(instruction_i);
+  assign scan   = decode_scan(instruction_i);
+  assign norm   = decode_norm(instruction_i);
+  assign pool   = decode_pool(instruction_i);
+  assign scale  = decode_scale(instruction_i);
+  assign send   = decode_send(instruction_i);
+
+  // Whether a bit above the fields is set. The formats share the work, from the longest down.
+  logic above_scan, above_linear, above_norm, above_scale, above_conv, above_pool, above_recv;
+  assign above_scan = |instruction_i[InstructionBits-1:ScanInstructionBits];
+  assign above_linear = above_scan || (|instruction_i[ScanInstructionBits-1:LinearInstructionBits]);
+  assign above_norm = above_linear || (|instruction_i[LinearInstructionBits-1:NormInstructionBits]);
+  assign above_scale = above_norm || (|instruction_i[NormInstructionBits-1:ScaleInstructionBits]);
+  assign above_conv = above_scale || (|instruction_i[ScaleInstructionBits-1:ConvInstructionBits]);
+  assign above_pool = above_conv || (|instruction_i[ConvInstructionBits-1:PoolInstructionBits]);
+  assign above_recv = above_pool || (|instruction_i[PoolInstructionBits-1:RecvInstructionBits]);
+
+  // What StepPrepare finds out.
+  unit_e unit, unit_q;
+  logic is_opcode, is_opcode_q;
+  logic fields_hold, fields_hold_q;
+  logic [15:0] n, n_q;  // features of the result
+  logic [15:0] n_limit, n_limit_q;
+
+  always_comb begin
+    unit = UnitVector;
+    is_opcode = 1'b0;
+    fields_hold = 1'b1;
+    n = '0;
+    n_limit = 16'(MaxFeatures);
+    case (opcode)
+      OpRecv: begin
+        unit = UnitStreamIn;
+        is_opcode = !above_recv;
+        n = recv.n;
+      end
+      OpLinear: begin
+        unit = UnitArray;
+        is_opcode = !above_linear;
+        fields_hold = linear.n_in != '0 && 32'(linear.log2_split) <= MaxLog2Split;
+        n = linear.n_out;
+        if (linear.reduce) n_limit = 16'(MaxReduce);
+      end
+      OpConv: begin
+        unit = UnitConv;
+        is_opcode = !above_conv;
+        fields_hold = conv.kernel != '0 && 32'(conv.kernel) <= MaxTaps &&
+            16'(conv.kernel) <= 16'd1 << conv.src.log2_rows;
+        n = conv.n;
+      end
+      OpScan: begin
+        unit = UnitScan;
+        is_opcode = !above_scan;
+        fields_hold = 32'(scan.log2_state) <= MaxLog2State &&
+            32'(scan.state_shift) <= MaxStateShift && 32'(scan.skip_shift) <= MaxSkipShift &&
+            32'(scan.y_shift) <= MaxYShift;
+        n = scan.n;
+      end
+      OpNorm: begin
+        is_opcode = !above_norm;
+        fields_hold = norm.eps != '0;
+        n = norm.n;
+      end
+      OpPool: begin
+        is_opcode = !above_pool;
+        n = pool.n;
+      end
+      OpScale: begin
+        is_opcode = !above_scale;
+        n = scale.n;
+      end
+      OpSend: begin
+        unit = UnitStreamOut;
+        is_opcode = !above_recv;
+        n = send.n;
+        n_limit = '1;  // its row lies in a memory
+      end
+      default: ;
+    endcase
+  end
+
+  // LINEAR: weight tiles along inputs and outputs; positions with weights of their own.
+  logic [3:0] log2_inputs, log2_outputs;  // of a tile
+  logic [15:0] input_tiles_q, output_tiles_q;
+  logic [11:0] rows_q;
+  assign log2_inputs  = 4'(Log2TileIn) + 4'(linear.log2_split);
+  assign log2_outputs = 4'(Log2TileOut) - 4'(linear.log2_split);
+
+  always_ff @(posedge clk_i) begin
+    unit_q <= unit;
+    is_opcode_q <= is_opcode;
+    fields_hold_q <= fields_hold && n != '0 && scan.n_positions != '0;
+    n_q <= n;
+    n_limit_q <= n_limit;
+    input_tiles_q <= 16'((17'(linear.n_in) + (17'd1 << log2_inputs) - 1'b1) >> log2_inputs);
+    output_tiles_q <= 16'((17'(linear.n_out) + (17'd1 << log2_outputs) - 1'b1) >> log2_outputs);
+    rows_q <= linear.reduce ? linear.n_positions : 12'd1;
+  end
+
+  // ---------------------------------------------------------------- operands
+
+  // Operand k is at the same place in every instruction that has one; SCAN has all.
+  localparam int unsigned NumOperands = 5;
+
+  typedef struct packed {
+    logic        used;
+    logic        written;
+    logic [15:0] spaces;   // the memories that it may use
+  } role_t;
+
+  function automatic role_t reads(logic [15:0] spaces);
+    return '{used: 1'b1, written: 1'b0, spaces: spaces};
+  endfunction
+
+  function automatic role_t writes(logic [15:0] spaces);
+    return '{used: 1'b1, written: 1'b1, spaces: spaces};
+  endfunction
+
+  localparam logic [15:0] InPatch = 16'd1 << SpacePatch;
+  localparam logic [15:0] InNorm = 16'd1 << SpaceNorm;
+  localparam logic [15:0] InConvIn = 16'd1 << SpaceConvIn;
+  localparam logic [15:0] InGate = 16'd1 << SpaceGate;
+  localparam logic [15:0] InConv = 16'd1 << SpaceConv;
+  localparam logic [15:0] InProj = 16'd1 << SpaceProj;
+  localparam logic [15:0] InStep = 16'd1 << SpaceStep;
+  localparam logic [15:0] InScan = 16'd1 << SpaceScan;
+  localparam logic [15:0] InLogit = 16'd1 << SpaceLogit;
+  localparam logic [15:0] InResid = 16'd1 << SpaceResid;
+  localparam logic [15:0] InHead = 16'd1 << SpaceHead;
+  localparam logic [15:0] LinearSources = InPatch | InNorm | InConv | InProj | InScan;
+  localparam logic [15:0] LinearResults = InConvIn | InGate | InProj | InStep | InLogit;
+
+  operand_t operands[NumOperands];
+  role_t roles[NumOperands];
+  assign operands = '{scan.u, scan.z, scan.dt, scan.bc, scan.dst};
+
+  always_comb begin
+    roles = '{default: '0};
+    case (opcode)
+      OpRecv:  roles[0] = writes(InPatch);
+      OpLinear: begin
+        roles[0] = reads(LinearSources);
+        roles[1] = writes(linear.wide ? InResid | InHead : LinearResults);
+        if (linear.add_enable) roles[2] = reads(InResid);
+      end
+      OpConv: begin
+        roles[0] = reads(InConvIn);
+        roles[1] = writes(InConv);
+      end
+      OpScan: begin
+        roles[0] = reads(InConv);
+        roles[1] = reads(InGate);
+        roles[2] = reads(InStep);
+        roles[3] = reads(InProj);
+        roles[4] = writes(InScan);
+      end
+      OpNorm: begin
+        roles[0] = reads(InResid);
+        roles[1] = writes(norm.wide ? InResid : InNorm);
+      end
+      OpPool: begin
+        roles[0] = reads(InResid);
+        roles[1] = writes(InNorm);
+      end
+      OpScale: begin
+        roles[0] = reads(InResid);
+        roles[1] = reads(InLogit);
+        roles[2] = writes(InResid);
+      end
+      OpSend:  roles[0] = reads(InHead);
+      default: ;
+    endcase
+  end
+
+  // NORM and SCALE write the rows that they read, or none that overlap them.
+  operand_t source, result;
+  logic may_overlap;
+  assign source = operands[0];
+  assign result = opcode == OpScale ? operands[2] : operands[1];
+  assign may_overlap = (opcode == OpNorm || opcode == OpScale) && source.space == result.space &&
+      source != result;
+
+  // The operand of a step.
+  logic [2:0] k;
+  operand_t operand_q;
+  role_t role_q;
+
+  always_comb begin
+    unique case (step_q)
+      StepOperand1: k = 3'd1;
+      StepOperand2: k = 3'd2;
+      StepOperand3: k = 3'd3;
+      StepOperand4: k = 3'd4;
+      StepResultOverlap: k = opcode == OpScale ? 3'd2 : 3'd1;
+      default: k = 3'd0;
+    endcase
+  end
+
+  always_ff @(posedge clk_i) begin
+    check_step_q <= step_q;
+    operand_q <= operands[k];
+    role_q <= roles[k];
+  end
+
+  // ---------------------------------------------------------------- one check for each step
+
+  // Elements of a section and of a memory.
+  // verilator lint_off UNUSEDSIGNAL
+  // Nothing is asked of the metadata.
+  logic [NumSections-1:0][31:0] elements;
+  // verilator lint_on UNUSEDSIGNAL
+  logic [31:0] space_elements;
+  assign elements = facts_i.elements;
+
+  always_comb begin
+    space_elements = '0;
+    for (int unsigned s = 0; s < NumSpaces; s++) begin
+      if (operand_q.space == 4'(s)) space_elements = SpaceElements[s];
+    end
+  end
+
+  logic [16:0] row_elements;
+  logic [AlignWidth-1:0] row_align;
+  check_t rows, check;
+
+  // Where the last row of the operand ends.
+  always_comb begin
+    row_elements = 17'(n_q);
+    row_align = multiple_of(RowAlign);
+    if (opcode == OpScan && check_step_q == StepOperand3) begin
+      row_elements = 17'd2 << scan.log2_state;
+    end else if (opcode == OpLinear && check_step_q == StepOperand0) begin
+      // The array reads whole tiles, and may begin within a row word.
+      row_elements = 17'(input_tiles_q) << log2_inputs;
+      row_align &= ~({AlignWidth{1'b1}} << log2_inputs);
+    end
+    rows = at_most(
+      space_elements,
+      operand_q.addr,
+      row_elements,
+      operand_q.stride,
+      16'((17'd1 << operand_q.log2_rows) - 1'b1)
+    );
+    rows.error = ErrorBadOperand;
+  end
+
+  always_comb begin
+    check = at_most('0, '0, '0);
+
+    unique case (check_step_q)
+      StepPrepare, StepTaken: ;
+
+      StepOpcode: begin
+        check.error = ErrorBadOpcode;
+        check.holds = is_opcode_q;
+      end
+
+      StepOperand0, StepOperand1, StepOperand2, StepOperand3, StepOperand4:
+      if (role_q.used) begin
+        check = rows;
+        check.holds = role_q.spaces[operand_q.space];
+        check.base_align = row_align;
+        check.a_align = multiple_of(RowAlign);
+        check.spares_image = role_q.written && operand_q.space == SpaceResid;
+      end
+
+      // The last row of one ends before the first of the other begins.
+      StepSourceOverlap:
+      if (may_overlap) begin
+        check = rows;
+        check.limit = 32'(result.addr);
+        check.either = 1'b1;
+      end
+      StepResultOverlap:
+      if (may_overlap) begin
+        check = rows;
+        check.limit = 32'(source.addr);
+      end
+
+      StepSize: begin
+        check = at_most(32'(n_limit_q), '0, 17'(n_q));
+        check.holds = fields_hold_q;
+      end
+
+      StepParams:
+      unique case (opcode)
+        OpLinear: begin
+          check = at_most(elements[SectionArrayParams], linear.param_addr, 17'(n_q));
+          check.base_align = multiple_of(ArrayParamAlign);
+        end
+        OpConv: begin
+          check = at_most(elements[SectionConvParams], conv.param_addr, 17'(n_q));
+          check.base_align = multiple_of(ConvLanes);
+        end
+        OpScan: begin
+          check = at_most(elements[SectionScanParams], scan.param_addr, 17'(n_q));
+          check.base_align = multiple_of(ScanParamAlign);
+        end
+        OpNorm: check = at_most(elements[SectionVectorParams], norm.param_addr, 17'(n_q));
+        OpPool:  // mean, maximum
+        check = at_most(elements[SectionVectorParams], pool.param_addr, 17'd2);
+        default: ;
+      endcase
+
+      StepTable:
+      unique case (opcode)
+        OpConv:  check = at_most(elements[SectionConvTables], 20'(conv.table_index), 17'd1);
+        OpScan:  check = at_most(elements[SectionScanTables], 20'(scan.softplus_table), 17'd1);
+        OpScale: check = at_most(elements[SectionVectorTables], 20'(scale.table_index), 17'd1);
+        default: ;
+      endcase
+
+      StepFeatures:
+      unique case (opcode)
+        OpRecv: begin
+          check = at_most(32'(facts_i.token_bytes), '0, 17'(n_q));
+          check.exact = 1'b1;
+        end
+        OpLinear: check = at_most(MaxArrayInputs, '0, '0, linear.n_in, 16'(rows_q));
+        OpScan:   check = at_most(elements[SectionScanTables], 20'(scan.silu_table), 17'd1);
+        OpSend: begin
+          check = at_most(32'(facts_i.forecast_elements), '0, 17'(n_q));
+          check.exact = 1'b1;
+        end
+        default:  ;
+      endcase
+
+      StepRange:
+      unique case (opcode)
+        OpLinear: begin
+          check = at_most(
+            elements[SectionWeights],
+            linear.weight_addr,
+            '0,
+            linear.weight_stride,
+            16'(rows_q - 1'b1)
+          );
+        end
+        OpScan: begin
+          check = at_most(MaxState, scan.state_addr, '0, n_q, 16'd1 << scan.log2_state);
+          check.base_align = multiple_of(ScanLanes);
+        end
+        default: ;
+      endcase
+
+      StepRangeEnd:
+      unique case (opcode)
+        OpLinear: begin
+          check = at_most('0, '0, '0, output_tiles_q, input_tiles_q);
+          check.continues = 1'b1;
+        end
+        OpScan: begin
+          check = at_most(elements[SectionScanDecay], scan.decay_addr, '0, n_q,
+                          16'd1 << scan.log2_state);
+          check.base_align = multiple_of(ScanLanes);
+        end
+        default: ;
+      endcase
+
+      default: ;
+    endcase
+  end
+
+  // ---------------------------------------------------------------- the schedule
+
+  logic [TableWidth:0] instructions_q;  // taken
+  logic [NumUnits-1:0][EntriesWidth-1:0] entries;
+  logic [EntriesWidth-1:0] all_entries;
+  logic schedule_busy, schedule_bad;
+
+  schedule_check u_schedule_check (
+      .clk_i,
+      .rst_i,
+      .clear_i                  (start_i),
+      .instruction_wr_en_i      (instruction_ready_o),
+      .instruction_wr_addr_i    (instructions_q[TableWidth-1:0]),
+      .instruction_unit_i       (unit_q),
+      .instruction_n_positions_i(scan.n_positions),
+      .instructions_i           (elements[SectionInstructions]),
+      .n_sequences_i            (facts_i.n_sequences),
+      .valid_i                  (schedule_valid_i),
+      .entry_i                  (schedule_i),
+      .busy_o                   (schedule_busy),
+      .bad_o                    (schedule_bad),
+      .entries_o                (entries),
+      .all_entries_o            (all_entries)
+  );
+
+  check_t count_check;
+
+  always_comb begin
+    count_check = at_most('0, '0, '0);
+    for (int unsigned u = 0; u < NumUnits; u++) begin
+      if (check_step_q == 4'(u)) begin
+        count_check = at_most(32'(facts_i.unit_entries[u]), '0, 17'(entries[u]));
+      end
+    end
+    if (check_step_q == StepTokens) begin
+      count_check =
+          at_most(32'(entries[UnitStreamIn]), '0, '0, facts_i.n_sequences, facts_i.n_positions);
+    end
+    if (check_step_q == StepForecasts) begin
+      count_check = at_most(32'(entries[UnitStreamOut]), '0, 17'(facts_i.n_sequences));
+    end
+    count_check.error = ErrorBadSchedule;
+    count_check.exact = 1'b1;
+  end
+
+  // ---------------------------------------------------------------- control
+
+  logic stepping, all_received;
+  logic counting_q;  // the check is one of counts
+  logic [3:0] valid_q;  // a step in check_step_q, check_q and behind
+  assign stepping = state_q == StCounts || (state_q == StProgram && instruction_valid_i);
+  assign instruction_ready_o = state_q == StProgram && step_q == StepTaken;
+  assign all_received = 32'(instructions_q) == elements[SectionInstructions] &&
+      32'(all_entries) == elements[SectionSchedule];
+  assign busy_o = state_q != StIdle;
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) begin
+      state_q <= StIdle;
+    end else if (start_i) begin
+      state_q <= StProgram;
+    end else begin
+      unique case (state_q)
+        StProgram: if (all_received && !schedule_busy) state_q <= StCounts;
+        StCounts:  if (step_q == StepForecasts) state_q <= StVerdict;
+        StVerdict: if (valid_q == '0) state_q <= StIdle;
+        default:   ;
+      endcase
+    end
+
+    counting_q <= state_q == StCounts;
+    if (rst_i || start_i || !stepping) step_q <= StepPrepare;
+    else step_q <= step_e'(step_q + 1'b1);
+    if (start_i) instructions_q <= '0;
+    else if (instruction_ready_o) instructions_q <= instructions_q + 1'b1;
+  end
+
+  // ---------------------------------------------------------------- the pipeline
+
+  typedef struct packed {
+    error_e error;
+    logic   holds;
+    logic   exact;
+    logic   either;
+  } verdict_t;
+
+  check_t check_q;
+  verdict_t sum_verdict_q, verdict_q;  // with the sum under way, and with it
+  logic continues_q;
+  logic [31:0] product_q;
+  logic signed [RoomWidth-1:0] left_q, room_q;  // of the limit: without and with the product
+  logic aligned, spared, fails, failed_q;
+  assign aligned = (check_q.base[AlignWidth-1:0] & check_q.base_align) == '0 &&
+      (check_q.a[AlignWidth-1:0] & check_q.a_align) == '0;
+  assign spared = !check_q.spares_image || 32'(check_q.base) >= elements[SectionResidImage];
+  assign fails = !verdict_q.holds || room_q < 0 || (verdict_q.exact && room_q != '0);
+
+  always_ff @(posedge clk_i) begin
+    check_q <= counting_q ? count_check : check;
+
+    left_q <= RoomWidth'(check_q.limit) - RoomWidth'(check_q.base) - RoomWidth'(check_q.count);
+    product_q <= check_q.a * check_q.b;
+    continues_q <= check_q.continues;
+    sum_verdict_q <= '{
+        error: check_q.error,
+        holds: check_q.holds && aligned && spared,
+        exact: check_q.exact,
+        either: check_q.either
+    };
+
+    room_q <= (continues_q ? room_q : left_q) - RoomWidth'(product_q);
+    verdict_q <= sum_verdict_q;
+
+    failed_q <= fails || !verdict_q.either;
+    if (rst_i || start_i) valid_q <= '0;
+    else valid_q <= {valid_q[2:0], stepping};
+    if (rst_i || start_i) error_o <= ErrorOk;
+    else if (error_o == ErrorOk) begin
+      if (valid_q[3] && fails && failed_q && !verdict_q.either) error_o <= verdict_q.error;
+      else if (schedule_bad) error_o <= ErrorBadSchedule;
+    end
+  end
+
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,391 @@
+"""program_check: programs at the limits of every rule, changed by a step; codes as golden.rules.
+
+An instruction is alone in its program where it is about its own rules, with an empty schedule.
+Schedules, and several instructions, are those of assembled programs, with faults.
+"""
+
+import dataclasses
+import os
+import random
+from collections import Counter
+
+import cocotb
+import numpy as np
+import pytest
+from cocotb.triggers import ClockCycles, RisingEdge
+
+from golden import isa
+from rtl.tb.program_check import programs
+from rtl.tb.simulate import simulate
+from rtl.tb.streams import PATTERNS, Source, always, reset, start
+from tests.program_builder import random_package
+
+CYCLES_PER_INSTRUCTION = 16
+NAMES = {code: name for name, code in isa.ERRORS.items()}
+
+
+def build():
+    return isa.build(os.environ["BUILD"])
+
+
+def amount(fast):
+    """Tests of a kind: ``fast``, or ten times as many in the full run."""
+    return fast * (10 if os.environ.get("FULL") else 1)
+
+
+def used_bits(opcode):
+    return sum(f.total_bits for f in opcode.format.fields)
+
+
+def words(package):
+    return [int.from_bytes(i.encode(), "little") for i in package.instructions]
+
+
+def schedule_words(package):
+    names = [f.name for f in isa.SCHEDULE.fields]
+    return [
+        isa.SCHEDULE.encode({name: e[name].tolist() for name in names}) for e in package.schedule
+    ]
+
+
+def facts_word(package, unit_entries):
+    """cmamba_loader_pkg::facts_t, the first field the highest."""
+    sizes = ("n_sequences", "iterations", "n_positions", "token_bytes", "forecast_elements")
+    parts = [(getattr(package, name), 16) for name in sizes]
+    parts += [(n, 16) for n in reversed(unit_entries)]
+    lengths = [0 if s.name == "metadata" else len(getattr(package, s.name)) for s in isa.SECTIONS]
+    parts += [(n, 32) for n in reversed(lengths)]
+    parts += [(random.getrandbits(64), 64)]
+    word = 0
+    for value, bits in parts:
+        assert 0 <= value < 1 << bits
+        word = word << bits | value
+    return word
+
+
+class Bench:
+    """Stands for the loader."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        dut.start_i.value = 0
+        dut.schedule_valid_i.value = 0
+        self.instructions = Source(
+            dut,
+            valid="instruction_valid_i",
+            ready="instruction_ready_o",
+            data="instruction_i",
+        )
+
+    async def begin(self, facts):
+        self.dut.facts_i.value = facts
+        self.dut.start_i.value = 1
+        await RisingEdge(self.dut.clk_i)
+        self.dut.start_i.value = 0
+
+    async def check(self, package, *, unit_entries=None, instruction_words=None, pattern=always):
+        """Name of the error of a program; ``instruction_words`` are those of the package."""
+        dut = self.dut
+        entries = package.unit_entries if unit_entries is None else unit_entries
+        await self.begin(facts_word(package, entries))
+        self.instructions.pattern = pattern()
+        self.instructions.send(words(package) if instruction_words is None else instruction_words)
+        await self.instructions.drain()
+        active = pattern()
+        for word in schedule_words(package):
+            while not next(active):
+                await RisingEdge(dut.clk_i)
+            dut.schedule_valid_i.value = 1
+            dut.schedule_i.value = word
+            await RisingEdge(dut.clk_i)
+            dut.schedule_valid_i.value = 0
+            dut.schedule_i.value = random.getrandbits(128)
+        for _ in range(40):
+            await RisingEdge(dut.clk_i)
+            if not dut.busy_o.value:
+                return NAMES[int(dut.error_o.value)]
+        raise AssertionError("the program is never done")
+
+    async def expect(self, package, **how):
+        """The error of `golden.rules`, which is returned."""
+        code, message = programs.first_error(package, build(), how.get("unit_entries"))
+        found = await self.check(package, **how)
+        if found != code:
+            raise AssertionError(f"expected {message or code}, found {found}: {package}")
+        return code
+
+
+async def prepared(dut):
+    bench = Bench(dut)
+    await start(dut)
+    assert not dut.busy_o.value
+    return bench
+
+
+@cocotb.test()
+@cocotb.parametrize(opcode=tuple(isa.OPCODES))
+async def run_fields(dut, opcode):
+    """Every field of every instruction, beyond the rules that concern it and within."""
+    bench = await prepared(dut)
+    codes = Counter()
+    for path in programs.fields(opcode):
+        refused = 0
+        for _ in range(amount(100)):
+            good = programs.instruction_at_limits(opcode, build())
+            package = programs.changed(good, 0, path, build())
+            code, _ = programs.first_error(package, build())
+            if code == "OK" and random.random() < 0.8:
+                continue
+            assert await bench.expect(package) == code
+            refused += code != "OK"
+            codes[code] += 1
+            if refused == amount(12):
+                break
+        assert bool(refused) != ((opcode, path[0]) in programs.FREE), path
+    dut._log.info("%s", dict(codes))
+
+
+@cocotb.test()
+@cocotb.parametrize(opcode=tuple(isa.OPCODES))
+async def run_limits(dut, opcode):
+    """What the rules just allow is allowed; sections and sizes of the header off by one."""
+    bench = await prepared(dut)
+    for _ in range(amount(25)):
+        good = programs.instruction_at_limits(opcode, build())
+        assert await bench.expect(good) == "OK"
+        for name in random.sample(programs.FACTS, 4):
+            for step in (-1, 1):
+                await bench.expect(programs.with_fact(good, name, step, build()))
+
+
+@cocotb.test()
+async def run_reserved(dut):
+    """A reserved bit, an unknown opcode."""
+    bench = await prepared(dut)
+    for opcode, description in isa.OPCODES.items():
+        used = used_bits(description)
+        # Where the formats end is where the RTL divides the word.
+        ends = {used_bits(other) + step for other in isa.OPCODES.values() for step in (-1, 0)}
+        bits = {bit for bit in (*ends, 511) if bit >= used}
+        bits |= {random.randrange(used, 512) for _ in range(amount(6))}
+        package = programs.instruction_at_limits(opcode, build())
+        (word,) = words(package)
+        for bit in bits:
+            found = await bench.check(package, instruction_words=[word | 1 << bit])
+            assert found == "BAD_OPCODE", (opcode, bit)
+        for code in (0, 9, 255, *(random.randrange(10, 255) for _ in range(amount(4)))):
+            found = await bench.check(package, instruction_words=[word >> 8 << 8 | code])
+            assert found == "BAD_OPCODE", code
+
+
+@cocotb.test()
+async def run_random_words(dut):
+    """Random bits behind a valid opcode: every rule at once, the first one counts."""
+    bench = await prepared(dut)
+    for _ in range(amount(300)):
+        opcode = random.choice(list(isa.OPCODES.values()))
+        used = used_bits(opcode)
+        word = random.getrandbits(used) >> 8 << 8 | opcode.code
+        instruction = isa.Instruction.decode(word.to_bytes(64, "little"))
+        await bench.expect(programs.package(build(), [instruction]))
+
+
+@cocotb.test()
+async def run_programs(dut):
+    """Assembled programs with one change somewhere, one after the other, with stalls."""
+    bench = await prepared(dut)
+    codes = Counter()
+    for number in range(amount(5)):
+        rng = np.random.default_rng(random.getrandbits(32))
+        good = random_package(rng, build(), largest=random.choice([9, 40]))
+        assert await bench.expect(good, pattern=PATTERNS[number % len(PATTERNS)]) == "OK"
+        for _ in range(6):
+            index = random.randrange(len(good.instructions))
+            path = random.choice(programs.fields(good.instructions[index].opcode))
+            package = programs.changed(good, index, path, build())
+            code = await bench.expect(package, pattern=random.choice(PATTERNS))
+            codes[code] += 1
+    dut._log.info("%s", dict(codes))
+
+
+@cocotb.test()
+async def run_first_error(dut):
+    """Of several wrong instructions and entries the first one counts."""
+    bench = await prepared(dut)
+    for _ in range(amount(60)):
+        package = programs.package(build(), [])
+        for _ in range(random.randint(2, 5)):
+            one = programs.instruction_at_limits(random.choice(list(isa.OPCODES)), build())
+            instruction = one.instructions[0]
+            if random.random() < 0.5:
+                path = random.choice(programs.fields(instruction.opcode))
+                instruction = programs.changed(one, 0, path, build()).instructions[0]
+            package = dataclasses.replace(
+                package,
+                instructions=(*package.instructions, instruction),
+                **{
+                    name: max(getattr(package, name), getattr(one, name), key=np.size)
+                    for name in (*programs.SECTIONS, "weights")
+                },
+            )
+        await bench.expect(package)
+
+
+def faulty_schedules(good):
+    """(what, package, unit_entries) with one fault each; some change nothing."""
+    n, count = len(good.schedule), good.unit_entries
+
+    def entry(index, **values):
+        schedule = good.schedule.copy()
+        for name, value in values.items():
+            schedule[index][name] = value
+        return dataclasses.replace(good, schedule=schedule)
+
+    for index in {0, n - 1, random.randrange(n)}:
+        limits = {
+            "instruction": len(good.instructions),
+            "position": good.instructions[good.schedule[index]["instruction"]].n_positions,
+            "sequence": good.n_sequences,
+        }
+        for name, limit in limits.items():
+            bits = next(f.bits for f in isa.SCHEDULE.fields if f.name == name)
+            # An instruction beyond the table may look like one of it in the lower bits.
+            other = random.choice([limit, (1 << bits) - 1, 1 << (bits - 1)])
+            yield name, entry(index, **{name: max(limit, other)}), count
+            yield f"last {name}", entry(index, **{name: limit - 1}), None
+        yield "token", entry(index, token=random.randrange(4096)), count
+        yield "wait", entry(index, wait=[random.randint(-8192, 8191) for _ in count]), count
+        shorter = dataclasses.replace(good, schedule=np.delete(good.schedule, index))
+        yield "an entry less", shorter, count
+        yield "an entry less everywhere", shorter, None
+        longer = dataclasses.replace(
+            good, schedule=np.insert(good.schedule, index, good.schedule[index])
+        )
+        yield "an entry more", longer, count
+        yield "an entry more everywhere", longer, None
+    for unit in range(len(count)):
+        for step in (-1, 1, 4096, 1 << 15):
+            wrong = [c + step * (u == unit) for u, c in enumerate(count)]
+            yield "unit_entries", good, tuple(c & 0xFFFF for c in wrong)
+    for name in ("n_sequences", "n_positions"):
+        for value in (0, 1, getattr(good, name) + 1, 0xFFFF, 1 << 15):
+            yield name, dataclasses.replace(good, **{name: value}), count
+    yield "no schedule", dataclasses.replace(good, schedule=good.schedule[:0]), count
+    yield "no schedule", dataclasses.replace(good, schedule=good.schedule[:0]), None
+
+
+@cocotb.test()
+async def run_schedules(dut):
+    """Entries and counts with a fault."""
+    bench = await prepared(dut)
+    for _ in range(amount(1)):
+        rng = np.random.default_rng(random.getrandbits(32))
+        good = random_package(rng, build(), largest=9)
+        refused = Counter()
+        for what, package, unit_entries in faulty_schedules(good):
+            code, _ = programs.first_error(package, build(), unit_entries)
+            how = {} if unit_entries is None else {"unit_entries": unit_entries}
+            assert await bench.expect(package, pattern=random.choice(PATTERNS), **how) == code
+            assert code in ("OK", "BAD_SCHEDULE"), what
+            refused[what] += code != "OK"
+        for what in ("instruction", "position", "sequence", "an entry less", "an entry more"):
+            assert refused[what] == 3 or len(good.schedule) < 3, what
+        assert refused["unit_entries"] == 4 * len(isa.UNITS)
+        assert not refused["token"] and not refused["wait"]
+
+
+@cocotb.test()
+async def run_full_tables(dut):
+    """As many instructions and entries as the memories hold."""
+    bench = await prepared(dut)
+    capacity = build().capacity
+    receive = programs.instruction_at_limits("RECV", build())
+    send = programs.instruction_at_limits("SEND", build())
+    instructions = [receive.instructions[0]] * (capacity["instructions"] - 1)
+    n = capacity["schedule"] // 2
+    schedule = np.zeros(2 * n, receive.schedule.dtype)
+    schedule["instruction"][:n] = np.arange(n) % len(instructions)
+    schedule["instruction"][n:] = len(instructions)
+    schedule["sequence"] = np.arange(2 * n) % 1024
+    package = programs.package(
+        build(),
+        [*instructions, send.instructions[0]],
+        schedule=schedule,
+        n_sequences=n,
+        n_positions=1,
+        token_bytes=receive.token_bytes,
+        forecast_elements=send.forecast_elements,
+    )
+    assert await bench.expect(package) == "OK"
+    assert await bench.expect(dataclasses.replace(package, n_sequences=n - 1)) == "BAD_SCHEDULE"
+
+
+@cocotb.test()
+async def run_reset(dut):
+    """A reset, or a new start, in the middle of a program; the next program is right."""
+    bench = await prepared(dut)
+    rng = np.random.default_rng(random.getrandbits(32))
+    good = random_package(rng, build(), largest=9)
+    bad = dataclasses.replace(good, token_bytes=good.token_bytes + 1)  # the first RECV is wrong
+    for package in (good, bad):
+        for _ in range(amount(4)):
+            for again in (True, False):
+                broken = random.choice((good, bad))
+                await bench.begin(facts_word(broken, broken.unit_entries))
+                bench.instructions.send(words(broken))
+                await ClockCycles(dut.clk_i, random.randint(1, 60))
+                bench.instructions.abandon()
+                if again:
+                    await reset(dut)
+                    assert not dut.busy_o.value and not dut.error_o.value
+                else:
+                    # The loader has given the program up, and takes back what it offers.
+                    dut.instruction_valid_i.value = 0
+                    bench.instructions = Source(
+                        dut,
+                        valid="instruction_valid_i",
+                        ready="instruction_ready_o",
+                        data="instruction_i",
+                    )
+                    await ClockCycles(dut.clk_i, random.randint(1, 3))
+                assert await bench.expect(package) == ("OK" if package is good else "BAD_SHAPE")
+
+
+@cocotb.test()
+async def run_cycles(dut):
+    """Cycles of an instruction, and from the last entry to the verdict."""
+    bench = await prepared(dut)
+    rng = np.random.default_rng(random.getrandbits(32))
+    good = random_package(rng, build(), largest=9)
+    await bench.begin(facts_word(good, good.unit_entries))
+    bench.instructions.send(words(good))
+    taken = []
+    for cycle in range(len(good.instructions) * CYCLES_PER_INSTRUCTION + 20):
+        await RisingEdge(dut.clk_i)
+        if dut.instruction_ready_o.value and dut.instruction_valid_i.value:
+            taken.append(cycle)
+    assert len(taken) == len(good.instructions)
+    assert set(np.diff(taken)) == {CYCLES_PER_INSTRUCTION}
+    for word in schedule_words(good):
+        dut.schedule_valid_i.value = 1
+        dut.schedule_i.value = word
+        await RisingEdge(dut.clk_i)
+    dut.schedule_valid_i.value = 0
+    cycles = 0
+    while dut.busy_o.value:
+        await RisingEdge(dut.clk_i)
+        cycles += 1
+    assert not dut.error_o.value
+    dut._log.info("%d cycles an instruction, %d at the end", CYCLES_PER_INSTRUCTION, cycles)
+    assert cycles < 20
+
+
+@pytest.mark.parametrize("build", ["small", "default"])
+def test_program_check(build):
+    simulate("program_check", build=build, extra_env={"BUILD": build})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", ["small", "default"])
+def test_program_check_more(build):
+    simulate("program_check", build=build, extra_env={"BUILD": build, "FULL": "1"})

@@ -34,8 +34,8 @@ module weight_memory #(
 ) (
     input wire logic clk_i,
 
-    // The beats of a tile come in order. It is in memory two cycles after its last one, and what was
-    // there before is gone two cycles after the first.
+    // The beats of a tile come in order. A read three cycles after the last one gives the tile; what
+    // was there before is lost with the first.
     input wire logic wr_valid_i,
     input wire logic [AddrBits-1:0] wr_tile_i,
     input wire logic [BeatBits-1:0] wr_beat_i,
@@ -71,17 +71,25 @@ module weight_memory #(
 
   // ---- Writes: a half is gathered, and written in the cycle after its last beat ----
 
+  logic wr_valid_q;
+  logic [AddrBits-1:0] wr_addr_q;
+  logic [BeatBits-1:0] wr_beat_q;
+  logic [127:0] wr_data_q;
   logic [HalfBeats-1:0][127:0] gathered_q;
   logic [1:0] wr_half_q;  // the low, the high half
   logic [31:0] wr_tile_q;
 
   always_ff @(posedge clk_i) begin
+    wr_valid_q <= wr_valid_i;
+    wr_addr_q  <= wr_tile_i;
+    wr_beat_q  <= wr_beat_i;
+    wr_data_q  <= wr_data_i;
     for (int unsigned b = 0; b < HalfBeats; b++) begin
-      if (wr_valid_i && 32'(wr_beat_i) % HalfBeats == b) gathered_q[b] <= wr_data_i;
+      if (wr_valid_q && 32'(wr_beat_q) % HalfBeats == b) gathered_q[b] <= wr_data_q;
     end
-    wr_half_q[0] <= wr_valid_i && 32'(wr_beat_i) == HalfBeats - 1;
-    wr_half_q[1] <= wr_valid_i && 32'(wr_beat_i) == Beats - 1;
-    wr_tile_q <= 32'(wr_tile_i);
+    wr_half_q[0] <= wr_valid_q && 32'(wr_beat_q) == HalfBeats - 1;
+    wr_half_q[1] <= wr_valid_q && 32'(wr_beat_q) == Beats - 1;
+    wr_tile_q <= 32'(wr_addr_q);
   end
 
   logic [31:0] rd_tile;

@@ -1,4 +1,4 @@
-"""weight_memory: every tile has a place of its own; reads among writes, idle cycles between both."""
+"""weight_memory: every tile has a place of its own; reads among writes, with idle cycles."""
 
 import random
 
@@ -83,7 +83,7 @@ async def run_all_tiles(dut):
         await bench.write(tile)
     await ClockCycles(dut.clk_i, WRITE_LATENCY + 1)
     random.shuffle(order)
-    waiting = order + [None, None]
+    waiting = [*order, None, None]
     await bench.read(lambda: waiting.pop(0), len(waiting))
 
 

@@ -292,9 +292,13 @@ module cmamba
   logic [127:0] tile_wr_data;
   assign streams = facts.elements[SectionWeights] > MaxWeights;
 
+  // The array is reset a cycle after the end of a run, and may ask for tiles until then.
+  logic aborted_q;
+  always_ff @(posedge clk) aborted_q <= run_abort;
+
   weight_stream u_weight_stream (
       .clk_i         (clk),
-      .rst_i         (rst || run_abort),
+      .rst_i         (rst || run_abort || aborted_q),
       .enable_i      (run_busy && streams),
       .weights_addr_i(facts.weights_addr),
       .fetch_valid_i (fetch_valid),

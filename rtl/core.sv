@@ -362,8 +362,7 @@ module core
       weight_wr_beat  = tile_wr_beat_i;
       weight_wr_data  = tile_wr_data_i;
     end else begin
-      // The loader reads all tiles for their checksum.
-      weight_wr_valid = wr_en[SectionWeights] && 32'(wr_addr >> TileBeatBits) < MaxWeights;
+      weight_wr_valid = wr_en[SectionWeights];
       weight_wr_tile  = wr_addr[TileBeatBits+:WeightAddrBits];
       weight_wr_beat  = wr_addr[TileBeatBits-1:0];
       weight_wr_data  = wr_data;

@@ -488,12 +488,11 @@ module loader
   // Parameter words: two in a beat, or one and taps.
   logic [1:0] word_valid, word_bad_q, word_valid_q;
   param_word_t [1:0] words;
-  logic unused_fields;
+  logic is_pair, unused_fields;
   assign words = wr_data_o;
-  assign word_valid[0] = word_valid[1] || wr_en_o[SectionConvParams] ||
-      wr_en_o[SectionArrayParams] || wr_en_o[SectionScanParams] || wr_en_o[SectionVectorParams];
-  assign word_valid[1] = !half_q && (wr_en_o[SectionArrayParams] || wr_en_o[SectionScanParams] ||
-      wr_en_o[SectionVectorParams]);
+  assign is_pair = wr_en_o[SectionArrayParams] || wr_en_o[SectionScanParams] ||
+      wr_en_o[SectionVectorParams];
+  assign word_valid = {is_pair && !half_q, is_pair || wr_en_o[SectionConvParams]};
   assign unused_fields = ^{words[0], words[1]};
 
   // |bias| < 2^bits

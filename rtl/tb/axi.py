@@ -223,7 +223,7 @@ class AxisSource:
         self.reset()
 
     def reset(self) -> None:
-        """Start again with an empty queue."""
+        """Give up what is queued, as a DMA engine does when it is reset."""
         if self._task is not None:
             self._task.cancel()
         self._queue.clear()
@@ -241,13 +241,6 @@ class AxisSource:
         """Beats that were not taken."""
         return len(self._queue)
 
-    def abandon(self) -> None:
-        """Forget what has not been offered yet."""
-        while len(self._queue) > 1:
-            self._queue.pop()
-        if not self._port["TVALID"].value:
-            self._queue.clear()
-
     async def _run(self, pattern: object) -> None:
         port = self._port
         valid, ready, data, last = (port[n] for n in ("TVALID", "TREADY", "TDATA", "TLAST"))
@@ -260,8 +253,6 @@ class AxisSource:
             while not next(pattern):
                 valid.value = 0
                 await self._edge
-            if not self._queue:  # abandoned meanwhile
-                continue
             word, is_last = self._queue[0]
             data.value = word
             last.value = is_last

@@ -102,7 +102,11 @@ class Top:
         """
         folder = folder or self.folder / suite
         folder.mkdir(parents=True, exist_ok=True)
-        variables = {"BUILD": self.build, **(env or {})}
+        variables = {
+            "BUILD": self.build,
+            "PYTHONWARNINGS": "ignore::DeprecationWarning",  # of cocotbext-axi
+            **(env or {}),
+        }
         plusargs = []
         if self.traced:
             trace = folder / "trace.txt"

@@ -21,7 +21,7 @@ from rtl.tb.accelerator import LOAD, RUN, Stalls
 from rtl.tb.axi import DECERR, SLVERR
 from rtl.tb.cmamba import mutations
 from rtl.tb.cmamba.bench import BUILD, OURS, STALLS, Bench, Golden
-from rtl.tb.cmamba.test_forecasts import beyond_the_chip
+from rtl.tb.cmamba.test_cmamba_forecasts import beyond_the_chip
 from rtl.tb.cmamba.top import Top
 from tests.program_builder import random_package
 
@@ -416,11 +416,11 @@ FAST = "|".join(
 
 
 def test_small():
-    Top("small").run("test_faults", test_filter=FAST, env={"ROUNDS": "1"})
+    Top("small").run("test_cmamba_faults", test_filter=FAST, env={"ROUNDS": "1"})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("build, rounds", [("small", 8), ("default", 1)])
 def test_all(build, rounds):
     top = Top(build)
-    top.run("test_faults", env={"ROUNDS": str(rounds)}, folder=top.folder / "all_faults")
+    top.run("test_cmamba_faults", env={"ROUNDS": str(rounds)}, folder=top.folder / "all_faults")

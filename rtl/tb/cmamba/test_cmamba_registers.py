@@ -184,9 +184,9 @@ async def run_reset_during_a_run(dut):
 
 
 def test_small():
-    Top("small").run("test_registers")
+    Top("small").run("test_cmamba_registers")
 
 
 @pytest.mark.slow
 def test_default():
-    Top("default").run("test_registers")
+    Top("default").run("test_cmamba_registers")

@@ -237,11 +237,11 @@ FAST = "|".join(
 
 
 def test_small():
-    Top("small").run("test_forecasts", test_filter=FAST)
+    Top("small").run("test_cmamba_forecasts", test_filter=FAST)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("build", ["small", "default"])
 def test_all(build):
     top = Top(build)
-    top.run("test_forecasts", folder=top.folder / "all_forecasts")
+    top.run("test_cmamba_forecasts", folder=top.folder / "all_forecasts")

@@ -50,7 +50,6 @@ module program_check
   localparam int unsigned EntriesWidth = $clog2(MaxSchedule + 1);
   localparam int unsigned Log2TileIn = $clog2(TileIn);
   localparam int unsigned Log2TileOut = $clog2(TileOut);
-  localparam int unsigned Log2RowAlign = $clog2(RowAlign);
 
   // Bounds of fields, as in docs/instruction_set.md.
   localparam int unsigned MaxArrayInputs = 65535;
@@ -60,34 +59,28 @@ module program_check
   localparam int unsigned MaxStateShift = 16;
   localparam int unsigned MaxSkipShift = 20;
   localparam int unsigned MaxYShift = 40;
+  // Of what an address may be a multiple, at most.
+  localparam int unsigned MaxAlign = 256;
+  localparam int unsigned AlignWidth = $clog2(MaxAlign);
   // What an address in array_params, in scan_params is a multiple of.
   localparam int unsigned ArrayParamAlign = RequantizeLanes < 2 ? 1 : RequantizeLanes / 2;
   localparam int unsigned ScanParamAlign = ScanLanes < 16 ? 1 : ScanLanes / 16;
 
-  if (TileIn != 1 << Log2TileIn || TileOut != 1 << Log2TileOut || TileOut < 8 ||
-      RowAlign != 1 << Log2RowAlign) begin : gen_check_tile
-    $fatal(
-        1,
-        "program_check: tiles of %0d x %0d, rows of %0d, expected powers of two",
-        TileIn,
-        TileOut,
-        RowAlign
-    );
+  localparam int unsigned Sizes[6] = '{
+      TileIn,
+      TileOut,
+      RowAlign,
+      RequantizeLanes,
+      ConvLanes,
+      ScanLanes
+  };
+  for (genvar i = 0; i < 6; i++) begin : gen_check_sizes
+    if (!$onehot(Sizes[i]) || Sizes[i] > MaxAlign) begin : gen_fail
+      $fatal(1, "program_check: size %0d is %0d, expected a power of two up to 256", i, Sizes[i]);
+    end
   end
-  if (RequantizeLanes != 1 << $clog2(
-          RequantizeLanes
-      ) || ConvLanes != 1 << $clog2(
-          ConvLanes
-      ) || ScanLanes != 1 << $clog2(
-          ScanLanes
-      )) begin : gen_check_lanes
-    $fatal(
-        1,
-        "program_check: %0d, %0d, %0d lanes, expected powers of two",
-        RequantizeLanes,
-        ConvLanes,
-        ScanLanes
-    );
+  if (TileOut < 8) begin : gen_check_tile
+    $fatal(1, "program_check: TileOut is %0d, expected at least 8", TileOut);
   end
 
   typedef enum logic [1:0] {
@@ -121,7 +114,6 @@ module program_check
   localparam logic [3:0] StepTokens = 4'(NumUnits);
   localparam logic [3:0] StepForecasts = 4'(NumUnits + 1);
 
-  localparam int unsigned AlignWidth = $clog2(RowAlign > ScanLanes ? RowAlign : ScanLanes);
   localparam int unsigned RoomWidth = 34;
 
   typedef struct packed {

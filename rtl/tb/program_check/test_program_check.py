@@ -159,6 +159,27 @@ async def run_limits(dut, opcode):
 
 
 @cocotb.test()
+@cocotb.parametrize(opcode=("RECV", "LINEAR", "CONV", "SCAN", "NORM", "POOL"))
+async def run_features(dut, opcode):
+    """One feature too many, where nothing else is wrong. (SCALE and SEND have no room for it.)"""
+    bench = await prepared(dut)
+    capacity = build().capacity
+    more = {
+        name: n + 1 if name in ("features", "reduce") else 2 * n for name, n in capacity.items()
+    }
+    larger = dataclasses.replace(build(), capacity=more | {"state": capacity["state"]})
+    cases = {True: 0, False: 0} if opcode == "LINEAR" else {False: 0}  # reducing or not
+    while min(cases.values()) < amount(3):
+        package = programs.instruction_at_limits(opcode, larger)
+        fields = package.instructions[0].fields
+        reduce = bool(fields.get("reduce", 0))
+        limit = capacity["reduce" if reduce else "features"]
+        if fields["n_out" if opcode == "LINEAR" else "n"] > limit:
+            assert await bench.expect(package) == "BAD_SHAPE"
+            cases[reduce] += 1
+
+
+@cocotb.test()
 async def run_reserved(dut):
     """A reserved bit, an unknown opcode."""
     bench = await prepared(dut)

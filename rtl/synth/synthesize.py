@@ -1,0 +1,99 @@
+"""Synthesis of one unit, and what is kept of it."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import pickle
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from rtl.synth import resources, timing, yosys
+from rtl.synth.hierarchy import Unit
+
+_COMMANDS = (
+    "read_rtlil {folder}/unit.il",
+    "synth_xilinx -family xcup -noiopad -noclkbuf -flatten -top {module}",
+    "write_json {folder}/netlist.part.json",
+)
+_IN_REGISTERS = re.compile(r"^using FF mapping for memory (\S+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known of a synthesized unit.
+
+    Attributes:
+        cells: number of cells by type, without the units in it.
+        resources: these cells'.
+        memories_in_registers: memories that became flip-flops.
+        timing: paths inside, and from and to its ports.
+    """
+
+    cells: dict[str, int]
+    resources: resources.Resources
+    memories_in_registers: list[str]
+    timing: timing.Timing
+
+
+def folder_of(unit: Unit, cache: Path) -> Path:
+    """Folder of a unit's files; another one if Yosys or its commands are others."""
+    key = hashlib.sha256("\n".join([unit.digest, version("pyosys"), *_COMMANDS]).encode())
+    return cache / f"{unit.name}-{key.hexdigest()[:16]}"
+
+
+def synthesize(unit: Unit, cache: Path) -> None:
+    """Write the netlist of a unit, unless an earlier run has done so.
+
+    Raises:
+        RuntimeError: Yosys failed.
+    """
+    folder = folder_of(unit, cache)
+    netlist = folder / "netlist.json"
+    if netlist.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "unit.il").write_text(unit.rtlil)
+    commands = [line.format(folder=folder, module=unit.module) for line in _COMMANDS]
+    yosys.run(commands, folder / "yosys.log")
+    os.replace(folder / "netlist.part.json", netlist)
+
+
+def analyse(unit: Unit, inside: Mapping[str, timing.Timing], cache: Path) -> Result:
+    """Count the cells of a netlist and analyse its timing, or take what an earlier run has left.
+
+    Args:
+        unit: has been synthesized.
+        inside: timing of the units in it, by their names in the netlist.
+        cache: folder of the units' folders.
+
+    Raises:
+        ValueError: the netlist has cells that are not known.
+    """
+    folder = folder_of(unit, cache)
+    sources = "".join(map(inspect.getsource, (resources, timing)))
+    stored = folder / f"result-{hashlib.sha256(sources.encode()).hexdigest()[:16]}.pickle"
+    if stored.exists():
+        return pickle.loads(stored.read_bytes())
+    module = json.loads((folder / "netlist.json").read_text())["modules"][unit.module]
+    cells = Counter(cell["type"] for cell in module["cells"].values())
+    for name in inside:
+        del cells[name]
+    result = Result(
+        cells=dict(cells),
+        resources=resources.count(cells),
+        memories_in_registers=_IN_REGISTERS.findall((folder / "yosys.log").read_text()),
+        timing=timing.analyse(module, inside),
+    )
+    for old in folder.glob("result-*.pickle"):
+        old.unlink()
+    partial = stored.with_suffix(".part")
+    partial.write_bytes(pickle.dumps(result))
+    os.replace(partial, stored)
+    return result

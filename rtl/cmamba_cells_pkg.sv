@@ -1,7 +1,15 @@
-// Latencies of the pipelined cells, in cycles from their inputs to their outputs.
 package cmamba_cells_pkg;
 
   // verilator lint_off UNUSEDPARAM
+  // Whether cells instantiate primitives of the device instead of describing what those do. All
+  // synthesis tools define SYNTHESIS.
+`ifdef SYNTHESIS
+  localparam bit UsePrimitives = 1'b1;
+`else
+  localparam bit UsePrimitives = 1'b0;
+`endif
+
+  // Latencies of the pipelined cells, in cycles from their inputs to their outputs.
   localparam int unsigned RamLatency = 2;
   localparam int unsigned ActivationTableLatency = 2;
   localparam int unsigned RoundClampLatency = 3;

@@ -4,9 +4,9 @@
 // inputs: quarter q belongs to group q >> (2 - s) and takes the TileIn elements of the word that
 // begin at TileIn * (part + group). The groups of a split lie in one word.
 //
-//   word_i --> select --> delay of input j by j mod 4 -+
-//                                                      +--> mac_lane_pair x TileOut/2 --> combine
-//   weights_i ----------> delay of input j by j mod 4 -+
+//   word_i --> select --> delay of input j -+
+//                                           +--> mac_lane_pair x TileOut/2 --> combine
+//   weights_i ----------> delay of input j -+
 //
 // At the last tile of an output tile, the sums of the groups are added in two stages:
 //   s = 0: lane l = acc[l]
@@ -63,12 +63,13 @@ module mac_array #(
     assign selected[q] = word_i[group*TileIn+:TileIn];
   end
 
-  // ---- Delay: input j by j mod ChainLength cycles ----
+  // ---- Delay: input j by j mod ChainLength cycles, of which mac_pair takes one itself ----
 
   logic [3:0][TileIn-1:0][7:0] x;
   logic [TileOut-1:0][TileIn-1:0][7:0] weights;
   for (genvar j = 0; j < TileIn; j++) begin : gen_delay
-    localparam int unsigned Delay = j % ChainLength;
+    localparam int unsigned Place = j % ChainLength;
+    localparam int unsigned Delay = Place > 0 ? Place - 1 : 0;
     logic [4+TileOut-1:0][7:0] column, column_delayed;
     for (genvar q = 0; q < 4; q++) begin : gen_quarter
       assign column[q] = selected[q][j];

@@ -17,7 +17,8 @@ module mac_lane_pair #(
     parameter int unsigned ChainLength = 4
 ) (
     input  wire logic                             clk_i,
-    // Input j and its weights arrive j mod ChainLength cycles after those of input 0.
+    // Input j and its weights arrive with those of input 0 for the first two DSPs of a chain, and a
+    // cycle later for each further one.
     input  wire logic       [TileIn-1:0][7:0]     x_i,
     input  wire logic [1:0] [TileIn-1:0][7:0]     weights_i,
     // One for each tile, Latency - 1 cycles after its input 0.
@@ -41,22 +42,29 @@ module mac_lane_pair #(
 
   for (genvar c = 0; c < Chains; c++) begin : gen_chain
     for (genvar k = 0; k < ChainLength; k++) begin : gen_mac
-      logic [35:0] sum_in, sum_out;
+      logic [47:0] cascade_in, cascade_out;
+      logic [35:0] sum;
       if (k == 0) begin : gen_first
-        assign sum_in = '0;
+        assign cascade_in = '0;
       end else begin : gen_next
-        assign sum_in = gen_chain[c].gen_mac[k-1].sum_out;
+        assign cascade_in = gen_chain[c].gen_mac[k-1].cascade_out;
       end
-      mac_pair u_mac_pair (
+      mac_pair #(
+          .First(k == 0)
+      ) u_mac_pair (
           .clk_i,
-          .x_i  (x_i[c*ChainLength+k]),
-          .w0_i (weights_i[0][c*ChainLength+k]),
-          .w1_i (weights_i[1][c*ChainLength+k]),
-          .sum_i(sum_in),
-          .sum_o(sum_out)
+          .x_i      (x_i[c*ChainLength+k]),
+          .w0_i     (weights_i[0][c*ChainLength+k]),
+          .w1_i     (weights_i[1][c*ChainLength+k]),
+          .cascade_i(cascade_in),
+          .sum_o    (sum),
+          .cascade_o(cascade_out)
       );
+      // The last one of a chain goes to the fabric, the others to the next one.
+      logic unused;
+      assign unused = k == ChainLength - 1 ? ^cascade_out : ^sum;
     end
-    assign fields[c] = gen_mac[ChainLength-1].sum_out;
+    assign fields[c] = gen_mac[ChainLength-1].sum;
   end
 
   for (genvar lane = 0; lane < 2; lane++) begin : gen_lane

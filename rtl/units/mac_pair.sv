@@ -25,37 +25,43 @@
 // no other carry. Weights of -128 are no exception: A + D is at least -2^25 - 2^7, and the 27 bits of
 // the pre-adder reach to -2^26.
 //
-// Three registers as in the DSP48E2: A, B, D; M; P. A chain therefore gets its inputs one cycle
-// later for each DSP.
+// Three registers as in the DSP48E2: A, B, D; M; P. A chain therefore gets its inputs one cycle later
+// for each DSP; all but the first take one of these cycles in the register behind the pre-adder.
 `default_nettype none
 
-module mac_pair (
+module mac_pair #(
+    // Begins a chain: nothing arrives from a DSP before. The inputs take three cycles to sum_o,
+    // otherwise four.
+    parameter bit First = 1'b1
+) (
     input  wire logic               clk_i,
     input  wire logic signed [ 7:0] x_i,
-    input  wire logic signed [ 7:0] w0_i,   // weight of the lane in the low field
-    input  wire logic signed [ 7:0] w1_i,   // weight of the lane in the high field
-    input  wire logic        [35:0] sum_i,  // fields of the DSP before, 0 in the first of a chain
-    output      logic        [35:0] sum_o   // fields, three cycles after x_i, one after sum_i
+    input  wire logic signed [ 7:0] w0_i,        // weight of the lane in the low field
+    input  wire logic signed [ 7:0] w1_i,        // weight of the lane in the high field
+    input  wire logic        [47:0] cascade_i,   // P of the DSP before, one cycle before sum_o
+    output      logic        [35:0] sum_o,       // fields
+    output      logic        [47:0] cascade_o    // for the next one
 );
 
-  logic signed [7:0] x_q, w0_q, w1_q;
-  logic signed [26:0] a, d, packed_weights;
-  logic signed [34:0] product_q;
-  logic        [35:0] sum_q;
+  logic [47:0] sum;
+  logic unused_sign;
 
-  assign a = {w1_q[7], w1_q, 18'b0};
-  assign d = 27'(w0_q);
-  assign packed_weights = a + d;
+  multiply_add #(
+      .PreAdd        (1'b1),
+      .PreAddRegister(!First),
+      .Addend        (First ? "none" : "cascade")
+  ) u_multiply_add (
+      .clk_i,
+      .a_i  ({w1_i[7], w1_i, 18'b0}),
+      .d_i  (27'(w0_i)),
+      .b_i  (18'(x_i)),
+      .cascade_i,
+      .sum_o(sum),
+      .cascade_o
+  );
 
-  always_ff @(posedge clk_i) begin
-    x_q       <= x_i;
-    w0_q      <= w0_i;
-    w1_q      <= w1_i;
-    product_q <= 35'(packed_weights * x_q);
-    sum_q     <= 36'(product_q) + sum_i;
-  end
-
-  assign sum_o = sum_q;
+  assign sum_o = sum[35:0];
+  assign unused_sign = ^sum[47:36];
 
 endmodule
 

@@ -4,6 +4,7 @@ import itertools
 import random
 
 import cocotb
+import pytest
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
@@ -28,27 +29,32 @@ def unpack(word):
 
 @cocotb.test()
 async def run_products(dut):
-    """A product a cycle, added to sums of three others, which arrive two cycles later."""
+    """A product a cycle: by itself, or added to sums of three others, which arrive later."""
+    first = dut.First.value.to_unsigned()
+    latency = 3 if first else 4
     cocotb.start_soon(Clock(dut.clk_i, 4, unit="ns").start())
     vectors = []
-    least, most = 3 * 127 * -128, 3 * 128 * 128
+    least, most = (0, 0) if first else (3 * 127 * -128, 3 * 128 * 128)
     for x, w0, w1 in itertools.product(EXTREMES, repeat=3):
         vectors += [(x, w0, w1, low, high) for low in (least, 0, most) for high in (least, 0, most)]
     for _ in range(5000):
         x, w0, w1 = (random.randint(-128, 127) for _ in range(3))
         vectors.append((x, w0, w1, random.randint(least, most), random.randint(least, most)))
-    sums, expected = [0, 0], [None] * 4
-    for x, w0, w1, low, high in [*vectors, *[(0, 0, 0, 0, 0)] * 4]:
+    # The sum before is needed one cycle before the result.
+    sums, expected = [0] * (latency - 1), [None] * (latency + 1)
+    for x, w0, w1, low, high in [*vectors, *[(0, 0, 0, 0, 0)] * (latency + 1)]:
         await RisingEdge(dut.clk_i)
-        # What was driven four edges ago came out three cycles later.
+        # What was driven before the edge `latency` cycles ago is seen behind this one.
         wanted = expected.pop(0)
         if wanted is not None:
             assert unpack(dut.sum_o.value.to_unsigned()) == wanted
+            assert dut.cascade_o.value.to_unsigned() & ((1 << 36) - 1) == pack(*wanted)
         dut.x_i.value, dut.w0_i.value, dut.w1_i.value = x, w0, w1
-        sums.append(pack(low, high))
-        dut.sum_i.value = sums.pop(0)
+        sums.append((low + (high << FIELD)) & ((1 << 48) - 1))
+        dut.cascade_i.value = sums.pop(0)
         expected.append((low + w0 * x, high + w1 * x))
 
 
-def test_mac_pair():
-    simulate("mac_pair")
+@pytest.mark.parametrize("first", [0, 1])
+def test_mac_pair(first):
+    simulate("mac_pair", {"First": first})

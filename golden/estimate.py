@@ -4,8 +4,8 @@
     python -m golden.estimate build/x/package.bin  one package, with a table of its instructions
 
 The units are simulated as the schedule asks of the hardware: each works through its own entries in
-order, and starts one when its waits are met. The bound is the MACs of the model's linear layers
-divided by the MACs a cycle of the array.
+order, and starts one when it has been read from the schedule and its waits are met. The bound is
+the MACs of the model's linear layers divided by the MACs a cycle of the array.
 """
 
 from __future__ import annotations
@@ -61,27 +61,27 @@ def simulate(package: Package, build: isa.Build, iterations: int) -> Timeline:
     count = np.bincount(unit, minlength=n_units)
     start = np.zeros((iterations, n), dtype=np.int64)
     done = np.zeros((iterations, n), dtype=np.int64)
-    completed: list[list[int]] = [[] for _ in range(n_units)]  # completion times, in order
-    free = [0] * n_units
-    requantizer_free = 0
+    # Of each unit, in order: when its entries completed, and when they started.
+    completed: list[list[int]] = [[] for _ in range(n_units)]
+    started: list[list[int]] = [[] for _ in range(n_units)]
+    times = timing.UnitTimes()
+    read = -timing.FETCH  # when the next entry is read from the schedule: the first starts at 0
     waits = schedule["wait"].tolist()
     for iteration in range(iterations):
         for at in range(n):
-            u, c = unit[at], costs[at]
-            ready = 0
+            u = unit[at]
+            ready = read + timing.FETCH
             for v in range(n_units):
                 needed = iteration * count[v] + waits[at][v]
                 if waits[at][v] != NO_WAIT and needed > 0:
                     ready = max(ready, completed[v][needed - 1] + timing.DISPATCH)
-            begin = max(free[u], ready)
-            free[u] = end = begin + c.busy
-            if c.requantize:
-                end = requantizer_free = max(end, requantizer_free) + c.requantize
-            finish = end + c.latency
-            if completed[u]:  # a unit completes its entries in order
-                finish = max(finish, completed[u][-1])
-            completed[u].append(finish)
-            start[iteration, at], done[iteration, at] = begin, finish
+            start[iteration, at], done[iteration, at] = times.run(u, costs[at], ready)
+            started[u].append(start[iteration, at])
+            completed[u].append(done[iteration, at])
+            # The next is read a cycle later, or when a full queue has room again.
+            read += 1
+            if len(started[u]) >= timing.QUEUE:
+                read = max(read, started[u][-timing.QUEUE] + 1)
     return Timeline(start, done, np.array([c.busy for c in costs]), unit)
 
 

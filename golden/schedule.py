@@ -163,22 +163,17 @@ def order(
             followers[d].append((index, False))
         missing[index] = len(needs.same[index] | ordered[index])
 
-    def whole(index: int) -> int:
-        c = costs[index]
-        return timing.DISPATCH + c.busy + c.requantize + c.latency
-
     # Longest path to the end; the program's own order is topological, so walk it backwards.
     path = [0] * n
     for index in reversed(range(n)):
         tail = 0
         for follower, completes in followers[index]:
-            step = whole(index) if completes else costs[index].busy
+            step = costs[index].alone + timing.DISPATCH if completes else costs[index].busy
             tail = max(tail, step + path[follower])
-        path[index] = tail or whole(index)
+        path[index] = tail or costs[index].alone
 
     earliest = [0] * n
-    free = [0] * len(isa.UNITS)
-    requantizer_free = 0
+    times = timing.UnitTimes()
     waiting: list[list[tuple[int, int, int]]] = [[] for _ in isa.UNITS]  # (earliest, -path, index)
     ready: list[list[tuple[int, int]]] = [[] for _ in isa.UNITS]  # (-path, index)
     for index in range(n):
@@ -190,22 +185,18 @@ def order(
         candidates = []
         for unit in range(len(isa.UNITS)):
             if ready[unit]:
-                candidates.append((free[unit], unit))
+                candidates.append((times.free[unit], unit))
             elif waiting[unit]:
-                candidates.append((max(free[unit], waiting[unit][0][0]), unit))
+                candidates.append((max(times.free[unit], waiting[unit][0][0]), unit))
         start, unit = min(candidates)
         while waiting[unit] and waiting[unit][0][0] <= start:
             _, priority, index = heapq.heappop(waiting[unit])
             heapq.heappush(ready[unit], (priority, index))
         _, index = heapq.heappop(ready[unit])
-        c = costs[index]
-        free[unit] = start + c.busy
-        end = start + c.busy
-        if c.requantize:
-            end = requantizer_free = max(end, requantizer_free) + c.requantize
+        start, done = times.run(unit, costs[index], start)
         placed.append((start, index))
         for follower, completes in followers[index]:
-            at = end + c.latency + timing.DISPATCH if completes else start + c.busy
+            at = done + timing.DISPATCH if completes else times.free[unit]
             earliest[follower] = max(earliest[follower], at)
             missing[follower] -= 1
             if not missing[follower]:

@@ -17,7 +17,7 @@
 
 module axi_read #(
     // Beats of a burst at most: a power of two, 256 at most.
-    parameter int unsigned MaxBurstBeats = 64,
+    parameter int unsigned MaxBurstBeats = 32,
     // Beats that may be under way or wait to be taken: a power of two, at least MaxBurstBeats.
     parameter int unsigned FifoBeats = 128,
     // Bursts that may be under way, a power of two.

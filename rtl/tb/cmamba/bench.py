@@ -19,19 +19,23 @@ from rtl.tb.streams import PATTERNS
 
 torch.set_num_threads(1)
 
-BUILD = isa.build(os.environ.get("BUILD", "small"))
+BUILD = isa.build(os.environ.get("SIM_BUILD", "small"))
 REGISTERS = (
-    register_map(Path(os.environ["REGISTERS"])) if "REGISTERS" in os.environ else OUR_REGISTERS
+    register_map(Path(os.environ["SIM_REGISTERS"]))
+    if "SIM_REGISTERS" in os.environ
+    else OUR_REGISTERS
 )
 # An export of Vitis HLS has no watchdog, no counters, and does not look at the answers of the bus.
 OURS = REGISTERS is OUR_REGISTERS
 STALLS = {"none": Stalls()} | {p.__name__: Stalls.all(p) for p in PATTERNS[1:]}
+# Where weights do not fit: to load more than the chip of the default build holds takes long.
+FEW_STALLS = list(STALLS) if BUILD.name == "small" else ["in_bursts"]
 
 
 @cache
 def reader() -> trace.TraceReader | None:
     """Of the trace of this simulation, if it writes one."""
-    return trace.TraceReader(Path(os.environ["TRACE"])) if "TRACE" in os.environ else None
+    return trace.TraceReader(Path(os.environ["SIM_TRACE"])) if "SIM_TRACE" in os.environ else None
 
 
 class Golden:
@@ -70,13 +74,14 @@ class Bench:
     Attributes:
         report: what `run` has compared in all of its runs.
         last_run: events of the last run, where there is a trace.
+        memories: what the trace has written into the activation memories.
     """
 
     def __init__(self, dut: SimHandleBase, stalls: Stalls | None = None) -> None:
         self.accelerator = Accelerator(dut, stalls, REGISTERS)
         self.report = trace.Report()
         self.last_run: trace.Run | None = None
-        self._memories = trace.Memories(BUILD)
+        self.memories = trace.Memories(BUILD)
 
     async def reset(self) -> None:
         """Reset, and forget what the trace has shown before."""
@@ -111,13 +116,13 @@ class Bench:
         for run in reader().runs():
             for event in run.events:
                 if isinstance(event, trace.Write):
-                    self._memories.write(event)
+                    self.memories.write(event)
 
     def _compare_tensors(self, golden: Golden) -> None:
         if reader() is None:
             return
         (self.last_run,) = reader().runs()
-        report = trace.compare(golden.package, self.last_run, golden.tensors, self._memories)
+        report = trace.compare(golden.package, self.last_run, golden.tensors, self.memories)
         assert not report.errors, f"\n{report}"
         self.report.tensors += report.tensors
         self.report.values += report.values

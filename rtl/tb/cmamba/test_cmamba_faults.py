@@ -20,7 +20,7 @@ from rtl.regs import registers as regs
 from rtl.tb.accelerator import LOAD, RUN, Stalls
 from rtl.tb.axi import DECERR, SLVERR
 from rtl.tb.cmamba import mutations
-from rtl.tb.cmamba.bench import BUILD, OURS, STALLS, Bench, Golden
+from rtl.tb.cmamba.bench import BUILD, FEW_STALLS, OURS, STALLS, Bench, Golden
 from rtl.tb.cmamba.test_cmamba_forecasts import beyond_the_chip
 from rtl.tb.cmamba.top import Top
 from tests.program_builder import random_package
@@ -28,7 +28,7 @@ from tests.program_builder import random_package
 E = isa.ERRORS
 WATCHDOG = 2000
 # How often each kind of fault is drawn.
-ROUNDS = int(os.environ.get("ROUNDS", "2"))
+ROUNDS = int(os.environ.get("SIM_ROUNDS", "2"))
 KINDS = {m.__name__: m for m in mutations.MUTATIONS}
 no_watchdog = cocotb.skipif(not OURS, reason="this RTL has no watchdog")
 
@@ -343,7 +343,7 @@ async def run_dead_bus_in_a_load(dut, stalls):
 
 @cocotb.test()
 @no_watchdog
-@cocotb.parametrize(stalls=list(STALLS), kind=["error", "dead"])
+@cocotb.parametrize(stalls=FEW_STALLS, kind=["error", "dead"])
 async def run_bus_in_a_run(dut, stalls, kind):
     """The same while weights that do not fit are fetched."""
     bench = Bench(dut, Stalls())
@@ -416,11 +416,11 @@ FAST = "|".join(
 
 
 def test_small():
-    Top("small").run("test_cmamba_faults", test_filter=FAST, env={"ROUNDS": "1"})
+    Top("small").run("test_cmamba_faults", test_filter=FAST, env={"SIM_ROUNDS": "1"})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("build, rounds", [("small", 8), ("default", 1)])
 def test_all(build, rounds):
     top = Top(build)
-    top.run("test_cmamba_faults", env={"ROUNDS": str(rounds)}, folder=top.folder / "all_faults")
+    top.run("test_cmamba_faults", env={"SIM_ROUNDS": str(rounds)}, folder=top.folder / "all_faults")

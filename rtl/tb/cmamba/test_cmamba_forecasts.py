@@ -13,7 +13,7 @@ from golden.estimate import random_package as compiled_package
 from model.args import ModelArgs
 from rtl.tb.accelerator import RUN, Stalls
 from rtl.tb.axi import BOUNDARY
-from rtl.tb.cmamba.bench import BUILD, OURS, STALLS, Bench, Golden
+from rtl.tb.cmamba.bench import BUILD, FEW_STALLS, OURS, STALLS, Bench, Golden
 from rtl.tb.cmamba.top import Top
 from rtl.tb.streams import in_bursts, rarely
 from tests.program_builder import random_package, shuffled
@@ -201,7 +201,7 @@ def beyond_the_chip(golden, resident):
 
 
 @cocotb.test()
-@cocotb.parametrize(stalls=list(STALLS), part=[0.0, 0.5])
+@cocotb.parametrize(stalls=FEW_STALLS, part=[0.0, 0.5])
 async def run_weights_beyond_the_chip(dut, stalls, part):
     """Weight tiles that the memory has no room for come over m_axi during the run."""
     bench = Bench(dut)

@@ -90,8 +90,8 @@ class Top:
         Args:
             suite: name of the module, in this folder.
             test_filter: regular expression, run only the tests whose names match.
-            env: environment variables for the tests, beside BUILD and, where it writes one, TRACE:
-                the trace's file.
+            env: environment variables for the tests, beside SIM_BUILD and SIM_TRACE,
+                the trace's file where it writes one.
             folder: where results, trace and waves go.
 
         Returns:
@@ -103,7 +103,7 @@ class Top:
         folder = folder or self.folder / suite
         folder.mkdir(parents=True, exist_ok=True)
         variables = {
-            "BUILD": self.build,
+            "SIM_BUILD": self.build,
             "PYTHONWARNINGS": "ignore::DeprecationWarning",  # of cocotbext-axi
             **(env or {}),
         }
@@ -112,10 +112,10 @@ class Top:
             trace = folder / "trace.txt"
             trace.unlink(missing_ok=True)
             plusargs.append(f"+trace={trace}")
-            variables["TRACE"] = str(trace)
+            variables["SIM_TRACE"] = str(trace)
         if self.header is not None:
             register_map(self.header)  # what is wrong with it is said here
-            variables["REGISTERS"] = str(self.header)
+            variables["SIM_REGISTERS"] = str(self.header)
         seed = os.environ.get("SEED") or (1 if os.environ.get("CI") else random.getrandbits(31))
         results = get_runner("verilator").test(
             test_module=f"rtl.tb.cmamba.{suite}",

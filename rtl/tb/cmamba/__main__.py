@@ -1,0 +1,154 @@
+"""Whole forecasts on the RTL: `python -m rtl.tb.cmamba`, or `make sim`.
+
+python -m rtl.tb.cmamba build/golden/*             every tensor of golden folders
+python -m rtl.tb.cmamba --rtl DIR build/golden/*   other RTL with the same ports: what it sends,
+                                                   then the suites that need no more than ports
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from rtl.tb.cmamba.top import WAVES, Top
+
+INTERFACE_SUITES = ("test_cmamba_registers", "test_cmamba_forecasts", "test_cmamba_faults")
+HEADS = (
+    *("package", "forecasts", "load", "single", "back to back", "tensors", "values"),
+    *("mismatches", "cycles/s"),
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m rtl.tb.cmamba", description=__doc__)
+    parser.add_argument("folders", nargs="*", type=Path, help="golden folders")
+    parser.add_argument("--build", default="default", help="of golden/isa/builds.toml")
+    parser.add_argument("--rtl", type=Path, help="folder of other RTL with the same ports")
+    args = parser.parse_args(argv)
+    for folder in args.folders:
+        if not (folder / "manifest.json").is_file():
+            parser.error(f"{folder}: expected a golden folder, found no manifest.json")
+
+    # The simulator and the compilers talk a lot; it is kept in a file.
+    log = Path("build/sim/cmamba.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w", encoding="utf-8") as output:
+        try:
+            with _into(output):
+                top = Top(args.build, args.rtl)
+        except (ValueError, RuntimeError) as error:
+            print(f"error: {error}; see {log}", file=sys.stderr)
+            return 1
+        print(f"{top.name}, build {args.build}: compiled in {top.folder}")
+        failed = bool(args.folders) and _run_folders(top, args.folders, output)
+        if args.rtl is not None:
+            failed |= _run_suites(top, output)
+    if WAVES:
+        print(f"waves: {top.folder / 'golden_folders' / 'dump.fst'}")
+    if failed:
+        print(f"log: {log}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _run_folders(top: Top, folders: list[Path], output: object) -> bool:
+    """Run golden folders with progress, and print a table."""
+    path = top.folder / "golden_folders" / "results.jsonl"
+    path.unlink(missing_ok=True)
+    env = {
+        "SIM_FOLDERS": os.pathsep.join(str(folder.resolve()) for folder in folders),
+        "SIM_RESULTS": str(path),
+    }
+    ended = threading.Event()
+    with tqdm(total=len(folders), unit="package", disable=None) as progress:
+        watcher = threading.Thread(target=_watch, args=(path, progress, ended))
+        watcher.start()
+        try:
+            with _into(output):
+                tests, failures = top.run("golden_folders", env=env)
+        finally:
+            ended.set()
+            watcher.join()
+    results = _results(path)
+    print(_table(results))
+    for result in results:
+        for error in result["errors"]:
+            print(f"FAILED {result['name']}: {error}")
+    missing = len(folders) - len(results)
+    if missing:
+        print(f"FAILED: the simulation ended before {missing} of the packages")
+    good = sum(not result["errors"] for result in results)
+    print(f"{good} passed, {len(folders) - good} failed")
+    return good < len(folders) or bool(failures) or not tests
+
+
+def _run_suites(top: Top, output: object) -> bool:
+    failed = False
+    for suite in INTERFACE_SUITES:
+        with _into(output):
+            tests, failures = top.run(suite)
+        print(f"{suite}: {tests - failures} passed, {failures} failed")
+        failed |= bool(failures) or not tests
+    return failed
+
+
+def _results(path: Path) -> list[dict]:
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _watch(path: Path, progress: tqdm, ended: threading.Event) -> None:
+    while not ended.wait(1.0):
+        results = _results(path)
+        if len(results) > progress.n:
+            progress.set_postfix_str(results[-1]["name"])
+            progress.update(len(results) - progress.n)
+
+
+def _table(results: list[dict]) -> str:
+    rows = [HEADS]
+    for r in results:
+        numbers = (
+            *("forecasts", "load_cycles", "single", "together", "tensors", "values"),
+            "mismatches",
+        )
+        speed = r["cycles"] / r["seconds"] if r["seconds"] else 0
+        rows.append((r["name"], *(f"{r[n]:,}" for n in numbers), f"{speed:,.0f}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [f"{row[0]:{widths[0]}}"]
+        cells += [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells))
+    return "\n".join(lines)
+
+
+class _into:  # noqa: N801, like contextlib's
+    """Send what this process and its children print into a file."""
+
+    def __init__(self, output: object) -> None:
+        self.output = output
+
+    def __enter__(self) -> None:
+        sys.stdout.flush()
+        self.stdout = os.dup(1)
+        os.dup2(self.output.fileno(), 1)
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout.flush()
+        os.dup2(self.stdout, 1)
+        os.close(self.stdout)
+
+
+if __name__ == "__main__":
+    start = time.perf_counter()
+    code = main()
+    print(f"{time.perf_counter() - start:.0f} s")
+    sys.exit(code)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -21,6 +19,7 @@ import numpy as np
 
 from golden import isa, rules
 from golden.errors import PackageError
+from model.atomic_write import atomic_write
 
 __all__ = [
     "CONV_PARAM_DTYPE",
@@ -197,6 +196,10 @@ _ARRAYS: dict[str, tuple[np.dtype, tuple[int, ...]]] = {
     "resid_image": (np.dtype(np.int16), ()),
 }
 
+# What the copies for people hold, by which they are known from other files.
+_JSON_KEYS = ["header", "instructions", "metadata"]
+_NPZ_ARRAYS = ["weights", *_ARRAYS]
+
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Package:
@@ -370,7 +373,8 @@ class Package:
         Each file appears complete or not at all, and the same package gives the same bytes.
 
         Raises:
-            ValueError: ``path`` ends in .json or .npz.
+            ValueError: ``path`` ends in .json or .npz, or where one of these two would be written
+                lies a file that is no such copy of a package; nothing is written then.
         """
         path = Path(path)
         if path.suffix in (".json", ".npz"):
@@ -380,8 +384,15 @@ class Package:
             path.with_suffix(".npz"): self._npz_bytes(),
             path: self.to_bytes(),
         }
+        for target in files:
+            if target != path and target.exists() and not _is_copy_for_people(target):
+                raise ValueError(
+                    f"{target}: expected no file, or the copy of a package; found another file, "
+                    f"which {path} would overwrite with its own copy"
+                )
         for target, data in files.items():
-            _write_atomically(target, data)
+            with atomic_write(target) as file:
+                file.write(data)
 
     def _json_bytes(self) -> bytes:
         def values(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -406,7 +417,7 @@ class Package:
         buffer = io.BytesIO()
         # Not numpy.savez: that stamps its members with the time of day.
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            for name in ("weights", *_ARRAYS):
+            for name in _NPZ_ARRAYS:
                 member = io.BytesIO()
                 np.lib.format.write_array(member, getattr(self, name), allow_pickle=False)
                 archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())
@@ -520,13 +531,13 @@ def _read_sections(
     return sections
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def _is_copy_for_people(path: Path) -> bool:
+    """Whether `Package.write` made this .json or .npz."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        if path.suffix == ".npz":
+            with zipfile.ZipFile(path) as archive:
+                return archive.namelist() == [f"{name}.npy" for name in _NPZ_ARRAYS]
+        content = json.loads(path.read_bytes())
+        return isinstance(content, dict) and list(content) == _JSON_KEYS
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile):
+        return False

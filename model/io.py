@@ -12,12 +12,11 @@ A damaged .pt or .npz is noticed by its checksums; safetensors has none, so that
 to the header or the length shows.
 """
 
-import os
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor
 
 from model.args import ModelArgs
+from model.atomic_write import atomic_write
 from model.cmamba import CMamba
 
 _FORMATS = ".pt, .pth, .npz or .safetensors"
@@ -55,15 +55,18 @@ def save_checkpoint(model: CMamba, path: str | Path, dtype: torch.dtype | None =
     args = model.args.to_json()
     match path.suffix:
         case ".pt" | ".pth":
-            _write(path, lambda file: torch.save({"model": tensors, "args": args}, file))
+            with atomic_write(path) as file:
+                torch.save({"model": tensors, "args": args}, file)
         case ".npz":
             if any(tensor.dtype == torch.bfloat16 for tensor in tensors.values()):
                 raise CheckpointError(f"{path}: .npz cannot hold bfloat16; use .pt or .safetensors")
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-            _write(path, lambda file: np.savez(file, args=np.array(args), **arrays))
+            with atomic_write(path) as file:
+                np.savez(file, args=np.array(args), **arrays)
         case ".safetensors":
             data = safetensors.torch.save(tensors, metadata={"args": args})
-            _write(path, lambda file: file.write(data))
+            with atomic_write(path) as file:
+                file.write(data)
         case _:
             raise CheckpointError(f"{path}: found suffix {path.suffix!r}, expected {_FORMATS}")
 
@@ -265,14 +268,3 @@ def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
 def _raise_if_any(path: Path, faults: list[str]) -> None:
     if faults:
         raise CheckpointError("\n  ".join([f"{path}:", *faults]))
-
-
-def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file beside `path` and rename it, so that `path` is never half-written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -13,9 +13,7 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from model.args import ModelArgs
+from model.atomic_write import atomic_write
 from model.cmamba import CMamba
 from model.data import DATASETS, DEFAULT_DATASET, DataError, Splits, load_dataset
 from model.io import load_model, save_checkpoint
@@ -201,14 +200,8 @@ class Trainer:
             "sampler": self.sampler.get_state(),
             "torch_rng": torch.get_rng_state(),
         }
-        path = resume_path(self.out)
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                torch.save(state, file)
-            os.replace(partial, path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
+        with atomic_write(resume_path(self.out)) as file:
+            torch.save(state, file)
 
     def load_state(self) -> None:
         """Takes over the state of an interrupted training of the same `out`.

@@ -84,6 +84,15 @@ def test_a_model_that_does_not_fit(given, capsys):
     assert not given["output"].parent.exists()
 
 
+def test_arguments_beside_the_output_are_kept(given, capsys):
+    arguments = given["output"].with_suffix(".json")
+    arguments.parent.mkdir()
+    arguments.write_text(ARGS.to_json())
+    assert run(given | {"args": arguments}) == 1
+    assert "model.json: expected no file, or the copy of a package" in capsys.readouterr().err
+    assert [p.read_text() for p in arguments.parent.iterdir()] == [ARGS.to_json()]
+
+
 def test_an_output_that_would_be_its_own_twin(given, capsys):
     assert run(given | {"output": given["output"].with_suffix(".json")}) == 1
     assert "model.json: expected another suffix" in capsys.readouterr().err

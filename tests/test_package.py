@@ -356,6 +356,40 @@ def test_a_package_does_not_overwrite_its_own_twin(package, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.json", b'{"d_model": 16}'),
+        ("model.json", b"[1]"),
+        ("model.json", b"\xff not JSON"),
+        ("model.npz", b"not an archive"),
+        ("model.npz", None),  # windows
+    ],
+)
+def test_files_of_others_are_not_overwritten(package, tmp_path, name, content):
+    other = tmp_path / name
+    if content is None:
+        np.savez(other, x=np.zeros((1, 2, 3), np.float32))
+    else:
+        other.write_bytes(content)
+    before = other.read_bytes()
+    with pytest.raises(
+        ValueError, match=rf"{name}: expected no file, .*model\.cmb would overwrite"
+    ):
+        package.write(tmp_path / "model.cmb")
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert other.read_bytes() == before
+
+
+def test_copies_of_a_package_are_overwritten(package, tmp_path):
+    path = tmp_path / "model.cmb"
+    package.write(path)
+    changed = dataclasses.replace(package, metadata={"name": "another"})
+    changed.write(path)
+    assert json.loads((tmp_path / "model.json").read_text())["metadata"] == {"name": "another"}
+    assert Package.read(path).metadata == {"name": "another"}
+
+
 def test_errors_name_the_file(data, tmp_path):
     path = tmp_path / "damaged.cmb"
     path.write_bytes(data[:-1])

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from model.atomic_write import atomic_write
 from model.data.csv_series import DataError
 from model.data.datasets import DATA_FOLDER
 
@@ -62,18 +61,12 @@ def fetch(remote: RemoteFile, folder: Path) -> Path:
     if path.is_file() and sha256_of(path) == remote.sha256:
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    handle, partial_name = tempfile.mkstemp(dir=folder, prefix=f".{remote.file_name}.")
-    partial = Path(partial_name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            _download(remote, file)
-        found = sha256_of(partial)
+    with atomic_write(path) as file:
+        _download(remote, file)
+        file.seek(0)
+        found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != remote.sha256:
             raise DataError(f"{remote.url}: expected SHA-256 {remote.sha256}, found {found}")
-        partial.chmod(0o644)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

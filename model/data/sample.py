@@ -7,13 +7,12 @@ test split of the default data set, standardized. The same data give the same by
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from model.atomic_write import atomic_write
 from model.data.csv_series import DataError
 from model.data.datasets import DATA_FOLDER, DATASETS, DEFAULT_DATASET, load_dataset
 
@@ -24,14 +23,8 @@ def write_sample(path: Path, dataset: str, seq_len: int, forecast_len: int, coun
     if not 1 <= count <= len(windows):
         raise DataError(f"{dataset}: {count} windows asked for, the test split has {len(windows)}")
     x, _ = windows.batch(np.linspace(0, len(windows) - 1, count).astype(int))
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, x=x)
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    with atomic_write(path) as file:
+        np.savez(file, x=x)
     return x.shape
 
 

@@ -141,15 +141,21 @@ bool is_result(const Memory& memory, const Operand& o, unsigned allowed, int n) 
 
 bool is_size(int n, int limit) { return n >= 1 && n <= limit; }
 
-// Elements first to first + count - 1 of a section or memory of `size` elements.
-bool is_range(unsigned first, unsigned count, unsigned size) {
-  return uint64_t(first) + count <= size;
+// Sizes that most instructions have: rows of n elements.
+bool is_shape(int n_positions, int n) { return n_positions >= 1 && is_size(n, kMaxFeatures); }
+
+// Elements first to first + count - 1 lie in a memory of `size`, and begin at a multiple of
+// `align`.
+bool is_range(unsigned first, unsigned count, unsigned size, int align) {
+#pragma HLS inline
+  return first % align == 0 && uint64_t(first) + count <= size;
 }
 
-// The same from a multiple of `align` on.
-bool is_aligned_range(unsigned first, unsigned count, unsigned size, int align) {
+// The same in the memory of a section, as far as the section fills it.
+bool is_in_section(const Memory& memory, SectionId section, unsigned first, unsigned count,
+                   int align = 1) {
 #pragma HLS inline
-  return first % align == 0 && is_range(first, count, size);
+  return is_range(first, count, memory.package.elements[section], align);
 }
 
 // A unit that writes n elements of `dst` while it reads those of `src`, both right operands, reads
@@ -184,7 +190,7 @@ Error check_recv(const Memory& memory, const word_t<512>& word) {
   if (!are_reserved_bits_zero(word, kRecvInstructionUsedBits)) return ERROR_BAD_OPCODE;
   const RecvInstruction f = decode_recv_instruction(word);
   if (!is_result(memory, f.dst, in_set(SPACE_PATCH), f.n)) return ERROR_BAD_OPERAND;
-  if (f.n_positions == 0 || !is_size(f.n, kMaxFeatures) || f.n != memory.package.token_bytes) {
+  if (!is_shape(f.n_positions, f.n) || f.n != memory.package.token_bytes) {
     return ERROR_BAD_SHAPE;
   }
   return ERROR_OK;
@@ -212,9 +218,8 @@ Error check_linear(const Memory& memory, const word_t<512>& word) {
   const int output_tiles = (n_out + (1 << log2_outputs) - 1) >> log2_outputs;
   const int input_tiles = padded_in >> (log2_exact(kTileIn) + int(f.log2_split));
   const int tiles = (rows - 1) * int(f.weight_stride) + output_tiles * input_tiles;
-  if (!is_range(f.weight_addr, tiles, memory.package.elements[SECTION_WEIGHTS]) ||
-      !is_aligned_range(f.param_addr, n_out, memory.package.elements[SECTION_ARRAY_PARAMS],
-                        kArrayParamsAlign)) {
+  if (!is_in_section(memory, SECTION_WEIGHTS, f.weight_addr, tiles) ||
+      !is_in_section(memory, SECTION_ARRAY_PARAMS, f.param_addr, n_out, kArrayParamsAlign)) {
     return ERROR_BAD_SHAPE;
   }
   return ERROR_OK;
@@ -230,11 +235,10 @@ Error check_conv(const Memory& memory, const word_t<512>& word) {
     return ERROR_BAD_OPERAND;
   }
   const int kernel = f.kernel;
-  if (f.n_positions == 0 || !is_size(n, kMaxFeatures) || !is_size(kernel, kMaxTaps) ||
+  if (!is_shape(f.n_positions, n) || !is_size(kernel, kMaxTaps) ||
       kernel > 1 << int(f.src.log2_rows) ||
-      f.table >= memory.package.elements[SECTION_CONV_TABLES] ||
-      !is_aligned_range(f.param_addr, n, memory.package.elements[SECTION_CONV_PARAMS],
-                        kConvLanes)) {
+      !is_in_section(memory, SECTION_CONV_TABLES, f.table, 1) ||
+      !is_in_section(memory, SECTION_CONV_PARAMS, f.param_addr, n, kConvLanes)) {
     return ERROR_BAD_SHAPE;
   }
   return ERROR_OK;
@@ -252,15 +256,13 @@ Error check_scan(const Memory& memory, const word_t<512>& word) {
     return ERROR_BAD_OPERAND;
   }
   const int pairs = n << int(f.log2_state);
-  const unsigned tables = memory.package.elements[SECTION_SCAN_TABLES];
-  if (f.n_positions == 0 || !is_size(n, kMaxFeatures) || f.log2_state > kMaxLog2State ||
+  if (!is_shape(f.n_positions, n) || f.log2_state > kMaxLog2State ||
       f.state_shift > kMaxStateShift || f.skip_shift > kMaxSkipShift || f.y_shift > kMaxYShift ||
-      f.softplus_table >= tables || f.silu_table >= tables ||
-      !is_aligned_range(f.state_addr, pairs, kMaxState, kScanLanes) ||
-      !is_aligned_range(f.decay_addr, pairs, memory.package.elements[SECTION_SCAN_DECAY],
-                        kScanLanes) ||
-      !is_aligned_range(f.param_addr, n, memory.package.elements[SECTION_SCAN_PARAMS],
-                        kScanChannels)) {
+      !is_in_section(memory, SECTION_SCAN_TABLES, f.softplus_table, 1) ||
+      !is_in_section(memory, SECTION_SCAN_TABLES, f.silu_table, 1) ||
+      !is_range(f.state_addr, pairs, kMaxState, kScanLanes) ||
+      !is_in_section(memory, SECTION_SCAN_DECAY, f.decay_addr, pairs, kScanLanes) ||
+      !is_in_section(memory, SECTION_SCAN_PARAMS, f.param_addr, n, kScanChannels)) {
     return ERROR_BAD_SHAPE;
   }
   return ERROR_OK;
@@ -276,8 +278,8 @@ Error check_norm(const Memory& memory, const word_t<512>& word) {
       !are_rows_apart(f.src, f.dst, n)) {
     return ERROR_BAD_OPERAND;
   }
-  if (f.n_positions == 0 || !is_size(n, kMaxFeatures) || f.eps == 0 ||
-      !is_range(f.param_addr, n, memory.package.elements[SECTION_VECTOR_PARAMS])) {
+  if (!is_shape(f.n_positions, n) || f.eps == 0 ||
+      !is_in_section(memory, SECTION_VECTOR_PARAMS, f.param_addr, n)) {
     return ERROR_BAD_SHAPE;
   }
   return ERROR_OK;
@@ -292,8 +294,8 @@ Error check_pool(const Memory& memory, const word_t<512>& word) {
       !is_result(memory, f.dst, in_set(SPACE_NORM), n)) {
     return ERROR_BAD_OPERAND;
   }
-  if (f.n_positions == 0 || !is_size(n, kMaxFeatures) ||
-      !is_range(f.param_addr, 2, memory.package.elements[SECTION_VECTOR_PARAMS])) {
+  if (!is_shape(f.n_positions, n) ||
+      !is_in_section(memory, SECTION_VECTOR_PARAMS, f.param_addr, 2)) {
     return ERROR_BAD_SHAPE;
   }
   return ERROR_OK;
@@ -308,8 +310,7 @@ Error check_scale(const Memory& memory, const word_t<512>& word) {
       !is_result(memory, f.dst, in_set(SPACE_RESID), n) || !are_rows_apart(f.src, f.dst, n)) {
     return ERROR_BAD_OPERAND;
   }
-  if (f.n_positions == 0 || !is_size(n, kMaxFeatures) ||
-      f.table >= memory.package.elements[SECTION_VECTOR_TABLES]) {
+  if (!is_shape(f.n_positions, n) || !is_in_section(memory, SECTION_VECTOR_TABLES, f.table, 1)) {
     return ERROR_BAD_SHAPE;
   }
   return ERROR_OK;

@@ -5,8 +5,7 @@
 //
 // Each folder is run twice: with the memories in sight, where a trace gives the result of every
 // schedule entry, and through cmamba_top, as the hardware is used. C/RTL co-simulation has only the
-// second
-// (--outputs-only), because nothing but the ports of the top exists in RTL.
+// second (--outputs-only), because nothing but the ports of the top exists in RTL.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

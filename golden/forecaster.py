@@ -2,8 +2,9 @@
 
     int8  the PyTorch integer model, `golden.integer_model`
     hls   the HLS C++ in its native-integer build, `hls.bindings`
+    rtl   the RTL in simulation, every clock cycle of it, `rtl.simulator`
 
-Both compute the same bits.
+All compute the same bits.
 """
 
 from __future__ import annotations
@@ -47,20 +48,41 @@ def _hls(package: Package) -> RunFn:
     return run
 
 
-BACKENDS: dict[str, Callable[[Package], RunFn]] = {"int8": _integer_model, "hls": _hls}
+def _rtl(package: Package) -> RunFn:
+    from rtl.simulator import RtlAccelerator  # built by `make simulator`
+
+    accelerator = RtlAccelerator()
+    accelerator.load(package.to_bytes())
+    return accelerator.run
+
+
+BACKENDS: dict[str, Callable[[Package], RunFn]] = {
+    "int8": _integer_model,
+    "hls": _hls,
+    "rtl": _rtl,
+}
 
 
 class Forecaster:
     """`forecaster(x)`: float32 [B, V, L] -> float32 [B, V, H]."""
 
     def __init__(self, package: Package, backend: str = "int8") -> None:
-        """Raises ValueError for an unknown back end, ImportError if `hls` is not built."""
+        """
+        Raises:
+            ValueError: unknown back end.
+            ImportError: the back end is not built.
+            AcceleratorError: the back end refuses the package.
+        """
         if backend not in BACKENDS:
             raise ValueError(f"backend: found {backend!r}, expected one of {list(BACKENDS)}")
         self.host = HostSide(package)
         self._run = BACKENDS[backend](package)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Raises ValueError for an input of another shape, or one that is not finite."""
+        """
+        Raises:
+            ValueError: an input of another shape, or one that is not finite.
+            AcceleratorError: the back end ended the run with an error.
+        """
         x = self.host.check(x)
         return self.host.forecast(self._run(self.host.tokens(x)), x)

@@ -31,10 +31,11 @@ class AcceleratorError(RuntimeError):
 
 
 def to_beats(rows: np.ndarray) -> np.ndarray:
-    """Bytes [n, row] to beats uint8 [n * ceil(row / 16), 16], each row padded with zeros."""
-    n, row = rows.shape
+    """Rows [n, row] of numbers to beats uint8 [n * ceil(row bytes / 16), 16], padded with zeros."""
+    data = np.ascontiguousarray(rows).view(np.uint8)
+    n, row = data.shape
     padded = np.zeros((n, -(-row // BEAT_BYTES) * BEAT_BYTES), np.uint8)
-    padded[:, :row] = rows.view(np.uint8)
+    padded[:, :row] = data
     return padded.reshape(-1, BEAT_BYTES)
 
 
@@ -78,7 +79,7 @@ class StreamShape:
             raise ValueError(
                 f"tokens: expected a multiple of {self.iterations} iterations, found {n_iterations}"
             )
-        return to_beats(np.ascontiguousarray(tokens).reshape(-1, self.token_bytes))
+        return to_beats(tokens.reshape(-1, self.token_bytes))
 
     def forecasts(self, beats: np.ndarray) -> np.ndarray:
         """int16 [n_iterations, n_sequences, forecast_elements] of beats uint8 [n, 16]."""

@@ -19,6 +19,8 @@ SV_FILES   := $(SV_MODULES) $(wildcard rtl/cmamba_cells_pkg.sv rtl/loader/*_pkg.
 SV_PACKAGES := rtl/cmamba_pkg.sv rtl/cmamba_cells_pkg.sv rtl/loader/cmamba_loader_pkg.sv \
     rtl/regs/generated.vlt rtl/regs/cmamba_regs_pkg.sv
 
+SV_FOLDERS  := rtl/cells rtl/units rtl/loader rtl/memories rtl/regs rtl
+
 .PHONY: regs
 regs: $(READY) ## write what is generated from the registers' description, and pages in build/regs
 	$(PY) -m rtl.regs.generate
@@ -62,6 +64,37 @@ build/formal/%/PASS: rtl/formal/%.sby rtl/formal/%_formal.sv $(wildcard rtl/cell
 
 .PHONY: formal
 formal: $(patsubst rtl/formal/%.sby,build/formal/%/PASS,$(wildcard rtl/formal/*.sby)) ## prove properties of the RTL (SymbiYosys and z3)
+
+# The simulator for Python, build/simulator/BUILD/cmamba_rtl_BUILD.so, for the machine that compiles it.
+# The default build takes minutes to compile and runs fast; the small one is there for tests.
+SIMULATOR_CXX := $(addprefix rtl/simulator/,module.cpp simulator.cpp)
+SIMULATOR_OPT_small   := -O1
+SIMULATOR_OPT_default := -O3 -march=native
+
+define SIMULATOR_RULES
+build/simulator/$(1)/cmamba_rtl_$(1).so: $$(SV_MODULES) $$(SV_PACKAGES) rtl/build/$(1)/cmamba_build_pkg.sv \
+        rtl/tb/trace/trace.sv $$(SIMULATOR_CXX) rtl/simulator/simulator.h rtl/rtl.mk | $$(READY)
+	@mkdir -p $$(@D)
+	$$(VERILATE) --cc --exe --build -j $$(shell nproc) --quiet --top-module cmamba --Mdir $$(@D)/verilated \
+	    -O3 --x-assign fast --x-initial fast --no-assert $$(addprefix -y ,$$(SV_FOLDERS)) \
+	    $$(filter %.vlt %_pkg.sv,$$^) rtl/cmamba.sv rtl/tb/trace/trace.sv $$(SIMULATOR_CXX) -o $$(@F) \
+	    -CFLAGS "-fPIC -fvisibility=hidden -DCMAMBA_MODULE=cmamba_rtl_$(1) $$(PYBIND11)" -LDFLAGS -shared \
+	    -MAKEFLAGS "OPT_FAST='$$(SIMULATOR_OPT_$(1))' CFG_CXXFLAGS_PCH_I=-include"
+	@cp $$(@D)/verilated/$$(@F) $$@.tmp
+	@mv $$@.tmp $$@
+endef
+$(foreach build,small default,$(eval $(call SIMULATOR_RULES,$(build))))
+
+.PHONY: simulator
+simulator: ## compile the RTL for Python: run_infer.py --backend rtl, and the benchmark
+simulator: build/simulator/default/cmamba_rtl_default.so
+
+test: build/simulator/small/cmamba_rtl_small.so
+test-full: build/simulator/default/cmamba_rtl_default.so
+
+.PHONY: bench-rtl
+bench-rtl: simulator ## cycles of the RTL against the bound, and timelines in build/bench
+	$(PY) -m rtl.bench
 
 .PHONY: rtl-format
 rtl-format: $(READY)

@@ -7,13 +7,13 @@
 //                                      parameters: param_addr + n <= section
 //                                      state:      state_addr + n * 2^log2_state <= memory
 //
-// so that one multiplier does for all. An instruction takes sixteen cycles, one for each step. A step
-// hands one such sum to the pipeline below, with the error that it is if it fails. Steps follow the
-// order of the rules, so that the first failure is the program's error; what does not concern an
-// opcode is an empty sum. After the last entry of the schedule the entries of each unit are compared
-// in the same pipeline.
+// so that one multiplier does for all. Each opcode has its list of checks, in the order of the rules:
+// an instruction takes a cycle for each, SCAN, the longest one, 14. What is checked goes into the
+// pipeline below, together with the error that it is if it fails; the first failure is the program's
+// error. After the last entry of the schedule the entries of each unit are compared in the same way.
 //
-//   step --> check_q --> product, limit - base - count --> room --> error_o
+//   list of checks --> kind, operand --> sum and limit --> product, limit - base - count
+//       --> what is left of the limit --> fails? --> error_o
 
 `default_nettype none
 
@@ -90,29 +90,36 @@ module program_check
     StVerdict   // the last checks are in the pipeline
   } state_e;
 
-  // The steps of an instruction.
-  typedef enum logic [3:0] {
-    StepPrepare,
-    StepOpcode,
-    StepOperand0,
-    StepOperand1,
-    StepOperand2,
-    StepOperand3,
-    StepOperand4,
-    StepSourceOverlap,
-    StepResultOverlap,
-    StepSize,
-    StepParams,
-    StepTable,
-    StepFeatures,
-    StepRange,
-    StepRangeEnd,
-    StepTaken
-  } step_e;
-
-  // The steps of StCounts: the units' entries, then those of the streams again.
-  localparam logic [3:0] StepTokens = 4'(NumUnits);
-  localparam logic [3:0] StepForecasts = 4'(NumUnits + 1);
+  typedef enum logic [4:0] {
+    KindNone,
+    KindTaken,          // all checks of the instruction are under way
+    KindOpcode,
+    KindRows,           // an operand's rows of n elements
+    KindInputRows,      // LINEAR reads whole tiles
+    KindStateRows,      // B and C of SCAN
+    KindSourceOverlap,
+    KindResultOverlap,
+    KindSize,
+    KindTokenBytes,
+    KindForecast,
+    KindInputs,
+    KindArrayParams,
+    KindWeights,
+    KindTiles,          // of one position, goes on from KindWeights
+    KindConvParams,
+    KindConvTable,
+    KindScanParams,
+    KindSoftplusTable,
+    KindSiluTable,
+    KindState,
+    KindDecay,
+    KindVectorParams,
+    KindPoolParams,
+    KindVectorTable,
+    KindUnitEntries,    // of the schedule
+    KindTokens,
+    KindForecasts
+  } kind_e;
 
   localparam int unsigned RoomWidth = 34;
 
@@ -153,7 +160,7 @@ module program_check
   endfunction
 
   state_e state_q;
-  step_e step_q, check_step_q;  // the second selects a check, a cycle later
+  logic [3:0] step_q;
 
   // ---------------------------------------------------------------- the instruction
 
@@ -190,7 +197,7 @@ module program_check
   assign above_pool = above_conv || (|instruction_i[ConvInstructionBits-1:PoolInstructionBits]);
   assign above_recv = above_pool || (|instruction_i[PoolInstructionBits-1:RecvInstructionBits]);
 
-  // What StepPrepare finds out.
+  // What the first step finds out.
   unit_e unit, unit_q;
   logic is_opcode, is_opcode_q;
   logic fields_hold, fields_hold_q;
@@ -254,10 +261,12 @@ module program_check
     endcase
   end
 
-  // LINEAR: weight tiles along inputs and outputs; positions with weights of their own.
+  // LINEAR: weight tiles along inputs and outputs, inputs that are read; positions with weights of
+  // their own.
   logic [3:0] log2_inputs, log2_outputs;  // of a tile
   logic [15:0] input_tiles_q, output_tiles_q;
-  logic [11:0] rows_q;
+  logic [16:0] inputs_q;
+  logic [11:0] rows_q, last_row_q;
   assign log2_inputs  = 4'(Log2TileIn) + 4'(linear.log2_split);
   assign log2_outputs = 4'(Log2TileOut) - 4'(linear.log2_split);
 
@@ -269,7 +278,9 @@ module program_check
     n_limit_q <= n_limit;
     input_tiles_q <= 16'((17'(linear.n_in) + (17'd1 << log2_inputs) - 1'b1) >> log2_inputs);
     output_tiles_q <= 16'((17'(linear.n_out) + (17'd1 << log2_outputs) - 1'b1) >> log2_outputs);
+    inputs_q <= 17'(input_tiles_q) << log2_inputs;
     rows_q <= linear.reduce ? linear.n_positions : 12'd1;
+    last_row_q <= linear.reduce ? linear.n_positions - 1'b1 : '0;
   end
 
   // ---------------------------------------------------------------- operands
@@ -306,7 +317,7 @@ module program_check
   localparam logic [15:0] LinearResults = InConvIn | InGate | InProj | InStep | InLogit;
 
   operand_t operands[NumOperands];
-  role_t roles[NumOperands];
+  role_t roles[NumOperands], roles_q[NumOperands];
   assign operands = '{scan.u, scan.z, scan.dt, scan.bc, scan.dst};
 
   always_comb begin
@@ -349,194 +360,101 @@ module program_check
 
   // NORM and SCALE write the rows that they read, or none that overlap them.
   operand_t source, result;
-  logic may_overlap;
+  logic may_overlap_q;
   assign source = operands[0];
   assign result = opcode == OpScale ? operands[2] : operands[1];
-  assign may_overlap = (opcode == OpNorm || opcode == OpScale) && source.space == result.space &&
-      source != result;
 
-  // The operand of a step.
-  logic [2:0] k;
-  operand_t operand_q;
-  role_t role_q;
+  always_ff @(posedge clk_i) begin
+    roles_q <= roles;
+    may_overlap_q <= source.space == result.space && source != result;
+  end
 
+  // ---------------------------------------------------------------- the checks of an instruction
+
+  typedef struct packed {
+    kind_e      kind;
+    logic [2:0] k;     // of which operand
+  } item_t;
+
+  function automatic item_t item(kind_e kind, logic [2:0] k = '0);
+    return '{kind: kind, k: k};
+  endfunction
+
+  item_t next;
   always_comb begin
-    unique case (step_q)
-      StepOperand1: k = 3'd1;
-      StepOperand2: k = 3'd2;
-      StepOperand3: k = 3'd3;
-      StepOperand4: k = 3'd4;
-      StepResultOverlap: k = opcode == OpScale ? 3'd2 : 3'd1;
-      default: k = 3'd0;
+    unique case ({
+      opcode, step_q
+    })
+      {OpRecv, 4'd2} : next = item(KindRows, 3'd0);
+      {OpRecv, 4'd3} : next = item(KindSize);
+      {OpRecv, 4'd4} : next = item(KindTokenBytes);
+
+      {OpLinear, 4'd2} : next = item(KindInputRows, 3'd0);
+      {OpLinear, 4'd3} : next = item(KindRows, 3'd1);
+      {OpLinear, 4'd4} : next = item(KindRows, 3'd2);
+      {OpLinear, 4'd5} : next = item(KindSize);
+      {OpLinear, 4'd6} : next = item(KindInputs);
+      {OpLinear, 4'd7} : next = item(KindArrayParams);
+      {OpLinear, 4'd8} : next = item(KindWeights);
+      {OpLinear, 4'd9} : next = item(KindTiles);
+
+      {OpConv, 4'd2} : next = item(KindRows, 3'd0);
+      {OpConv, 4'd3} : next = item(KindRows, 3'd1);
+      {OpConv, 4'd4} : next = item(KindSize);
+      {OpConv, 4'd5} : next = item(KindConvParams);
+      {OpConv, 4'd6} : next = item(KindConvTable);
+
+      {OpScan, 4'd2} :  next = item(KindRows, 3'd0);
+      {OpScan, 4'd3} :  next = item(KindRows, 3'd1);
+      {OpScan, 4'd4} :  next = item(KindRows, 3'd2);
+      {OpScan, 4'd5} :  next = item(KindStateRows, 3'd3);
+      {OpScan, 4'd6} :  next = item(KindRows, 3'd4);
+      {OpScan, 4'd7} :  next = item(KindSize);
+      {OpScan, 4'd8} :  next = item(KindScanParams);
+      {OpScan, 4'd9} :  next = item(KindSoftplusTable);
+      {OpScan, 4'd10} : next = item(KindSiluTable);
+      {OpScan, 4'd11} : next = item(KindState);
+      {OpScan, 4'd12} : next = item(KindDecay);
+
+      {OpNorm, 4'd2} : next = item(KindRows, 3'd0);
+      {OpNorm, 4'd3} : next = item(KindRows, 3'd1);
+      {OpNorm, 4'd4} : next = item(KindSourceOverlap, 3'd0);
+      {OpNorm, 4'd5} : next = item(KindResultOverlap, 3'd1);
+      {OpNorm, 4'd6} : next = item(KindSize);
+      {OpNorm, 4'd7} : next = item(KindVectorParams);
+
+      {OpPool, 4'd2} : next = item(KindRows, 3'd0);
+      {OpPool, 4'd3} : next = item(KindRows, 3'd1);
+      {OpPool, 4'd4} : next = item(KindSize);
+      {OpPool, 4'd5} : next = item(KindPoolParams);
+
+      {OpScale, 4'd2} : next = item(KindRows, 3'd0);
+      {OpScale, 4'd3} : next = item(KindRows, 3'd1);
+      {OpScale, 4'd4} : next = item(KindRows, 3'd2);
+      {OpScale, 4'd5} : next = item(KindSourceOverlap, 3'd0);
+      {OpScale, 4'd6} : next = item(KindResultOverlap, 3'd2);
+      {OpScale, 4'd7} : next = item(KindSize);
+      {OpScale, 4'd8} : next = item(KindVectorTable);
+
+      {OpSend, 4'd2} : next = item(KindRows, 3'd0);
+      {OpSend, 4'd3} : next = item(KindSize);
+      {OpSend, 4'd4} : next = item(KindForecast);
+
+      default: begin
+        // The word is looked at in step 0; what that finds is there in step 1.
+        next = item(step_q == 4'd0 ? KindNone : step_q == 4'd1 ? KindOpcode : KindTaken);
+      end
     endcase
   end
 
-  always_ff @(posedge clk_i) begin
-    check_step_q <= step_q;
-    operand_q <= operands[k];
-    role_q <= roles[k];
-  end
+  // ---------------------------------------------------------------- the schedule, and its counts
 
-  // ---------------------------------------------------------------- one check for each step
-
-  // Elements of a section and of a memory.
+  // Elements of the sections.
   // verilator lint_off UNUSEDSIGNAL
   // Nothing is asked of the metadata.
   logic [NumSections-1:0][31:0] elements;
   // verilator lint_on UNUSEDSIGNAL
-  logic [31:0] space_elements;
   assign elements = facts_i.elements;
-
-  always_comb begin
-    space_elements = '0;
-    for (int unsigned s = 0; s < NumSpaces; s++) begin
-      if (operand_q.space == 4'(s)) space_elements = SpaceElements[s];
-    end
-  end
-
-  logic [16:0] row_elements;
-  logic [AlignWidth-1:0] row_align;
-  check_t rows, check;
-
-  // Where the last row of the operand ends.
-  always_comb begin
-    row_elements = 17'(n_q);
-    row_align = multiple_of(RowAlign);
-    if (opcode == OpScan && check_step_q == StepOperand3) begin
-      row_elements = 17'd2 << scan.log2_state;
-    end else if (opcode == OpLinear && check_step_q == StepOperand0) begin
-      // The array reads whole tiles, and may begin within a row word.
-      row_elements = 17'(input_tiles_q) << log2_inputs;
-      row_align &= ~({AlignWidth{1'b1}} << log2_inputs);
-    end
-    rows = at_most(
-      space_elements,
-      operand_q.addr,
-      row_elements,
-      operand_q.stride,
-      16'((17'd1 << operand_q.log2_rows) - 1'b1)
-    );
-    rows.error = ErrorBadOperand;
-  end
-
-  always_comb begin
-    check = at_most('0, '0, '0);
-
-    unique case (check_step_q)
-      StepPrepare, StepTaken: ;
-
-      StepOpcode: begin
-        check.error = ErrorBadOpcode;
-        check.holds = is_opcode_q;
-      end
-
-      StepOperand0, StepOperand1, StepOperand2, StepOperand3, StepOperand4:
-      if (role_q.used) begin
-        check = rows;
-        check.holds = role_q.spaces[operand_q.space];
-        check.base_align = row_align;
-        check.a_align = multiple_of(RowAlign);
-        check.spares_image = role_q.written && operand_q.space == SpaceResid;
-      end
-
-      // The last row of one ends before the first of the other begins.
-      StepSourceOverlap:
-      if (may_overlap) begin
-        check = rows;
-        check.limit = 32'(result.addr);
-        check.either = 1'b1;
-      end
-      StepResultOverlap:
-      if (may_overlap) begin
-        check = rows;
-        check.limit = 32'(source.addr);
-      end
-
-      StepSize: begin
-        check = at_most(32'(n_limit_q), '0, 17'(n_q));
-        check.holds = fields_hold_q;
-      end
-
-      StepParams:
-      unique case (opcode)
-        OpLinear: begin
-          check = at_most(elements[SectionArrayParams], linear.param_addr, 17'(n_q));
-          check.base_align = multiple_of(ArrayParamAlign);
-        end
-        OpConv: begin
-          check = at_most(elements[SectionConvParams], conv.param_addr, 17'(n_q));
-          check.base_align = multiple_of(ConvLanes);
-        end
-        OpScan: begin
-          check = at_most(elements[SectionScanParams], scan.param_addr, 17'(n_q));
-          check.base_align = multiple_of(ScanParamAlign);
-        end
-        OpNorm: check = at_most(elements[SectionVectorParams], norm.param_addr, 17'(n_q));
-        OpPool:  // mean, maximum
-        check = at_most(elements[SectionVectorParams], pool.param_addr, 17'd2);
-        default: ;
-      endcase
-
-      StepTable:
-      unique case (opcode)
-        OpConv:  check = at_most(elements[SectionConvTables], 20'(conv.table_index), 17'd1);
-        OpScan:  check = at_most(elements[SectionScanTables], 20'(scan.softplus_table), 17'd1);
-        OpScale: check = at_most(elements[SectionVectorTables], 20'(scale.table_index), 17'd1);
-        default: ;
-      endcase
-
-      StepFeatures:
-      unique case (opcode)
-        OpRecv: begin
-          check = at_most(32'(facts_i.token_bytes), '0, 17'(n_q));
-          check.exact = 1'b1;
-        end
-        OpLinear: check = at_most(MaxArrayInputs, '0, '0, linear.n_in, 16'(rows_q));
-        OpScan:   check = at_most(elements[SectionScanTables], 20'(scan.silu_table), 17'd1);
-        OpSend: begin
-          check = at_most(32'(facts_i.forecast_elements), '0, 17'(n_q));
-          check.exact = 1'b1;
-        end
-        default:  ;
-      endcase
-
-      StepRange:
-      unique case (opcode)
-        OpLinear: begin
-          check = at_most(
-            elements[SectionWeights],
-            linear.weight_addr,
-            '0,
-            linear.weight_stride,
-            16'(rows_q - 1'b1)
-          );
-        end
-        OpScan: begin
-          check = at_most(MaxState, scan.state_addr, '0, n_q, 16'd1 << scan.log2_state);
-          check.base_align = multiple_of(ScanLanes);
-        end
-        default: ;
-      endcase
-
-      StepRangeEnd:
-      unique case (opcode)
-        OpLinear: begin
-          check = at_most('0, '0, '0, output_tiles_q, input_tiles_q);
-          check.continues = 1'b1;
-        end
-        OpScan: begin
-          check = at_most(elements[SectionScanDecay], scan.decay_addr, '0, n_q,
-                          16'd1 << scan.log2_state);
-          check.base_align = multiple_of(ScanLanes);
-        end
-        default: ;
-      endcase
-
-      default: ;
-    endcase
-  end
-
-  // ---------------------------------------------------------------- the schedule
 
   logic [TableWidth:0] instructions_q;  // taken
   logic [NumUnits-1:0][EntriesWidth-1:0] entries;
@@ -561,36 +479,35 @@ module program_check
       .all_entries_o            (all_entries)
   );
 
-  check_t count_check;
+  // The steps of StCounts: one for each unit, then the streams again.
+  localparam logic [3:0] StepTokens = 4'(NumUnits);
+  localparam logic [3:0] StepForecasts = 4'(NumUnits + 1);
+  logic [EntriesWidth-1:0] unit_found_q;
+  logic [15:0] unit_expected_q;
 
-  always_comb begin
-    count_check = at_most('0, '0, '0);
+  always_ff @(posedge clk_i) begin
     for (int unsigned u = 0; u < NumUnits; u++) begin
-      if (check_step_q == 4'(u)) begin
-        count_check = at_most(32'(facts_i.unit_entries[u]), '0, 17'(entries[u]));
+      if (step_q == 4'(u)) begin
+        unit_found_q <= entries[u];
+        unit_expected_q <= facts_i.unit_entries[u];
       end
     end
-    if (check_step_q == StepTokens) begin
-      count_check =
-          at_most(32'(entries[UnitStreamIn]), '0, '0, facts_i.n_sequences, facts_i.n_positions);
-    end
-    if (check_step_q == StepForecasts) begin
-      count_check = at_most(32'(entries[UnitStreamOut]), '0, 17'(facts_i.n_sequences));
-    end
-    count_check.error = ErrorBadSchedule;
-    count_check.exact = 1'b1;
   end
 
   // ---------------------------------------------------------------- control
 
   logic stepping, all_received;
-  logic counting_q;  // the check is one of counts
-  logic [3:0] valid_q;  // a step in check_step_q, check_q and behind
   assign stepping = state_q == StCounts || (state_q == StProgram && instruction_valid_i);
-  assign instruction_ready_o = state_q == StProgram && step_q == StepTaken;
+  assign instruction_ready_o =
+      state_q == StProgram && instruction_valid_i && next.kind == KindTaken;
   assign all_received = 32'(instructions_q) == elements[SectionInstructions] &&
       32'(all_entries) == elements[SectionSchedule];
   assign busy_o = state_q != StIdle;
+
+  kind_e kind_q;
+  operand_t operand_q;
+  role_t role_q;
+  logic [4:0] valid_q;  // a check in kind_q, check_q and behind
 
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
@@ -606,11 +523,157 @@ module program_check
       endcase
     end
 
-    counting_q <= state_q == StCounts;
-    if (rst_i || start_i || !stepping) step_q <= StepPrepare;
-    else step_q <= step_e'(step_q + 1'b1);
+    if (rst_i || start_i || !stepping || instruction_ready_o) step_q <= '0;
+    else step_q <= step_q + 1'b1;
     if (start_i) instructions_q <= '0;
     else if (instruction_ready_o) instructions_q <= instructions_q + 1'b1;
+
+    if (rst_i || start_i) valid_q <= '0;
+    else valid_q <= {valid_q[3:0], stepping};
+    operand_q <= operands[next.k];
+    role_q <= roles_q[next.k];
+    kind_q <= state_q == StProgram ? next.kind :
+        step_q == StepTokens ? KindTokens :
+        step_q == StepForecasts ? KindForecasts : KindUnitEntries;
+  end
+
+  // ---------------------------------------------------------------- sum and limit
+
+  logic [31:0] space_elements;
+  always_comb begin
+    space_elements = '0;
+    for (int unsigned s = 0; s < NumSpaces; s++) begin
+      if (operand_q.space == 4'(s)) space_elements = SpaceElements[s];
+    end
+  end
+
+  check_t check, rows;
+
+  // The end of the operand's last row.
+  always_comb begin
+    rows = at_most('0, operand_q.addr, 17'(n_q), operand_q.stride,
+                   16'((17'd1 << operand_q.log2_rows) - 1'b1));
+    rows.error = ErrorBadOperand;
+  end
+
+  always_comb begin
+    check = at_most('0, '0, '0);
+
+    unique case (kind_q)
+      KindOpcode: begin
+        check.error = ErrorBadOpcode;
+        check.holds = is_opcode_q;
+      end
+      KindRows, KindInputRows, KindStateRows:
+      if (role_q.used) begin
+        check = rows;
+        check.limit = space_elements;
+        check.holds = role_q.spaces[operand_q.space];
+        check.spares_image = role_q.written && operand_q.space == SpaceResid;
+        check.base_align = multiple_of(RowAlign);
+        check.a_align = multiple_of(RowAlign);
+        if (kind_q == KindInputRows) begin
+          check.count = inputs_q;
+          check.base_align &= ~({AlignWidth{1'b1}} << log2_inputs);  // may begin within a word
+        end
+        if (kind_q == KindStateRows) check.count = 17'd2 << scan.log2_state;
+      end
+      // The last row of one ends before the first of the other begins.
+      KindSourceOverlap:
+      if (may_overlap_q) begin
+        check = rows;
+        check.limit = 32'(result.addr);
+        check.either = 1'b1;
+      end
+      KindResultOverlap:
+      if (may_overlap_q) begin
+        check = rows;
+        check.limit = 32'(source.addr);
+      end
+      KindSize: begin
+        check = at_most(32'(n_limit_q), '0, 17'(n_q));
+        check.holds = fields_hold_q;
+      end
+
+      KindTokenBytes: begin
+        check = at_most(32'(facts_i.token_bytes), '0, 17'(n_q));
+        check.exact = 1'b1;
+      end
+      KindForecast: begin
+        check = at_most(32'(facts_i.forecast_elements), '0, 17'(n_q));
+        check.exact = 1'b1;
+      end
+
+      KindInputs: check = at_most(MaxArrayInputs, '0, '0, linear.n_in, 16'(rows_q));
+      KindArrayParams: begin
+        check = at_most(elements[SectionArrayParams], linear.param_addr, 17'(n_q));
+        check.base_align = multiple_of(ArrayParamAlign);
+      end
+      KindWeights: begin
+        check = at_most(elements[SectionWeights], linear.weight_addr, '0, linear.weight_stride,
+                        16'(last_row_q));
+      end
+      KindTiles: begin
+        check = at_most('0, '0, '0, output_tiles_q, input_tiles_q);
+        check.continues = 1'b1;
+      end
+
+      KindConvParams: begin
+        check = at_most(elements[SectionConvParams], conv.param_addr, 17'(n_q));
+        check.base_align = multiple_of(ConvLanes);
+      end
+      KindConvTable: begin
+        check = at_most(elements[SectionConvTables], 20'(conv.table_index), 17'd1);
+      end
+
+      KindScanParams: begin
+        check = at_most(elements[SectionScanParams], scan.param_addr, 17'(n_q));
+        check.base_align = multiple_of(ScanParamAlign);
+      end
+      KindSoftplusTable: begin
+        check = at_most(elements[SectionScanTables], 20'(scan.softplus_table), 17'd1);
+      end
+      KindSiluTable: begin
+        check = at_most(elements[SectionScanTables], 20'(scan.silu_table), 17'd1);
+      end
+      KindState: begin
+        check = at_most(MaxState, scan.state_addr, '0, n_q, 16'd1 << scan.log2_state);
+        check.base_align = multiple_of(ScanLanes);
+      end
+      KindDecay: begin
+        check =
+            at_most(elements[SectionScanDecay], scan.decay_addr, '0, n_q, 16'd1 << scan.log2_state);
+        check.base_align = multiple_of(ScanLanes);
+      end
+
+      KindVectorParams: begin
+        check = at_most(elements[SectionVectorParams], norm.param_addr, 17'(n_q));
+      end
+      KindPoolParams: begin  // mean and maximum
+        check = at_most(elements[SectionVectorParams], pool.param_addr, 17'd2);
+      end
+      KindVectorTable: begin
+        check = at_most(elements[SectionVectorTables], 20'(scale.table_index), 17'd1);
+      end
+
+      KindUnitEntries: begin
+        check = at_most(32'(unit_expected_q), '0, 17'(unit_found_q));
+        check.exact = 1'b1;
+        check.error = ErrorBadSchedule;
+      end
+      KindTokens: begin
+        check =
+            at_most(32'(entries[UnitStreamIn]), '0, '0, facts_i.n_sequences, facts_i.n_positions);
+        check.exact = 1'b1;
+        check.error = ErrorBadSchedule;
+      end
+      KindForecasts: begin
+        check = at_most(32'(entries[UnitStreamOut]), '0, 17'(facts_i.n_sequences));
+        check.exact = 1'b1;
+        check.error = ErrorBadSchedule;
+      end
+      default: ;
+    endcase
   end
 
   // ---------------------------------------------------------------- the pipeline
@@ -623,18 +686,19 @@ module program_check
   } verdict_t;
 
   check_t check_q;
-  verdict_t sum_verdict_q, verdict_q;  // with the sum under way, and with it
+  verdict_t sum_verdict_q, verdict_q;  // beside the product, beside what is left
   logic continues_q;
   logic [31:0] product_q;
   logic signed [RoomWidth-1:0] left_q, room_q;  // of the limit: without and with the product
-  logic aligned, spared, fails, failed_q;
+  logic aligned, spared;
+  error_e error_q;
+  logic fails_q, failed_q, either_q;
   assign aligned = (check_q.base[AlignWidth-1:0] & check_q.base_align) == '0 &&
       (check_q.a[AlignWidth-1:0] & check_q.a_align) == '0;
   assign spared = !check_q.spares_image || 32'(check_q.base) >= elements[SectionResidImage];
-  assign fails = !verdict_q.holds || room_q < 0 || (verdict_q.exact && room_q != '0);
 
   always_ff @(posedge clk_i) begin
-    check_q <= counting_q ? count_check : check;
+    check_q <= check;
 
     left_q <= RoomWidth'(check_q.limit) - RoomWidth'(check_q.base) - RoomWidth'(check_q.count);
     product_q <= check_q.a * check_q.b;
@@ -649,12 +713,15 @@ module program_check
     room_q <= (continues_q ? room_q : left_q) - RoomWidth'(product_q);
     verdict_q <= sum_verdict_q;
 
-    failed_q <= fails || !verdict_q.either;
-    if (rst_i || start_i) valid_q <= '0;
-    else valid_q <= {valid_q[2:0], stepping};
+    fails_q <= !verdict_q.holds || room_q < 0 || (verdict_q.exact && room_q != '0);
+    error_q <= verdict_q.error;
+    either_q <= verdict_q.either;
+
+    // Of two, only a failure of both counts.
+    failed_q <= fails_q || !either_q;
     if (rst_i || start_i) error_o <= ErrorOk;
     else if (error_o == ErrorOk) begin
-      if (valid_q[3] && fails && failed_q && !verdict_q.either) error_o <= verdict_q.error;
+      if (valid_q[4] && fails_q && failed_q && !either_q) error_o <= error_q;
       else if (schedule_bad) error_o <= ErrorBadSchedule;
     end
   end

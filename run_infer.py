@@ -5,8 +5,8 @@
     python run_infer.py --weights W.pt --args A.json --input X.npz --output Y.npz --backend int8
 
 Back ends: fp32 is the PyTorch model; int8 the PyTorch integer model; hls the HLS C++ in its
-native-integer build. The integer ones run a package: the one given with --package, or one compiled
-on the spot, calibrated on --calibration or on the input itself.
+native-integer build; rtl the RTL in simulation. The integer ones run a package: the one given with
+--package, or one compiled on the spot, calibrated on --calibration or on the input itself.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from golden.forecaster import BACKENDS, Forecaster
 from golden.inputs import read_args, read_windows
 from golden.package import Package, PackageError
 from golden.program import CompileError
+from golden.streams import AcceleratorError
 from model.cmamba import CMamba
 from model.io import CheckpointError, InputError, load_model
+from rtl.simulator import SimulationError
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
@@ -100,6 +102,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.output:
             write_npz(args.output, y=y.astype(np.float32))
     except (
+        AcceleratorError,
         CalibrationError,
         CheckpointError,
         CompileError,
@@ -107,6 +110,7 @@ def main(argv: list[str] | None = None) -> int:
         InputError,
         OSError,
         PackageError,
+        SimulationError,
         ValueError,
     ) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 import torch
 
+import rtl.simulator
 import run_infer
 from golden import isa
 from golden.calibrate import calibrate
 from golden.compile import compile_model
-from golden.forecaster import Forecaster
+from golden.forecaster import BACKENDS, Forecaster
+from golden.streams import AcceleratorError
 from model.args import ModelArgs
 from model.io import load_model, save_checkpoint
+from rtl.simulator import SimulationError
 from tests.compiled_models import SMALL, random_model, random_windows, sqnr
 
 ARGS = ModelArgs(**(SMALL | {"instance_norm": True}))
@@ -234,6 +237,34 @@ def test_a_back_end_that_does_not_exist(files, capsys):
         Forecaster(files.compiled, "tpu")
 
 
+def test_a_back_end_that_is_not_built(files, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(rtl.simulator, "FOLDER", tmp_path)
+    assert files.run(backend="rtl", package=files.package) == 1
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"error: .*\.so does not exist; `make simulator` builds it\n", error)
+    assert not files.output.exists()
+
+
+@pytest.mark.parametrize(
+    "error", [AcceleratorError(14, "run of 5 iterations failed"), SimulationError("no interrupt")]
+)
+def test_a_back_end_that_fails(files, capsys, monkeypatch, error):
+    def fail(package):
+        raise error
+
+    monkeypatch.setitem(BACKENDS, "hls", fail)
+    assert files.run(backend="hls", package=files.package) == 1
+    assert capsys.readouterr().err == f"error: {error}\n"
+
+
+@pytest.mark.slow
+def test_the_rtl_gives_the_bits_of_the_integer_model(files, capsys):
+    assert files.run(backend="int8", package=files.package) == 0
+    expected = files.forecast()
+    assert files.run(backend="rtl", package=files.package) == 0
+    np.testing.assert_array_equal(files.forecast(), expected)
+
+
 def test_the_weights_of_any_format_fit_the_package(files):
     for suffix in ("pt", "npz"):
         weights = files.folder / f"model.{suffix}"
@@ -245,6 +276,7 @@ def test_the_weights_of_any_format_fit_the_package(files):
     "module",
     [
         "run_infer",
+        "rtl.bench",
         "golden.__main__",
         "golden.estimate",
         "golden.export",

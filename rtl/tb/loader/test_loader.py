@@ -540,10 +540,11 @@ async def run_params(dut, name):
     """A parameter word out of its bounds, anywhere; a wrong checksum comes first."""
     bench = await prepared(dut)
     limit = 1 << (17 if name == "scan_params" else 30)
-    bad = [("bias", sign * value) for value in (limit, limit + 1, 1 << 30) for sign in (1, -1)]
-    bad += [("bias", -(1 << 31)), ("bias", (1 << 31) - 1), ("bias", -limit * 2 + 1)]
-    bad += [("shift", shift) for shift in (49, 50, 56, 63)]
-    for field, value in random.sample(bad, 7):
+    edges = [("bias", limit), ("bias", -limit), ("shift", 49)]
+    others = [("bias", limit + 1), ("bias", -limit - 1), ("bias", 1 << 30), ("bias", -(1 << 30))]
+    others += [("bias", -(1 << 31)), ("bias", (1 << 31) - 1), ("bias", 1 - 2 * limit)]
+    others += [("shift", shift) for shift in (50, 56, 63)]
+    for field, value in edges + random.sample(others, 4):
         image = Image.random()
         count = random.randint(1, 7)
         at = random.randrange(count) * PARAMS[name]

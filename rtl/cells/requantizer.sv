@@ -6,7 +6,7 @@
 //
 //   stage   acc   [31 ......... 17][16 ......... 0]
 //     1     registers
-//     2                             low  = acc[16:0] * multiplier
+//     2     registers               low = acc[16:0] * multiplier
 //     3     high = acc[31:17] * multiplier + (low >>> 17)
 //           product = {high, low[16:0]}
 //   4 to 6  round_clamp
@@ -73,27 +73,39 @@ module requantizer
     logic unused_bias;
     assign unused_bias = ^param_i[l].bias;
 
-    logic signed [31:0] acc_q;
-    logic signed [14:0] high_acc_q;
-    logic signed [17:0] multiplier_q, high_multiplier_q;
-    logic signed [34:0] low_q;
-    logic signed [32:0] high_q;
+    logic signed [47:0] low, low_cascade, high, unused_cascade;
     logic [16:0] low_bits_q;
     logic [Stages-1:0][5:0] shift_q;
     logic [Stages-1:0][7:0] zero_point_q;
     logic [Stages-1:0][15:0] addend_q;
 
+    multiply_add #(
+        .InputRegisters (1),
+        .ProductRegister(1'b0)
+    ) u_low (
+        .clk_i,
+        .a_i({10'b0, acc_i[l][16:0]}),
+        .b_i(param_i[l].multiplier),
+        .sum_o(low),
+        .cascade_o(low_cascade)
+    );
+    multiply_add #(
+        .InputRegisters (2),
+        .ProductRegister(1'b0),
+        .Addend         ("cascade_17")
+    ) u_high (
+        .clk_i,
+        .a_i(27'($signed(acc_i[l][31:17]))),
+        .b_i(param_i[l].multiplier),
+        .cascade_i(low_cascade),
+        .sum_o(high),
+        .cascade_o(unused_cascade)
+    );
+    logic unused;
+    assign unused = ^{low[47:17], high[47:33], unused_cascade};
+
     always_ff @(posedge clk_i) begin
-      acc_q <= acc_i[l];
-      multiplier_q <= param_i[l].multiplier;
-
-      low_q <= $signed({1'b0, acc_q[16:0]}) * multiplier_q;
-      high_acc_q <= acc_q[31:17];
-      high_multiplier_q <= multiplier_q;
-
-      high_q <= high_acc_q * high_multiplier_q + 33'(low_q >>> 17);
-      low_bits_q <= low_q[16:0];
-
+      low_bits_q <= low[16:0];
       shift_q <= {shift_q[Stages-2:0], param_i[l].shift};
       zero_point_q <= {zero_point_q[Stages-2:0], param_i[l].zero_point};
       addend_q <= {addend_q[Stages-2:0], addend_i[l]};
@@ -101,7 +113,7 @@ module requantizer
 
     round_clamp u_round_clamp (
         .clk_i,
-        .product_i({high_q, low_bits_q}),
+        .product_i({high[32:0], low_bits_q}),
         .shift_i(shift_q[Stages-1]),
         .zero_point_i(zero_point_q[Stages-1]),
         .addend_i(addend_q[Stages-1]),

@@ -66,11 +66,10 @@ module requantizer_formal
   end
 
   // The two parts, of the operands that the lane has in stages 1 and 2.
-  logic signed [34:0] low, low_q;
-  logic signed [32:0] high;
+  logic signed [44:0] low, low_q, high;
   logic signed [49:0] product_q;
-  assign low  = $signed({1'b0, dut.gen_lane[0].acc_q[16:0]}) * dut.gen_lane[0].multiplier_q;
-  assign high = dut.gen_lane[0].high_acc_q * dut.gen_lane[0].high_multiplier_q;
+  assign low  = dut.gen_lane[0].u_low.gen_behaviour.a * dut.gen_lane[0].u_low.gen_behaviour.b;
+  assign high = dut.gen_lane[0].u_high.gen_behaviour.a * dut.gen_lane[0].u_high.gen_behaviour.b;
 
   always_ff @(posedge clk_i) begin
     low_q <= low;
@@ -85,16 +84,16 @@ module requantizer_formal
     if (started_q[0]) assert (valid == past_q[Latency].valid);
     if (started_q[Latency-1]) assert (tag == past_q[Latency].tag);
     if (started_q[0]) begin
-      assert (dut.gen_lane[0].acc_q == past_q[1].acc);
-      assert (dut.gen_lane[0].multiplier_q == past_q[1].multiplier);
+      assert (dut.gen_lane[0].u_low.gen_behaviour.a == 27'(past_q[1].acc[16:0]));
+      assert (dut.gen_lane[0].u_low.gen_behaviour.b == past_q[1].multiplier);
     end
     if (started_q[1]) begin
-      assert (dut.gen_lane[0].low_q == low_q);
-      assert (dut.gen_lane[0].high_acc_q == past_q[2].acc[31:17]);
-      assert (dut.gen_lane[0].high_multiplier_q == past_q[2].multiplier);
+      assert (dut.gen_lane[0].low == 48'(low_q));
+      assert (dut.gen_lane[0].u_high.gen_behaviour.a == 27'($signed(past_q[2].acc[31:17])));
+      assert (dut.gen_lane[0].u_high.gen_behaviour.b == past_q[2].multiplier);
     end
     if (started_q[Stages-1]) begin
-      assert ({dut.gen_lane[0].high_q, dut.gen_lane[0].low_bits_q} == product_q);
+      assert ({dut.gen_lane[0].high[32:0], dut.gen_lane[0].low_bits_q} == product_q);
       assert (dut.gen_lane[0].shift_q[Stages-1] == past_q[Stages].shift);
       assert (dut.gen_lane[0].zero_point_q[Stages-1] == past_q[Stages].zero_point);
       assert (dut.gen_lane[0].addend_q[Stages-1] == past_q[Stages].addend);

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtl.synth import yosys
-from rtl.tb.simulate import MODULE_FOLDERS, packages
+from rtl.tb.simulate import MODULE_FOLDERS, RTL, packages
+
+DSP_MODEL = RTL / "tb/multiply_add/DSP48E2.sv"
 
 # Modules that are synthesized apart. All others are flattened into the one that they are used in. A
 # module belongs here if it is used often (one synthesis for all its instances) or is large; not if
@@ -76,9 +78,9 @@ def elaborate(top: str, build: str, work: Path) -> tuple[str, dict[str, Unit]]:
     rtlil = work / f"{top}.il"
     yosys.run(
         [
-            # The device's primitives, of which the RTL names DSP48E2.
-            "read_verilog -lib +/xilinx/cells_xtra.v",
-            f"read_slang --no-proc --best-effort-hierarchy --top {top} {files}",
+            # Synthesis knows DSP48E2; the frontend takes its ports and parameters from the model.
+            f"read_slang --no-proc --best-effort-hierarchy --top {top}"
+            f" --blackboxed-module {DSP_MODEL.stem} {DSP_MODEL} {files}",
             "delete =A:blackbox",
             f"write_rtlil {rtlil}",
         ],

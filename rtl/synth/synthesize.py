@@ -22,7 +22,8 @@ _COMMANDS = (
     "synth_xilinx -family xcup -noiopad -noclkbuf -flatten -top {module}",
     "write_json {folder}/netlist.part.json",
 )
-_IN_REGISTERS = re.compile(r"^using FF mapping for memory (\S+)", re.MULTILINE)
+# Tables of constants, which Yosys takes for memories too, become LUTs.
+_IN_REGISTERS = re.compile(r"^using FF mapping for memory (?!\S*bmux2rom)(\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -31,7 +30,6 @@ def run(commands: Sequence[str], log: Path) -> None:
             stdout=out,
             stderr=subprocess.STDOUT,
             text=True,
-            preexec_fn=lambda: os.nice(10),
         )
     if result.returncode:
         lines = log.read_text().splitlines()

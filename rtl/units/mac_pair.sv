@@ -38,9 +38,9 @@ module mac_pair #(
     input  wire logic signed [ 7:0] x_i,
     input  wire logic signed [ 7:0] w0_i,        // weight of the lane in the low field
     input  wire logic signed [ 7:0] w1_i,        // weight of the lane in the high field
-    input  wire logic        [47:0] cascade_i,   // P of the DSP before, one cycle before sum_o
+    input  wire logic signed [47:0] cascade_i,   // P of the DSP before, one cycle before sum_o
     output      logic        [35:0] sum_o,       // fields
-    output      logic        [47:0] cascade_o    // for the next one
+    output      logic signed [47:0] cascade_o    // for the next one
 );
 
   logic [47:0] sum;

@@ -31,17 +31,25 @@ module scan_exponent #(
     $fatal(1, "scan_exponent: Width is %0d, expected 17 to 32", Width);
   end
 
-  logic [31:0] product_q;
-  logic [32:0] sum_q;
-  always_ff @(posedge clk_i) begin
-    product_q <= 32'(delta_i) * 32'(rate_i);
-    sum_q <= 33'(product_q) + 33'(half_i);
-  end
+  logic [47:0] sum, unused_cascade;
+  multiply_add #(
+      .InputRegisters(0),
+      .Addend        ("c")
+  ) u_multiply_add (
+      .clk_i,
+      .a_i      (27'(delta_i)),
+      .b_i      (18'(rate_i)),
+      .c_i      (48'(half_i)),
+      .sum_o    (sum),
+      .cascade_o(unused_cascade)
+  );
+  logic unused;
+  assign unused = ^{sum[47:33], unused_cascade};
 
   logic [32:0] shifted;
   logic tie;
-  assign shifted = sum_q >> shift_i;
-  assign tie = shift_i != '0 && (sum_q[30:0] & mask_i) == '0;
+  assign shifted = sum[32:0] >> shift_i;
+  assign tie = shift_i != '0 && (sum[30:0] & mask_i) == '0;
 
   always_ff @(posedge clk_i) begin
     if (|shifted[32:Width]) t_o <= '1;

@@ -30,36 +30,60 @@ module scan_update (
     output logic signed     [31:0] product_o
 );
 
-  logic signed [41:0] input_product_q;
-  logic signed [42:0] input_sum_q;
+  logic signed [47:0] input_sum, drive, sum, output_sum;
+  logic [2:0][47:0] unused_cascade;
   logic shift_8_q;
-  logic signed [47:0] drive_q;
-  logic signed [41:0] state_product_q;
-  logic signed [47:0] sum_q;
 
-  always_ff @(posedge clk_i) begin
-    input_product_q <= delta_w_i * b_i;
-    input_sum_q <= 43'(input_product_q) + (shift_8_i ? 43'sh0080 : 43'sh8000);
-    shift_8_q <= shift_8_i;
-    drive_q <= shift_8_q ? {input_sum_q[39:0], 8'b0} : 48'(input_sum_q);
-    state_product_q <= $signed({1'b0, decay_i}) * h_i;
-    sum_q <= 48'(state_product_q) + drive_q;
-  end
+  multiply_add #(
+      .InputRegisters(0),
+      .Addend        ("c")
+  ) u_input (
+      .clk_i,
+      .a_i      (27'(delta_w_i)),
+      .b_i      (18'(b_i)),
+      .c_i      (shift_8_i ? 48'h0080 : 48'h8000),
+      .sum_o    (input_sum),
+      .cascade_o(unused_cascade[0])
+  );
+
+  always_ff @(posedge clk_i) shift_8_q <= shift_8_i;
+  assign drive = shift_8_q ? {input_sum[39:0], 8'b0} : input_sum;
+
+  multiply_add #(
+      .InputRegisters(0),
+      .Addend        ("c"),
+      .AddendRegister(1'b1)
+  ) u_state (
+      .clk_i,
+      .a_i      (27'(h_i)),
+      .b_i      ({1'b0, decay_i}),
+      .c_i      (drive),
+      .sum_o    (sum),
+      .cascade_o(unused_cascade[1])
+  );
 
   logic tie, overflow;
-  assign tie = sum_q[15:0] == '0;
-  assign overflow = sum_q[47:39] != {9{sum_q[47]}};
+  assign tie = sum[15:0] == '0;
+  assign overflow = sum[47:39] != {9{sum[47]}};
 
   always_ff @(posedge clk_i) begin
-    if (overflow) h_o <= {sum_q[47], {23{!sum_q[47]}}};
-    else h_o <= {sum_q[39:17], sum_q[16] && !tie};
+    if (overflow) h_o <= {sum[47], {23{!sum[47]}}};
+    else h_o <= {sum[39:17], sum[16] && !tie};
   end
 
-  logic signed [31:0] product_q;
-  always_ff @(posedge clk_i) begin
-    product_q <= h_o * c_i;
-    product_o <= product_q;
-  end
+  multiply_add #(
+      .InputRegisters(0)
+  ) u_output (
+      .clk_i,
+      .a_i      (27'(h_o)),
+      .b_i      (18'(c_i)),
+      .sum_o    (output_sum),
+      .cascade_o(unused_cascade[2])
+  );
+  assign product_o = output_sum[31:0];
+
+  logic unused;
+  assign unused = ^{output_sum[47:32], unused_cascade};
 
 endmodule
 

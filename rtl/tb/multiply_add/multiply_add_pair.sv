@@ -12,11 +12,11 @@ module multiply_add_pair #(
     parameter bit AddendRegister = 1'b0
 ) (
     input  wire logic        clk_i,
-    input  wire logic [26:0] a_i,
-    input  wire logic [17:0] b_i,
-    input  wire logic [26:0] d_i,
-    input  wire logic [47:0] c_i,
-    input  wire logic [47:0] cascade_i,
+    input  wire logic signed [26:0] a_i,
+    input  wire logic signed [17:0] b_i,
+    input  wire logic signed [26:0] d_i,
+    input  wire logic signed [47:0] c_i,
+    input  wire logic signed [47:0] cascade_i,
     output logic      [47:0] behaviour_o,
     output logic      [47:0] behaviour_cascade_o,
     output logic      [47:0] primitive_o,

@@ -18,7 +18,7 @@ from rtl.tb.units import Counter, joined_sink, joined_source
 
 BEAT_BITS, BEAT_BYTES = 128, 16
 # From the fetch to the command; from the last beat to the cycle in which the tile is read.
-COMMAND_LATENCY, OFFER_LATENCY = 4, 3
+COMMAND_LATENCY, OFFER_LATENCY = 3, 3
 READ_LATENCY = 2
 
 

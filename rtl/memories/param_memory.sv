@@ -84,12 +84,7 @@ module param_memory #(
   end else begin : gen_part
     localparam int unsigned PartBits = $clog2(BeatRows);
     logic [1:0][PartBits-1:0] part_q;
-    logic rd_en_q;
-    always_ff @(posedge clk_i) begin
-      rd_en_q <= rd_en_i;
-      if (rd_en_i) part_q[0] <= rd_addr_i[0][PartBits-1:0];
-      if (rd_en_q) part_q[1] <= part_q[0];
-    end
+    always_ff @(posedge clk_i) part_q <= {part_q[0], rd_addr_i[0][PartBits-1:0]};
     assign rd_data_o = words[0][part_q[1]*Lanes*WordBits+:Lanes*WordBits];
   end
 

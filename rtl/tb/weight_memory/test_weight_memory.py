@@ -36,6 +36,8 @@ class Bench:
         for beat in range(self.beats):
             while random.random() < idle:
                 dut.wr_valid_i.value = 0
+                dut.wr_tile_i.value = random.randrange(self.tiles)
+                dut.wr_beat_i.value = random.randrange(self.beats)
                 dut.wr_data_i.value = random.getrandbits(BEAT_BITS)
                 await RisingEdge(dut.clk_i)
             dut.wr_valid_i.value = 1

@@ -24,6 +24,9 @@ module conv
 #(
     // Channels a cycle, a power of two.
     parameter int unsigned Lanes = cmamba_build_pkg::ConvLanes,
+    // Taps, the first ones, whose products DSP48E2 make; LUTs make the others: four are enough for most
+    // models, and the DSP48E2 are needed elsewhere.
+    parameter int unsigned DspTaps = 4,
     // Elements of a word of the activation memories.
     parameter int unsigned RowAlign = cmamba_build_pkg::RowAlign,
     // Elements of the memories that are read and written.
@@ -340,7 +343,21 @@ module conv
   param_word_t [Lanes-1:0] param_q[StageOperands+1:StageSum];
   logic signed [Lanes-1:0][31:0] sum;
   for (genvar l = 0; l < Lanes; l++) begin : gen_lane
-    logic signed [15:0] product_q[MaxTaps];
+    logic signed [15:0] product[MaxTaps], product_q[MaxTaps];
+    for (genvar k = 0; k < MaxTaps; k++) begin : gen_tap
+      logic signed [7:0] x, weight;
+      assign x = bytes_q[StageOperands][l][k];
+      assign weight = param_rd_data_i[l][64+8*k+:8];
+      if (k < DspTaps) begin : gen_dsp
+        assign product[k] = x * weight;
+      end else begin : gen_lut
+        multiply_lut u_multiply_lut (
+            .a_i      (x),
+            .b_i      (weight),
+            .product_o(product[k])
+        );
+      end
+    end
     logic signed [16:0] pair_q[MaxTaps/2];
     logic signed [17:0] quarter_q[MaxTaps/4];
     logic signed [31:0] sum_q;
@@ -348,8 +365,8 @@ module conv
       for (int unsigned k = 0; k < MaxTaps; k++) begin
         bytes_q[1][l][k] <= taps_q[k][32'(group_q)*Lanes+l];
         for (int unsigned s = 2; s <= StageOperands; s++) bytes_q[s][l][k] <= bytes_q[s-1][l][k];
-        product_q[k] <= bytes_q[StageOperands][l][k] * $signed(param_rd_data_i[l][64+8*k+:8]);
       end
+      product_q <= product;
       for (int unsigned i = 0; i < MaxTaps / 2; i++) begin
         pair_q[i] <= 17'(product_q[2*i]) + 17'(product_q[2*i+1]);
       end

@@ -160,7 +160,8 @@ module scan
     logic [TableWidth-1:0]     silu_table;
     logic signed [7:0]         u_zero_point;
     logic [2:0]                log2_state;
-    logic [4:0]                exp_shift;
+    logic [3:0]                exp_fine;        // exp_shift is 11 * exp_coarse - exp_fine
+    logic [1:0]                exp_coarse;
     logic [3:0]                b_shift;         // 16 - state_shift is b_shift + 8 * shift_8
     logic                      shift_8;
     logic [4:0]                skip_shift;
@@ -270,6 +271,15 @@ module scan
   assign log2_parts = wide - slots_wide;
   assign log2_channels = 3'(SlotBits) - slots_wide;
 
+  // exp_shift as a left shift of delta by 0 to 10, and a right shift of the product in steps of 11.
+  logic [1:0] exp_coarse;
+  always_comb begin
+    exp_coarse = 2'd0;
+    for (int unsigned i = 0; i < 3; i++) begin
+      if (instruction_i.exp_shift > 5'(11 * i)) exp_coarse = 2'(i + 1);
+    end
+  end
+
   logic [4:0] drive_shift;
   assign drive_shift = 5'd16 - instruction_i.state_shift;
 
@@ -287,7 +297,8 @@ module scan
           silu_table: TableWidth'(instruction_i.silu_table),
           u_zero_point: instruction_i.u_zero_point,
           log2_state: instruction_i.log2_state,
-          exp_shift: instruction_i.exp_shift,
+          exp_fine: 4'(6'd11 * 6'(exp_coarse) - 6'(instruction_i.exp_shift)),
+          exp_coarse: exp_coarse,
           b_shift: drive_shift > 5'd8 ? 4'(drive_shift - 5'd8) : 4'(drive_shift),
           shift_8: drive_shift > 5'd8,
           skip_shift: instruction_i.skip_shift,
@@ -407,11 +418,16 @@ module scan
   assign decay_rd_en_o   = valid_q[StageLane-3];
   assign decay_rd_addr_o = step_q[StageLane-3].decay_row;
 
-  // Constants of the exponent: half of 2^exp_shift, 2^exp_shift - 1.
-  logic [30:0] exp_half_q, exp_mask_q;
+  // The exponent: delta shifted for all lanes of a slot, and the half that rounds.
+  logic [Slots-1:0][25:0] shifted_delta;
+  logic [3:1] exp_half_q;
+  for (genvar i = 0; i < Slots; i++) begin : gen_delta
+    assign shifted_delta[i] = 26'(softplus_entry_i[i]) << step_q[StageDelta].exp_fine;
+  end
   always_ff @(posedge clk_i) begin
-    exp_half_q <= 31'((32'd1 << step_q[StageLane].exp_shift) >> 1);
-    exp_mask_q <= ~(31'h7FFF_FFFF << step_q[StageLane+1].exp_shift);
+    for (int unsigned i = 1; i <= 3; i++) begin
+      exp_half_q[i] <= step_q[StageLane].exp_coarse == 2'(i);
+    end
   end
 
   // B and C of every lane. A word holds both where a channel has less states than there are lanes.
@@ -493,7 +509,8 @@ module scan
   for (genvar l = 0; l < Lanes; l++) begin : gen_lane
     // The slot of the lane's channel.
     logic [SlotWidth-1:0] delta_slot_q, drive_slot_q;
-    logic [15:0] delta_q, rate_q;
+    logic [25:0] delta_q;
+    logic [15:0] rate_q;
     logic signed [25:0] lane_delta_w_q;
     logic signed [23:0] h_q, h;
     logic signed [15:0] b;
@@ -501,7 +518,7 @@ module scan
     always_ff @(posedge clk_i) begin
       delta_slot_q <= slot_of(l, step_q[StageDelta-1].channel, step_q[StageDelta-1].log2_state);
       drive_slot_q <= slot_of(l, step_q[StageDrive-2].channel, step_q[StageDrive-2].log2_state);
-      delta_q <= softplus_entry_i[delta_slot_q];
+      delta_q <= shifted_delta[delta_slot_q];
       rate_q <= decay_rd_data_i[l];
       lane_delta_w_q <= delta_w_q[StageDrive-1][drive_slot_q];
       h_q <= step_q[StageUpdate-1].restart ? '0 : state_rd_data[l];
@@ -510,12 +527,11 @@ module scan
         .Width(17)
     ) u_exponent (
         .clk_i,
-        .delta_i(delta_q),
-        .rate_i (rate_q),
-        .half_i (exp_half_q),
-        .shift_i(step_q[StageLane+2].exp_shift),
-        .mask_i (exp_mask_q),
-        .t_o    (exponent[l])
+        .delta_i (delta_q),
+        .rate_i  (rate_q),
+        .half_i  (exp_half_q),
+        .coarse_i(step_q[StageLane+2].exp_coarse),
+        .t_o     (exponent[l])
     );
     assign b = b_q[step_q[StageDrive].part][l];
     assign c = c_q[step_q[StageState].part][l];

@@ -5,7 +5,8 @@
 //
 // The two slots are the last two of the memory: one is filled while the other one waits or is read. When
 // both are full the beats wait in axi_read. A tile is offered two cycles after its last beat, so that the
-// read, a cycle later, finds it in memory.
+// read, a cycle later, finds it in memory. Its slot is free four cycles after its last beat, so that a
+// range of tiles of three beats or more takes a beat a cycle, if tiles are read at once.
 
 `default_nettype none
 

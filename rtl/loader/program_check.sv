@@ -8,7 +8,7 @@
 //                                      state:      state_addr + n * 2^log2_state <= memory
 //
 // so that one multiplier does for all. Each opcode has its list of checks, in the order of the rules:
-// an instruction takes a cycle for each, SCAN, the longest one, 14. What is checked goes into the
+// an instruction takes a cycle for each, SCAN, which has most, 15. What is checked goes into the
 // pipeline below, together with the error that it is if it fails; the first failure is the program's
 // error. After the last entry of the schedule the entries of each unit are compared in the same way.
 //
@@ -120,6 +120,7 @@ module program_check
     KindTokens,
     KindForecasts
   } kind_e;
+  localparam int unsigned NumKinds = 32'(KindForecasts) + 1;
 
   localparam int unsigned RoomWidth = 34;
 
@@ -371,81 +372,104 @@ module program_check
 
   // ---------------------------------------------------------------- the checks of an instruction
 
+  // Steps of StCounts, after one for each unit.
+  localparam logic [3:0] StepTokens = 4'(NumUnits + 1);
+  localparam logic [3:0] StepForecasts = 4'(NumUnits + 2);
+
   typedef struct packed {
     kind_e      kind;
-    logic [2:0] k;     // of which operand
+    logic [2:0] k;     // of which operand, or unit
   } item_t;
 
   function automatic item_t item(kind_e kind, logic [2:0] k = '0);
     return '{kind: kind, k: k};
   endfunction
 
-  item_t next;
-  always_comb begin
-    unique case ({
-      opcode, step_q
-    })
-      {OpRecv, 4'd2} : next = item(KindRows, 3'd0);
-      {OpRecv, 4'd3} : next = item(KindSize);
-      {OpRecv, 4'd4} : next = item(KindTokenBytes);
+  // The check of a step. There is a list for each opcode, and one for StCounts.
+  localparam logic [3:0] CountsList = 4'hF;
 
-      {OpLinear, 4'd2} : next = item(KindInputRows, 3'd0);
-      {OpLinear, 4'd3} : next = item(KindRows, 3'd1);
-      {OpLinear, 4'd4} : next = item(KindRows, 3'd2);
-      {OpLinear, 4'd5} : next = item(KindSize);
-      {OpLinear, 4'd6} : next = item(KindInputs);
-      {OpLinear, 4'd7} : next = item(KindArrayParams);
-      {OpLinear, 4'd8} : next = item(KindWeights);
-      {OpLinear, 4'd9} : next = item(KindTiles);
+  function automatic item_t item_of(logic [3:0] list, logic [3:0] step);
+    logic [11:0] place;
+    place = {4'd0, list, step};
+    unique case (place)
+      {OpRecv, 4'd2} : return item(KindRows, 3'd0);
+      {OpRecv, 4'd3} : return item(KindSize);
+      {OpRecv, 4'd4} : return item(KindTokenBytes);
 
-      {OpConv, 4'd2} : next = item(KindRows, 3'd0);
-      {OpConv, 4'd3} : next = item(KindRows, 3'd1);
-      {OpConv, 4'd4} : next = item(KindSize);
-      {OpConv, 4'd5} : next = item(KindConvParams);
-      {OpConv, 4'd6} : next = item(KindConvTable);
+      {OpLinear, 4'd2} : return item(KindInputRows, 3'd0);
+      {OpLinear, 4'd3} : return item(KindRows, 3'd1);
+      {OpLinear, 4'd4} : return item(KindRows, 3'd2);
+      {OpLinear, 4'd5} : return item(KindSize);
+      {OpLinear, 4'd6} : return item(KindInputs);
+      {OpLinear, 4'd7} : return item(KindArrayParams);
+      {OpLinear, 4'd8} : return item(KindWeights);
+      {OpLinear, 4'd9} : return item(KindTiles);
 
-      {OpScan, 4'd2} :  next = item(KindRows, 3'd0);
-      {OpScan, 4'd3} :  next = item(KindRows, 3'd1);
-      {OpScan, 4'd4} :  next = item(KindRows, 3'd2);
-      {OpScan, 4'd5} :  next = item(KindStateRows, 3'd3);
-      {OpScan, 4'd6} :  next = item(KindRows, 3'd4);
-      {OpScan, 4'd7} :  next = item(KindSize);
-      {OpScan, 4'd8} :  next = item(KindScanParams);
-      {OpScan, 4'd9} :  next = item(KindSoftplusTable);
-      {OpScan, 4'd10} : next = item(KindSiluTable);
-      {OpScan, 4'd11} : next = item(KindState);
-      {OpScan, 4'd12} : next = item(KindDecay);
+      {OpConv, 4'd2} : return item(KindRows, 3'd0);
+      {OpConv, 4'd3} : return item(KindRows, 3'd1);
+      {OpConv, 4'd4} : return item(KindSize);
+      {OpConv, 4'd5} : return item(KindConvParams);
+      {OpConv, 4'd6} : return item(KindConvTable);
 
-      {OpNorm, 4'd2} : next = item(KindRows, 3'd0);
-      {OpNorm, 4'd3} : next = item(KindRows, 3'd1);
-      {OpNorm, 4'd4} : next = item(KindSourceOverlap, 3'd0);
-      {OpNorm, 4'd5} : next = item(KindResultOverlap, 3'd1);
-      {OpNorm, 4'd6} : next = item(KindSize);
-      {OpNorm, 4'd7} : next = item(KindVectorParams);
+      {OpScan, 4'd2} :  return item(KindRows, 3'd0);
+      {OpScan, 4'd3} :  return item(KindRows, 3'd1);
+      {OpScan, 4'd4} :  return item(KindRows, 3'd2);
+      {OpScan, 4'd5} :  return item(KindStateRows, 3'd3);
+      {OpScan, 4'd6} :  return item(KindRows, 3'd4);
+      {OpScan, 4'd7} :  return item(KindSize);
+      {OpScan, 4'd8} :  return item(KindScanParams);
+      {OpScan, 4'd9} :  return item(KindSoftplusTable);
+      {OpScan, 4'd10} : return item(KindSiluTable);
+      {OpScan, 4'd11} : return item(KindState);
+      {OpScan, 4'd12} : return item(KindDecay);
 
-      {OpPool, 4'd2} : next = item(KindRows, 3'd0);
-      {OpPool, 4'd3} : next = item(KindRows, 3'd1);
-      {OpPool, 4'd4} : next = item(KindSize);
-      {OpPool, 4'd5} : next = item(KindPoolParams);
+      {OpNorm, 4'd2} : return item(KindRows, 3'd0);
+      {OpNorm, 4'd3} : return item(KindRows, 3'd1);
+      {OpNorm, 4'd4} : return item(KindSourceOverlap, 3'd0);
+      {OpNorm, 4'd5} : return item(KindResultOverlap, 3'd1);
+      {OpNorm, 4'd6} : return item(KindSize);
+      {OpNorm, 4'd7} : return item(KindVectorParams);
 
-      {OpScale, 4'd2} : next = item(KindRows, 3'd0);
-      {OpScale, 4'd3} : next = item(KindRows, 3'd1);
-      {OpScale, 4'd4} : next = item(KindRows, 3'd2);
-      {OpScale, 4'd5} : next = item(KindSourceOverlap, 3'd0);
-      {OpScale, 4'd6} : next = item(KindResultOverlap, 3'd2);
-      {OpScale, 4'd7} : next = item(KindSize);
-      {OpScale, 4'd8} : next = item(KindVectorTable);
+      {OpPool, 4'd2} : return item(KindRows, 3'd0);
+      {OpPool, 4'd3} : return item(KindRows, 3'd1);
+      {OpPool, 4'd4} : return item(KindSize);
+      {OpPool, 4'd5} : return item(KindPoolParams);
 
-      {OpSend, 4'd2} : next = item(KindRows, 3'd0);
-      {OpSend, 4'd3} : next = item(KindSize);
-      {OpSend, 4'd4} : next = item(KindForecast);
+      {OpScale, 4'd2} : return item(KindRows, 3'd0);
+      {OpScale, 4'd3} : return item(KindRows, 3'd1);
+      {OpScale, 4'd4} : return item(KindRows, 3'd2);
+      {OpScale, 4'd5} : return item(KindSourceOverlap, 3'd0);
+      {OpScale, 4'd6} : return item(KindResultOverlap, 3'd2);
+      {OpScale, 4'd7} : return item(KindSize);
+      {OpScale, 4'd8} : return item(KindVectorTable);
 
-      default: begin
-        // The word is looked at in step 0; what that finds is there in step 1.
-        next = item(step_q == 4'd0 ? KindNone : step_q == 4'd1 ? KindOpcode : KindTaken);
-      end
+      {OpSend, 4'd2} : return item(KindRows, 3'd0);
+      {OpSend, 4'd3} : return item(KindSize);
+      {OpSend, 4'd4} : return item(KindForecast);
+
+      default: ;
     endcase
-  end
+    // In step 0 the list is not known yet.
+    if (step == 4'd0) return item(KindNone);
+    if (list == CountsList) begin
+      if (step < StepTokens) return item(KindUnitEntries, 3'(step - 1'b1));
+      return item(step == StepTokens ? KindTokens : KindForecasts);
+    end
+    return item(step == 4'd1 ? KindOpcode : KindTaken);
+  endfunction
+
+  localparam int unsigned ItemBits = $bits(item_t);
+
+  function automatic logic [255:0][ItemBits-1:0] all_items();
+    logic [255:0][ItemBits-1:0] items;
+    for (int unsigned i = 0; i < 256; i++) items[i] = item_of(4'(i >> 4), 4'(i));
+    return items;
+  endfunction
+
+  localparam logic [255:0][ItemBits-1:0] Items = all_items();
+
+  item_t item_q;
+  logic [3:0] list_q;  // zero, which is none, where the word is no instruction
 
   // ---------------------------------------------------------------- the schedule, and its counts
 
@@ -479,35 +503,15 @@ module program_check
       .all_entries_o            (all_entries)
   );
 
-  // The steps of StCounts: one for each unit, then the streams again.
-  localparam logic [3:0] StepTokens = 4'(NumUnits);
-  localparam logic [3:0] StepForecasts = 4'(NumUnits + 1);
-  logic [EntriesWidth-1:0] unit_found_q;
-  logic [15:0] unit_expected_q;
-
-  always_ff @(posedge clk_i) begin
-    for (int unsigned u = 0; u < NumUnits; u++) begin
-      if (step_q == 4'(u)) begin
-        unit_found_q <= entries[u];
-        unit_expected_q <= facts_i.unit_entries[u];
-      end
-    end
-  end
-
   // ---------------------------------------------------------------- control
 
   logic stepping, all_received;
+  logic [5:0] valid_q;  // a check in item_q, kind_q, check_q and behind
   assign stepping = state_q == StCounts || (state_q == StProgram && instruction_valid_i);
-  assign instruction_ready_o =
-      state_q == StProgram && instruction_valid_i && next.kind == KindTaken;
+  assign instruction_ready_o = valid_q[0] && item_q.kind == KindTaken;
   assign all_received = 32'(instructions_q) == elements[SectionInstructions] &&
       32'(all_entries) == elements[SectionSchedule];
   assign busy_o = state_q != StIdle;
-
-  kind_e kind_q;
-  operand_t operand_q;
-  role_t role_q;
-  logic [4:0] valid_q;  // a check in kind_q, check_q and behind
 
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
@@ -529,12 +533,29 @@ module program_check
     else if (instruction_ready_o) instructions_q <= instructions_q + 1'b1;
 
     if (rst_i || start_i) valid_q <= '0;
-    else valid_q <= {valid_q[3:0], stepping};
-    operand_q <= operands[next.k];
-    role_q <= roles_q[next.k];
-    kind_q <= state_q == StProgram ? next.kind :
-        step_q == StepTokens ? KindTokens :
-        step_q == StepForecasts ? KindForecasts : KindUnitEntries;
+    else valid_q <= {valid_q[4:0], stepping && !instruction_ready_o};
+    list_q <= state_q == StCounts ? CountsList : is_opcode ? instruction_i[3:0] : '0;
+    item_q <= item_t'(Items[{list_q, step_q}]);
+  end
+
+  // ---------------------------------------------------------------- kind, operand
+
+  logic [NumKinds-1:0] kind_q;  // one of them
+  operand_t operand_q;
+  role_t role_q;
+  logic [EntriesWidth-1:0] unit_found_q;
+  logic [15:0] unit_expected_q;
+
+  always_ff @(posedge clk_i) begin
+    kind_q <= NumKinds'(1) << item_q.kind;
+    operand_q <= operands[item_q.k];
+    role_q <= roles_q[item_q.k];
+    for (int unsigned u = 0; u < NumUnits; u++) begin
+      if (item_q.k == 3'(u)) begin
+        unit_found_q <= entries[u];
+        unit_expected_q <= facts_i.unit_entries[u];
+      end
+    end
   end
 
   // ---------------------------------------------------------------- sum and limit
@@ -559,12 +580,13 @@ module program_check
   always_comb begin
     check = at_most('0, '0, '0);
 
-    unique case (kind_q)
-      KindOpcode: begin
+    unique case (1'b1)
+      kind_q[KindNone], kind_q[KindTaken]: ;
+      kind_q[KindOpcode]: begin
         check.error = ErrorBadOpcode;
         check.holds = is_opcode_q;
       end
-      KindRows, KindInputRows, KindStateRows:
+      kind_q[KindRows], kind_q[KindInputRows], kind_q[KindStateRows]:
       if (role_q.used) begin
         check = rows;
         check.limit = space_elements;
@@ -572,102 +594,102 @@ module program_check
         check.spares_image = role_q.written && operand_q.space == SpaceResid;
         check.base_align = multiple_of(RowAlign);
         check.a_align = multiple_of(RowAlign);
-        if (kind_q == KindInputRows) begin
+        if (kind_q[KindInputRows]) begin
           check.count = inputs_q;
           check.base_align &= ~({AlignWidth{1'b1}} << log2_inputs);  // may begin within a word
         end
-        if (kind_q == KindStateRows) check.count = 17'd2 << scan.log2_state;
+        if (kind_q[KindStateRows]) check.count = 17'd2 << scan.log2_state;
       end
       // The last row of one ends before the first of the other begins.
-      KindSourceOverlap:
+      kind_q[KindSourceOverlap]:
       if (may_overlap_q) begin
         check = rows;
         check.limit = 32'(result.addr);
         check.either = 1'b1;
       end
-      KindResultOverlap:
+      kind_q[KindResultOverlap]:
       if (may_overlap_q) begin
         check = rows;
         check.limit = 32'(source.addr);
       end
-      KindSize: begin
+      kind_q[KindSize]: begin
         check = at_most(32'(n_limit_q), '0, 17'(n_q));
         check.holds = fields_hold_q;
       end
 
-      KindTokenBytes: begin
+      kind_q[KindTokenBytes]: begin
         check = at_most(32'(facts_i.token_bytes), '0, 17'(n_q));
         check.exact = 1'b1;
       end
-      KindForecast: begin
+      kind_q[KindForecast]: begin
         check = at_most(32'(facts_i.forecast_elements), '0, 17'(n_q));
         check.exact = 1'b1;
       end
 
-      KindInputs: check = at_most(MaxArrayInputs, '0, '0, linear.n_in, 16'(rows_q));
-      KindArrayParams: begin
+      kind_q[KindInputs]: check = at_most(MaxArrayInputs, '0, '0, linear.n_in, 16'(rows_q));
+      kind_q[KindArrayParams]: begin
         check = at_most(elements[SectionArrayParams], linear.param_addr, 17'(n_q));
         check.base_align = multiple_of(ArrayParamAlign);
       end
-      KindWeights: begin
+      kind_q[KindWeights]: begin
         check = at_most(elements[SectionWeights], linear.weight_addr, '0, linear.weight_stride,
                         16'(last_row_q));
       end
-      KindTiles: begin
+      kind_q[KindTiles]: begin
         check = at_most('0, '0, '0, output_tiles_q, input_tiles_q);
         check.continues = 1'b1;
       end
 
-      KindConvParams: begin
+      kind_q[KindConvParams]: begin
         check = at_most(elements[SectionConvParams], conv.param_addr, 17'(n_q));
         check.base_align = multiple_of(ConvLanes);
       end
-      KindConvTable: begin
+      kind_q[KindConvTable]: begin
         check = at_most(elements[SectionConvTables], 20'(conv.table_index), 17'd1);
       end
 
-      KindScanParams: begin
+      kind_q[KindScanParams]: begin
         check = at_most(elements[SectionScanParams], scan.param_addr, 17'(n_q));
         check.base_align = multiple_of(ScanParamAlign);
       end
-      KindSoftplusTable: begin
+      kind_q[KindSoftplusTable]: begin
         check = at_most(elements[SectionScanTables], 20'(scan.softplus_table), 17'd1);
       end
-      KindSiluTable: begin
+      kind_q[KindSiluTable]: begin
         check = at_most(elements[SectionScanTables], 20'(scan.silu_table), 17'd1);
       end
-      KindState: begin
+      kind_q[KindState]: begin
         check = at_most(MaxState, scan.state_addr, '0, n_q, 16'd1 << scan.log2_state);
         check.base_align = multiple_of(ScanLanes);
       end
-      KindDecay: begin
+      kind_q[KindDecay]: begin
         check =
             at_most(elements[SectionScanDecay], scan.decay_addr, '0, n_q, 16'd1 << scan.log2_state);
         check.base_align = multiple_of(ScanLanes);
       end
 
-      KindVectorParams: begin
+      kind_q[KindVectorParams]: begin
         check = at_most(elements[SectionVectorParams], norm.param_addr, 17'(n_q));
       end
-      KindPoolParams: begin  // mean and maximum
+      kind_q[KindPoolParams]: begin  // mean and maximum
         check = at_most(elements[SectionVectorParams], pool.param_addr, 17'd2);
       end
-      KindVectorTable: begin
+      kind_q[KindVectorTable]: begin
         check = at_most(elements[SectionVectorTables], 20'(scale.table_index), 17'd1);
       end
 
-      KindUnitEntries: begin
+      kind_q[KindUnitEntries]: begin
         check = at_most(32'(unit_expected_q), '0, 17'(unit_found_q));
         check.exact = 1'b1;
         check.error = ErrorBadSchedule;
       end
-      KindTokens: begin
+      kind_q[KindTokens]: begin
         check =
             at_most(32'(entries[UnitStreamIn]), '0, '0, facts_i.n_sequences, facts_i.n_positions);
         check.exact = 1'b1;
         check.error = ErrorBadSchedule;
       end
-      KindForecasts: begin
+      kind_q[KindForecasts]: begin
         check = at_most(32'(entries[UnitStreamOut]), '0, 17'(facts_i.n_sequences));
         check.exact = 1'b1;
         check.error = ErrorBadSchedule;
@@ -721,7 +743,7 @@ module program_check
     failed_q <= fails_q || !either_q;
     if (rst_i || start_i) error_o <= ErrorOk;
     else if (error_o == ErrorOk) begin
-      if (valid_q[4] && fails_q && failed_q && !either_q) error_o <= error_q;
+      if (valid_q[5] && fails_q && failed_q && !either_q) error_o <= error_q;
       else if (schedule_bad) error_o <= ErrorBadSchedule;
     end
   end

@@ -105,8 +105,13 @@ def address(multiple: int, room: int) -> int:
     return random.choice([0, room, random.randint(0, room)]) // multiple * multiple
 
 
-def instruction_at_limits(opcode: str, build: isa.Build) -> Package:
-    """A package with one instruction of ``opcode`` that breaks no rule, often by very little."""
+def instruction_at_limits(
+    opcode: str, build: isa.Build, inputs: tuple[int, int] | None = None
+) -> Package:
+    """A package with one instruction of ``opcode`` that breaks no rule, often by very little.
+
+    ``inputs``: for a reducing LINEAR its features and positions, right or wrong.
+    """
     features, capacity, spaces = build.capacity["features"], build.capacity, build.spaces
     multiples = rules.address_multiples(build)
     facts: dict[str, int] = {}
@@ -129,7 +134,7 @@ def instruction_at_limits(opcode: str, build: isa.Build) -> Package:
             n = f["n"] = facts["token_bytes"] = size(build, features)
             f["dst"] = operand(build, ("patch",), n)
         case "LINEAR":
-            f |= _linear(build, facts, section, image)
+            f |= _linear(build, facts, section, image, inputs)
         case "CONV":
             n = f["n"] = size(build, features)
             f["src"] = operand(build, ("conv_in",), n)
@@ -186,9 +191,10 @@ def instruction_at_limits(opcode: str, build: isa.Build) -> Package:
     return package(build, [isa.Instruction(opcode, f)], **facts)
 
 
-def _linear(build, facts, section, image) -> dict[str, object]:
+def _linear(build, facts, section, image, inputs) -> dict[str, object]:
     capacity = build.capacity
-    reduce, wide = random.randrange(2), random.randrange(2)
+    reduce = 1 if inputs else random.randrange(2)
+    wide = random.randrange(2)
     log2_split = random.randrange(3)
     granule = build.tile_in << log2_split
     n_out = size(build, capacity["reduce" if reduce else "features"])
@@ -196,7 +202,7 @@ def _linear(build, facts, section, image) -> dict[str, object]:
     results = [
         s for s in isa.SPACES.values() if "LINEAR" in s.writers and s.bits == (16 if wide else 8)
     ]
-    n_in = size(build, max(build.spaces[s.name] for s in sources))
+    n_in = inputs[0] if inputs else size(build, max(build.spaces[s.name] for s in sources))
     dst = image(operand(build, tuple(s.name for s in results), n_out))
     f: dict[str, object] = {
         "log2_split": log2_split,
@@ -221,7 +227,9 @@ def _linear(build, facts, section, image) -> dict[str, object]:
     }
     if not f["add_enable"] and random.randrange(2):  # nobody looks at it
         f["add"] = isa.Operand(*(random.getrandbits(part.bits) for part in isa.OPERAND.fields))
-    if reduce:
+    if inputs:
+        f["n_positions"] = inputs[1]
+    elif reduce:
         most = min(4095, rules.MAX_ARRAY_INPUTS // n_in)
         f["n_positions"] = random.choice([1, most, random.randint(1, most)])
     rows = f.get("n_positions", 1) if reduce else 1

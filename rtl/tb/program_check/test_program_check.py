@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from golden import isa
+from golden import isa, rules
 from rtl.tb.program_check import programs
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, Source, always, reset, start
@@ -22,14 +22,14 @@ from tests.program_builder import random_package
 
 # Cycles of an instruction.
 CYCLES = {
-    "RECV": 6,
-    "LINEAR": 11,
-    "CONV": 8,
-    "SCAN": 14,
-    "NORM": 9,
-    "POOL": 7,
-    "SCALE": 10,
-    "SEND": 6,
+    "RECV": 7,
+    "LINEAR": 12,
+    "CONV": 9,
+    "SCAN": 15,
+    "NORM": 10,
+    "POOL": 8,
+    "SCALE": 11,
+    "SEND": 7,
 }
 NAMES = {code: name for name, code in isa.ERRORS.items()}
 
@@ -187,6 +187,17 @@ async def run_features(dut, opcode):
         if fields["n_out" if opcode == "LINEAR" else "n"] > limit:
             assert await bench.expect(package) == "BAD_SHAPE"
             cases[reduce] += 1
+
+
+@cocotb.test()
+async def run_inputs(dut):
+    """As many inputs of all positions as an accumulator holds, and one more."""
+    bench = await prepared(dut)
+    for inputs in ((255, 257), (1285, 51), (3855, 17), (1024, 64), (4096, 16)):
+        for _ in range(amount(2)):
+            package = programs.instruction_at_limits("LINEAR", build(), inputs)
+            allowed = inputs[0] * inputs[1] <= rules.MAX_ARRAY_INPUTS
+            assert await bench.expect(package) == ("OK" if allowed else "BAD_SHAPE")
 
 
 @cocotb.test()
@@ -408,7 +419,7 @@ async def run_cycles(dut):
         cycles += 1
     assert not dut.error_o.value
     dut._log.info("%d cycles at the end", cycles)
-    assert cycles <= 20
+    assert cycles <= 24
 
 
 @pytest.mark.parametrize("build", ["small", "default"])

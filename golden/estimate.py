@@ -102,7 +102,8 @@ def estimate(package: Package, build: isa.Build) -> Estimate:
     per_forecast = package.iterations
     timeline = simulate(package, build, per_forecast * _BACK_TO_BACK)
     ends = timeline.done[per_forecast - 1 :: per_forecast].max(axis=1)
-    single = int(ends[0])
+    # A unit starts a cycle before its first beat, and completes a cycle after its last.
+    single = int(ends[0]) - 1
     interval = float(ends[-1] - ends[0]) / (_BACK_TO_BACK - 1)
     steps = package.schedule["instruction"]
     macs = per_forecast * sum(timing.macs(package.instructions[i]) for i in steps)

@@ -185,9 +185,9 @@ def order(
         candidates = []
         for unit in range(len(isa.UNITS)):
             if ready[unit]:
-                candidates.append((times.free[unit], unit))
+                candidates.append((times.choice(unit), unit))
             elif waiting[unit]:
-                candidates.append((max(times.free[unit], waiting[unit][0][0]), unit))
+                candidates.append((max(times.choice(unit), waiting[unit][0][0]), unit))
         start, unit = min(candidates)
         while waiting[unit] and waiting[unit][0][0] <= start:
             _, priority, index = heapq.heappop(waiting[unit])

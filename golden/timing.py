@@ -7,6 +7,7 @@ any timing.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 from golden import isa, rules
@@ -19,39 +20,109 @@ DISPATCH = 1
 FETCH = 7
 QUEUE = 24
 # Cycles of an entry beside those in which it occupies the unit.
-ARRAY_PIPELINE = 22  # 3 to the first read, 2 memory, 9 to the accumulator, 4 and 6 requantizer
+ARRAY_PIPELINE = 20  # and a level of adders for each time that four inputs are doubled
 CONV_PIPELINE = 16  # all taps of a word in place to the last result
-SCAN_PIPELINE = 30  # and a level of the adder tree for each power of two of the lanes
-NORM_PIPELINE = 48  # and as many levels as four lanes are doubled; RECIPROCAL_SQRT of it
-SCALE_PIPELINE = 21
-POOL_PIPELINE = 23
-SEND_PIPELINE = 7
-# Cycles in which the unit can take no other entry, however short the row.
-RECIPROCAL_SQRT = 22  # NORM
-SCAN_OPERANDS = 7  # SCAN: B and C come through one port
+SCAN_PIPELINE = 30  # and a level of adders for each time that one lane is doubled
+VECTOR_PIPELINE = 18  # of the back, from the last beat
+SEND_PIPELINE = 8
+# Cycles in which SCAN can take no other entry, however short: B and C come through one port.
+SCAN_OPERANDS = 7
+# Vector unit: from the last beat of the front to the back; entries that may be on this way.
+HANDOVER = 2
+WAITING_ENTRIES = 4
+# NORM: from the last beat of the front to the sum of squares, and as many levels of adders as one
+# lane is doubled; from there to the root; NORMs that may be on this way.
+SQUARES_PIPELINE = 10
+RECIPROCAL_SQRT = 18
+WAITING_NORMS = 2
 
 
 @dataclass(frozen=True)
 class Cost:
     """Cycles of one entry.
 
-    busy: the unit takes no other entry for so long. latency: from the end of that to completion.
-    For a LINEAR there is besides the requantizer, which works on one output tile while the array
-    is at the next ones: first: from the start to the sums of the first output tile; requantize:
-    work of the requantizer on all of them; last: on the last one. Its latency counts from the end
-    of the requantizer's work.
+    busy: of the unit's own work. latency: from the end of that to completion.
     """
 
     busy: int
     latency: int
-    first: int = 0
-    requantize: int = 0
-    last: int = 0
 
     @property
     def alone(self) -> int:
         """From start to completion where nothing else is in the unit."""
+        return self.busy + self.latency
+
+
+@dataclass(frozen=True)
+class LinearCost(Cost):
+    """The requantizer works on one output tile while the array is at the next ones.
+
+    first: from the start to the sums of the first output tile; requantize: work of the requantizer
+    on all of them; last: on the last one. The latency counts from the end of that work.
+    """
+
+    first: int
+    requantize: int
+    last: int
+
+    @property
+    def alone(self) -> int:
         return max(self.busy + self.last, self.first + self.requantize) + self.latency
+
+
+@dataclass(frozen=True)
+class VectorCost(Cost):
+    """front: beats read before the root; root: from there to the root, NORM only; back: beats read
+    for the result. Front and back share a read port, which is busy for both."""
+
+    front: int
+    root: int
+    back: int
+
+    @property
+    def alone(self) -> int:
+        return max(self.front, 1) + max(self.root, HANDOVER) + self.back + self.latency
+
+
+class _Vector:
+    """Front, root and back of the vector unit, which hold different entries at a time."""
+
+    def __init__(self) -> None:
+        self._back_free = 0
+        self._root_free = 0
+        # When the back took its last entries, and its last NORMs; and when it was reading.
+        self._taken: deque[int] = deque([0] * WAITING_ENTRIES, WAITING_ENTRIES)
+        self._norms: deque[int] = deque([0] * WAITING_NORMS, WAITING_NORMS)
+        self._reads: deque[tuple[int, int]] = deque(maxlen=WAITING_ENTRIES + 1)
+
+    def run(self, cost: VectorCost, start: int) -> tuple[int, int]:
+        """Cycles in which the front is free and in which the entry completes."""
+        first = start + 1
+        if cost.root:
+            first = max(first, self._norms[0] + 1)
+        front = max(self._read(first, cost.front), start + 1, self._taken[0])
+        take = max(front + max(cost.root, HANDOVER), self._back_free)
+        if cost.root:
+            take = max(take, self._root_free + RECIPROCAL_SQRT)
+            self._root_free = take + 1
+            self._norms.append(take)
+        self._taken.append(take)
+        self._back_free = take + cost.back
+        self._reads.append((take + 1, self._back_free))
+        return front, self._back_free + cost.latency
+
+    @property
+    def due(self) -> int:
+        """When the next entry should come, so that the back does not wait long for it."""
+        return self._back_free - RECIPROCAL_SQRT
+
+    def _read(self, cycle: int, beats: int) -> int:
+        """When the front has read so many beats, from `cycle` on: the back goes first."""
+        for begin, end in self._reads:
+            if begin < cycle + beats and cycle <= end:
+                beats -= max(begin - cycle, 0)
+                cycle = end + 1
+        return cycle + beats - 1
 
 
 class UnitTimes:
@@ -61,20 +132,36 @@ class UnitTimes:
         self.free = [0] * len(isa.UNITS)
         self._completed = [-1] * len(isa.UNITS)
         self._requantizer = 0
+        self._vector = _Vector()
+
+    def choice(self, unit: int) -> int:
+        """When a scheduler should choose the unit's next entry.
+
+        The vector unit takes entries long before it can scale them, in an order that then cannot be
+        changed any more: the longer the choice waits, the more entries there are to choose from.
+        """
+        if isa.UNITS[unit] == "vector":
+            return max(self.free[unit], self._vector.due)
+        return self.free[unit]
 
     def run(self, unit: int, cost: Cost, ready: int) -> tuple[int, int]:
         """Put in an entry whose waits are met in cycle `ready`: cycles of start and completion."""
         start = max(self.free[unit], ready)
-        end = self.free[unit] = start + cost.busy
-        if cost.requantize:
-            end = max(
+        if isinstance(cost, VectorCost):
+            self.free[unit], done = self._vector.run(cost, start)
+        elif isinstance(cost, LinearCost):
+            self.free[unit] = start + cost.busy
+            self._requantizer = max(
                 self._requantizer + cost.requantize,
                 start + cost.first + cost.requantize,
-                end + cost.last,
+                start + cost.busy + cost.last,
             )
-            self._requantizer = end
+            done = self._requantizer + cost.latency
+        else:
+            self.free[unit] = start + cost.busy
+            done = self.free[unit] + cost.latency
         # A unit completes its entries in order.
-        done = self._completed[unit] = max(end + cost.latency, self._completed[unit] + 1)
+        done = self._completed[unit] = max(done, self._completed[unit] + 1)
         return start, done
 
 
@@ -89,15 +176,15 @@ def macs(i: isa.Instruction) -> int:
     return i.n_in * i.n_out if i.opcode == "LINEAR" else 0
 
 
-def _linear(i: isa.Instruction, position: int, build: isa.Build) -> Cost:
+def _linear(i: isa.Instruction, position: int, build: isa.Build) -> LinearCost:
     n_out, n_in = rules.tile_grid(i, build)
     tiles = n_out * n_in
     first = i.weight_addr + i.weight_stride * position
     streamed = min(tiles, max(0, first + tiles - build.capacity["weights"]))
     outputs = build.tile_out >> i.log2_split
-    return Cost(
+    return LinearCost(
         busy=tiles + streamed * (build.tile_macs // BEAT_BYTES - 1),
-        latency=ARRAY_PIPELINE,
+        latency=ARRAY_PIPELINE + _log2(build.tile_in // 4),
         first=n_in,
         requantize=_beats(i.n_out, build.requantize_lanes),
         last=_beats((i.n_out - 1) % outputs + 1, build.requantize_lanes),
@@ -122,6 +209,18 @@ def _scan(i: isa.Instruction, build: isa.Build) -> Cost:
     return Cost(busy, SCAN_PIPELINE + _log2(build.scan_lanes) + steps - busy)
 
 
+def _vector(i: isa.Instruction, position: int, build: isa.Build) -> VectorCost:
+    front = back = _beats(i.n, build.vector_lanes)
+    root = 0
+    if i.opcode == "NORM":  # the row is read for its sum of squares, and again to be scaled
+        root = SQUARES_PIPELINE + _log2(build.vector_lanes) + RECIPROCAL_SQRT
+    elif i.opcode == "POOL":  # the last position writes two rows, the others pass as one beat
+        back = 2 * back if position == i.n_positions - 1 else 1
+    else:
+        front = 0
+    return VectorCost(front + back, VECTOR_PIPELINE, front, root, back)
+
+
 def cost(i: isa.Instruction, position: int, build: isa.Build) -> Cost:
     """Cycles of instruction `i` on the token at `position` of its sequence."""
     if i.opcode == "RECV":
@@ -134,14 +233,7 @@ def cost(i: isa.Instruction, position: int, build: isa.Build) -> Cost:
         return _conv(i, build)
     if i.opcode == "SCAN":
         return _scan(i, build)
-    beats = _beats(i.n, build.vector_lanes)
-    if i.opcode == "NORM":  # the row is read for its sum of squares, and again to be scaled
-        busy = max(2 * beats, RECIPROCAL_SQRT)
-        pipeline = NORM_PIPELINE + _log2(build.vector_lanes // 4)
-        return Cost(busy, pipeline + 2 * beats - busy)
-    if i.opcode == "POOL":  # the last position writes two rows
-        return Cost(beats * (3 if position == i.n_positions - 1 else 1), POOL_PIPELINE)
-    return Cost(beats, SCALE_PIPELINE)
+    return _vector(i, position, build)
 
 
 def _beats(n: int, lanes: int) -> int:

@@ -59,7 +59,7 @@ $(FORMAL_TOOLS): build/formal/bin/%: | $(READY)
 	@mkdir -p $(@D)
 	ln -sf $(abspath $(BIN))/yowasp-$* $@
 
-build/formal/%/PASS: rtl/formal/%.sby rtl/formal/%_formal.sv $(wildcard rtl/cells/*.sv) $(SV_PACKAGES) | $(FORMAL_TOOLS)
+build/formal/%/PASS: rtl/formal/%.sby rtl/formal/%_formal.sv $(SV_MODULES) $(SV_PACKAGES) | $(FORMAL_TOOLS)
 	PATH=$(abspath build/formal/bin):$(abspath $(BIN)):$$PATH $(BIN)/yowasp-sby -f -d $(@D) $<
 
 .PHONY: formal

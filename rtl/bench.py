@@ -171,7 +171,7 @@ def plot(package: Package, measurement: Measurement, title: str, path: Path) -> 
     start, done = timeline(package, measurement.run, BACK_TO_BACK * package.iterations)
     names = [package.instruction_name(i) for i in range(len(package.instructions))]
     groups = list(dict.fromkeys(_group(name) for name in names))
-    colours = plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(groups)))
+    colours = plt.get_cmap("turbo")(np.linspace(0.15, 0.85, len(groups)))
     instruction = package.schedule["instruction"]
     colour = np.array([colours[groups.index(_group(names[i]))] for i in instruction])
     unit = np.array([package.instructions[i].unit for i in instruction])

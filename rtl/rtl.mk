@@ -68,6 +68,7 @@ formal: $(patsubst rtl/formal/%.sby,build/formal/%/PASS,$(wildcard rtl/formal/*.
 # The simulator for Python, build/simulator/BUILD/cmamba_rtl_BUILD.so, for the machine that compiles it.
 # The default build takes minutes to compile and runs fast; the small one is there for tests.
 SIMULATOR_CXX := $(addprefix rtl/simulator/,module.cpp simulator.cpp)
+CXX_FILES     += $(SIMULATOR_CXX) rtl/simulator/simulator.h
 SIMULATOR_OPT_small   := -O1
 SIMULATOR_OPT_default := -O3 -march=native
 
@@ -76,7 +77,7 @@ build/simulator/$(1)/cmamba_rtl_$(1).so: $$(SV_MODULES) $$(SV_PACKAGES) rtl/buil
         rtl/tb/trace/trace.sv $$(SIMULATOR_CXX) rtl/simulator/simulator.h rtl/rtl.mk | $$(READY)
 	@mkdir -p $$(@D)
 	$$(VERILATE) --cc --exe --build -j $$(shell nproc) --quiet --top-module cmamba --Mdir $$(@D)/verilated \
-	    -O3 --x-assign fast --x-initial fast --no-assert $$(addprefix -y ,$$(SV_FOLDERS)) \
+	    -O3 --x-assign fast --x-initial fast --no-assert --output-groups 0 $$(addprefix -y ,$$(SV_FOLDERS)) \
 	    $$(filter %.vlt %_pkg.sv,$$^) rtl/cmamba.sv rtl/tb/trace/trace.sv $$(SIMULATOR_CXX) -o $$(@F) \
 	    -CFLAGS "-fPIC -fvisibility=hidden -DCMAMBA_MODULE=cmamba_rtl_$(1) $$(PYBIND11)" -LDFLAGS -shared \
 	    -MAKEFLAGS "OPT_FAST='$$(SIMULATOR_OPT_$(1))' CFG_CXXFLAGS_PCH_I=-include"

@@ -166,6 +166,9 @@ async def run_limits(dut, opcode):
         for name in random.sample(programs.FACTS, 4):
             for step in (-1, 1):
                 await bench.expect(programs.with_fact(good, name, step, build()))
+        # The header may claim anything.
+        room = 0xFFFFFFFF - len(good.weights)
+        await bench.expect(programs.with_fact(good, "weights", room, build()))
 
 
 @cocotb.test()

@@ -22,7 +22,14 @@ from pathlib import Path
 import numpy as np
 
 from golden import isa
-from golden.estimate import CLOCK_HZ, REFERENCE_MODELS, Estimate, estimate, random_package
+from golden.estimate import (
+    CLOCK_HZ,
+    REFERENCE_MODELS,
+    Estimate,
+    estimate,
+    random_package,
+    reference_build,
+)
 from golden.package import Package
 from golden.streams import BEAT_BYTES
 from model.args import ModelArgs
@@ -228,27 +235,31 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--build", default="default", help="build in golden/isa/builds.toml")
+    parser.add_argument(
+        "--build", help="build in golden/isa/builds.toml, by default the one that holds a model"
+    )
     parser.add_argument("--model", default="", help="only models whose names begin so")
     parser.add_argument("--output", type=Path, default=Path("build/bench"), help="for pictures")
     args = parser.parse_args(argv)
     chosen = {n: a for n, a in MODELS.items() if n.startswith(args.model)}
     if not chosen:
         parser.error(f"--model: found {args.model!r}, expected the beginning of one of {[*MODELS]}")
-    measurements = {}
+    measurements: dict[str, dict[str, Measurement]] = {}  # of each build
     pictures = []
     try:
-        build = isa.build(args.build)
         for name, model_args in chosen.items():
+            build = isa.build(args.build) if args.build else reference_build(name)
             package = random_package(model_args, build)
-            measurements[name] = measure(package, build)
+            measurement = measure(package, build)
+            measurements.setdefault(build.name, {})[name] = measurement
             stem = re.sub(r"\W+", "_", name.split("(")[0].strip().lower())
             pictures.append(args.output / f"timeline_{stem}.png")
-            plot(package, measurements[name], name, pictures[-1])
+            plot(package, measurement, name, pictures[-1])
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(table(measurements, build))
+    for name, measured in measurements.items():
+        print(table(measured, isa.build(name)) + "\n")
     for picture in pictures:
         print(f"picture: {picture}")
     return 0

@@ -52,17 +52,23 @@ class Assembler:
         """A ring of 2^log2_rows rows at least ``width`` wide, with a random gap before it."""
         align = self.build.row_align
         addr = self.used.get(space, 0) + align * int(self.rng.integers(0, 2))
-        stride = round_up(width, align) + align * int(self.rng.integers(0, 2))
+        stride = round_up(width, align)
+        if (stride + align) << log2_rows <= self.build.spaces[space] // 2:
+            stride += align * int(self.rng.integers(0, 2))
         self.used[space] = addr + (stride << log2_rows)
         assert self.used[space] <= self.build.spaces[space], f"{space} is too small for this test"
         return isa.Operand(addr, stride, log2_rows, isa.SPACES[space].index)
 
     def ring(self, space: str, width: int, tokens: int, least: int = 1) -> isa.Operand:
-        """A ring for ``tokens`` rows in turn; ``least`` of them must stay readable."""
-        low, high = (
-            (least - 1).bit_length(),
-            max((tokens - 1).bit_length(), (least - 1).bit_length()),
-        )
+        """A ring for ``tokens`` rows in turn; ``least`` of them must stay readable.
+
+        It leaves room for other buffers of the memory, where ``least`` allows.
+        """
+        low = (least - 1).bit_length()
+        high = max(low, (tokens - 1).bit_length())
+        stride = round_up(width, self.build.row_align) + self.build.row_align
+        while high > low and stride << high > self.build.spaces[space] // 6:
+            high -= 1
         return self.buffer(space, width, int(self.rng.integers(low, high + 1)))
 
     def rows(self, space: str, width: int, rows: int) -> isa.Operand:

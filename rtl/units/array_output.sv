@@ -330,7 +330,8 @@ module array_output #(
 
   ram_1w #(
       .Width(RequantizeLanes * 32),
-      .Depth(ReduceElements / RequantizeLanes)
+      .Depth(ReduceElements / RequantizeLanes),
+      .RamStyle("distributed")
   ) u_running_sums (
       .clk_i,
       .wr_en_i  (sums_write_q[SumStage]),

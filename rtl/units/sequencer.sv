@@ -264,7 +264,7 @@ module sequencer #(
     ram_1w #(
         .Width(128),
         .Depth(MaxInstructions),
-        .RamStyle("block")
+        .RamStyle("distributed")
     ) u_memory (
         .clk_i,
         .wr_en_i  (instruction_wr_en_i && 32'(instruction_wr_addr_i[1:0]) == b),

@@ -483,7 +483,8 @@ module scan
   ram_1w #(
       .Width(24 * Lanes),
       .Depth(MaxState / Lanes),
-      .MaskedWidth(8)
+      .MaskedWidth(8),
+      .RamStyle("distributed")
   ) u_state (
       .clk_i,
       .wr_en_i  (valid_q[StageState]),

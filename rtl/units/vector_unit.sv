@@ -619,7 +619,8 @@ module vector_unit #(
 
     ram_1w #(
         .Width(ScaleWidth),
-        .Depth(MaxParams / Lanes)
+        .Depth(MaxParams / Lanes),
+        .RamStyle("distributed")
     ) u_bank (
         .clk_i,
         .wr_en_i  (param_wr_en_i && 32'(param_wr_addr_i) % (Lanes / 2) == b / 2),

@@ -100,7 +100,7 @@ def _modules(rtlil: str) -> dict[str, str]:
     """Module bodies, without comments and attributes that say where something came from."""
     parts = re.split(r"^module \\(\S+)\n", _SOURCE.sub("", rtlil), flags=re.MULTILINE)[1:]
     return {
-        name: body[: body.index("\nend\n") + 1]
+        name: re.split(r"^end$", body, maxsplit=1, flags=re.MULTILINE)[0]
         for name, body in zip(parts[::2], parts[1::2], strict=True)
     }
 

@@ -66,25 +66,27 @@ build/formal/%/PASS: rtl/formal/%.sby rtl/formal/%_formal.sv $(SV_MODULES) $(SV_
 formal: $(patsubst rtl/formal/%.sby,build/formal/%/PASS,$(wildcard rtl/formal/*.sby)) ## prove properties of the RTL (SymbiYosys and z3)
 
 # The simulator for Python, build/simulator/BUILD/cmamba_rtl_BUILD.so, for the machine that compiles it.
-# The default build takes minutes to compile and runs fast; the small one is there for tests.
+# Full-size builds take minutes to compile and run fast; the small one is there for tests.
 SIMULATOR_CXX := $(addprefix rtl/simulator/,module.cpp simulator.cpp)
 CXX_FILES     += $(SIMULATOR_CXX) rtl/simulator/simulator.h
-SIMULATOR_OPT_small   := -O1
-SIMULATOR_OPT_default := -O3 -march=native
+SIMULATOR_OPT = -O3 -march=native
+build/simulator/small/%: SIMULATOR_OPT = -O1
 
+# Loops for what is wider than 512 bits (--expand-limit) are smaller and faster than lines for each word.
 define SIMULATOR_RULES
 build/simulator/$(1)/cmamba_rtl_$(1).so: $$(SV_MODULES) $$(SV_PACKAGES) rtl/build/$(1)/cmamba_build_pkg.sv \
         rtl/tb/trace/trace.sv $$(SIMULATOR_CXX) rtl/simulator/simulator.h rtl/rtl.mk | $$(READY)
 	@mkdir -p $$(@D)
 	$$(VERILATE) --cc --exe --build -j $$(shell nproc) --quiet --top-module cmamba --Mdir $$(@D)/verilated \
-	    -O3 --x-assign fast --x-initial fast --no-assert --output-groups 0 $$(addprefix -y ,$$(SV_FOLDERS)) \
-	    $$(filter %.vlt %_pkg.sv,$$^) rtl/cmamba.sv rtl/tb/trace/trace.sv $$(SIMULATOR_CXX) -o $$(@F) \
+	    -O3 --x-assign fast --x-initial fast --no-assert --expand-limit 16 --output-groups 0 \
+	    $$(addprefix -y ,$$(SV_FOLDERS)) $$(filter %.vlt %_pkg.sv,$$^) rtl/cmamba.sv \
+	    rtl/tb/trace/trace.sv $$(SIMULATOR_CXX) -o $$(@F) \
 	    -CFLAGS "-fPIC -fvisibility=hidden -DCMAMBA_MODULE=cmamba_rtl_$(1) $$(PYBIND11)" -LDFLAGS -shared \
-	    -MAKEFLAGS "OPT_FAST='$$(SIMULATOR_OPT_$(1))' CFG_CXXFLAGS_PCH_I=-include"
+	    -MAKEFLAGS "OPT_FAST='$$(SIMULATOR_OPT)' CFG_CXXFLAGS_PCH_I=-include"
 	@cp $$(@D)/verilated/$$(@F) $$@.tmp
 	@mv $$@.tmp $$@
 endef
-$(foreach build,small default,$(eval $(call SIMULATOR_RULES,$(build))))
+$(foreach build,$(notdir $(wildcard rtl/build/*)),$(eval $(call SIMULATOR_RULES,$(build))))
 
 .PHONY: simulator
 simulator: ## compile the RTL for Python: run_infer.py --backend rtl, and the benchmark
@@ -94,7 +96,8 @@ test: build/simulator/small/cmamba_rtl_small.so
 test-full: build/simulator/default/cmamba_rtl_default.so
 
 .PHONY: bench-rtl
-bench-rtl: simulator ## cycles of the RTL against the bound, and timelines in build/bench
+bench-rtl: ## cycles of the RTL against the bound, and timelines in build/bench
+bench-rtl: simulator build/simulator/deep/cmamba_rtl_deep.so
 	$(PY) -m rtl.bench
 
 .PHONY: rtl-format

@@ -236,7 +236,7 @@ module conv
   assign arrived_row = arrived.padded ? {RowAlign{arrived.pad}} : conv_in_rd_data_i;
 
   // fill: the word that is read. A complete one moves on at once or waits, then `full`.
-  row_t fill_q[MaxTaps], fill_d[MaxTaps];
+  row_t fill_q[MaxTaps];
   word_t fill_word_q;
   logic full_q;
   row_t taps_q[MaxTaps];
@@ -273,23 +273,27 @@ module conv
     return (GroupWidth + 1)'((channels + (AlignWidth + 1)'(Lanes - 1)) >> LaneWidth);
   endfunction
 
-  // The first tap of a word clears those that do not come.
-  always_comb begin
-    fill_d = fill_q;
-    for (int unsigned k = 0; k < MaxTaps; k++) begin
-      if (arrives && arrived.tap == 3'(k)) fill_d[k] = arrived_row;
-      else if (arrives && arrived.tap == '0) fill_d[k] = '0;
+  // The first tap of a word clears those that do not come. The last one may pass `fill` by.
+  for (genvar k = 0; k < MaxTaps; k++) begin : gen_fill
+    logic clears, here;
+    assign clears = arrives && arrived.tap == '0 && k != 0;
+    assign here   = arrives && arrived.tap == 3'(k);
+    always_ff @(posedge clk_i) begin
+      if (clears) fill_q[k] <= '0;
+      else if (here) fill_q[k] <= arrived_row;
+      if (move) begin
+        if (clears) taps_q[k] <= '0;
+        else taps_q[k] <= here ? arrived_row : fill_q[k];
+      end
     end
   end
 
   always_ff @(posedge clk_i) begin
-    fill_q <= fill_d;
     if (arrives) fill_word_q <= arrived.word;
     if (move) begin
       taps_word_q <= moving_word;
       group_q <= '0;
       groups_left_q <= groups_of(moving_word.channels);
-      taps_q <= fill_d;
     end else begin
       group_q <= group_q + 1'b1;
       groups_left_q <= groups_left_q - 1'b1;

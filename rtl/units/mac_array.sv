@@ -143,15 +143,11 @@ module mac_array #(
     end else begin
       done_q <= {done_q[1:0], accumulate && accumulate_last};
     end
+    // The second operand is masked, so that an adder takes one LUT a bit.
     for (int unsigned l = 0; l < TileOut; l++) begin
-      halves_q[l] <= acc[l];
-      sums_q[l]   <= halves_q[l];
-    end
-    for (int unsigned l = 0; l < TileOut / 2; l++) begin
-      if (split_in_two) halves_q[l] <= acc[l] + acc[l+TileOut/2];
-    end
-    for (int unsigned l = 0; l < TileOut / 4; l++) begin
-      if (split_in_four) sums_q[l] <= halves_q[l] + halves_q[l+TileOut/4];
+      halves_q[l] <= acc[l] + (l < TileOut / 2 && split_in_two ? acc[(l+TileOut/2)%TileOut] : '0);
+      sums_q[l] <= halves_q[l] +
+          (l < TileOut / 4 && split_in_four ? halves_q[(l+TileOut/4)%TileOut] : '0);
     end
   end
 

@@ -151,10 +151,13 @@ class Accelerator:
 
     async def reset(self) -> None:
         """Reset the accelerator, and enable the interrupt that tells the end of a run."""
+        models = (self.memory, self.source, self.sink)
         self.dut.ap_rst_n.value = 0
-        for model in (self.memory, self.source, self.sink):
-            model.reset()
+        for model in models:
+            model.disconnect()
         await ClockCycles(self.clk, 4)
+        for model in models:
+            model.connect()
         self.dut.ap_rst_n.value = 1
         await ClockCycles(self.clk, 2)
         await self.write("GIE", 1)
@@ -243,7 +246,7 @@ class Accelerator:
         error = await self.command(mode, *self._package, n_forecasts)
         self.unread = self.source.left
         if self.unread:
-            self.source.reset()
+            self.source.connect()
         return error, *self.sink.take()
 
     async def run(self, tokens: np.ndarray, *, tlast_each: bool = False) -> np.ndarray:

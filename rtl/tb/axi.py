@@ -69,20 +69,24 @@ class ReadMemory:
         self._resumed = Event()
         self._patterns = ready, valid
         self._tasks: list[Task] = []
-        self.reset()
+        self.disconnect()
 
     def set_stalls(self, ready: Pattern, valid: Pattern, latency: Callable[[], int]) -> None:
         """Other patterns of ARREADY and RVALID, and another latency, while nothing is read."""
         self._patterns, self.latency = (ready, valid), latency
-        self.reset()
+        self.connect()
 
-    def reset(self) -> None:
-        """Start again, as the accelerator does: with nothing asked for, and a bus that lives."""
+    def disconnect(self) -> None:
+        """Neither take nor answer anything, as while the accelerator is reset."""
         for task in self._tasks:
             task.cancel()
         for name in ("ARREADY", "RVALID", "RDATA", "RRESP", "RLAST"):
             self._port[name].value = 0
         self._waiting.clear()
+
+    def connect(self) -> None:
+        """Begin, or begin again: with nothing asked for, and a bus that lives."""
+        self.disconnect()
         self.resume()
         ready, valid = self._patterns
         self._tasks = [
@@ -220,14 +224,18 @@ class AxisSource:
             self._port[name].value = (1 << BEAT_BYTES) - 1
         self._pattern = pattern
         self._task: Task | None = None
-        self.reset()
+        self.disconnect()
 
-    def reset(self) -> None:
-        """Give up what is queued, as a DMA engine does when it is reset."""
+    def disconnect(self) -> None:
+        """Offer nothing, and forget what is queued."""
         if self._task is not None:
             self._task.cancel()
         self._queue.clear()
         self._port["TVALID"].value = 0
+
+    def connect(self) -> None:
+        """Begin, or begin again with nothing queued, as a DMA engine that was reset."""
+        self.disconnect()
         self._task = cocotb.start_soon(self._run(self._pattern()))
 
     def send(self, beats: np.ndarray, last: Sequence[bool]) -> None:
@@ -283,13 +291,17 @@ class AxisSink:
         self._going.set()
         self._pattern = pattern
         self._task: Task | None = None
-        self.reset()
+        self.disconnect()
 
-    def reset(self) -> None:
-        """Start again; what has come stays."""
+    def disconnect(self) -> None:
+        """Take nothing."""
         if self._task is not None:
             self._task.cancel()
         self._port["TREADY"].value = 0
+
+    def connect(self) -> None:
+        """Begin, or begin again; what has come stays."""
+        self.disconnect()
         self._task = cocotb.start_soon(self._run(self._pattern()))
 
     def hold(self) -> None:

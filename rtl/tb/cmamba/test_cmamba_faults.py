@@ -180,9 +180,11 @@ def named_mistakes():
 @cocotb.test()
 @cocotb.parametrize(stalls=list(STALLS))
 async def run_named_mistakes(dut, stalls):
-    """Each rule of header and sections broken once."""
+    """Each rule of header and sections broken once (one in four of them in one round)."""
     bench = await start(dut, stalls)
     mistakes = list(named_mistakes())
+    if ROUNDS == 1:
+        mistakes = random.sample(mistakes, len(mistakes) // 4)
     for number, (code, data) in enumerate(mistakes):
         assert mutations.expected_code(data, BUILD) == E[code], f"mistake {number} is not {code}"
         assert await load_code(bench, data) == E[code], f"mistake {number}: expected {code}"
@@ -292,7 +294,7 @@ async def run_output_that_is_not_taken(dut, stalls):
         error = await accelerator.command(RUN, n_forecasts=golden.n_forecasts)
         assert error == E["TIMEOUT"]
         assert dut.m_axis_TVALID.value
-        accelerator.source.reset()
+        accelerator.source.connect()
         accelerator.sink.go_on()
         await accelerator.sink.settle()
         assert len(accelerator.sink.beats) == 1
@@ -407,10 +409,10 @@ FAST = "|".join(
         "run_named_mistakes/stalls=none",
         "run_misplaced_package",
         "run_wrong_commands",
-        "run_wrong_streams/stalls=randomly",
+        "run_wrong_streams/stalls=none",
         "run_bus_errors_of_a_load/stalls=none",
-        "run_dead_bus_in_a_load/stalls=in_bursts",
-        "run_bus_in_a_run/stalls=in_bursts",
+        "run_dead_bus_in_a_load/stalls=none",
+        "run_bus_in_a_run/stalls=in_bursts/kind=error",
     ]
 )
 

@@ -231,7 +231,6 @@ FAST = "|".join(
         "run_compiled_models/name=(mixing|nested)",
         "run_programs/seed=[12]",
         "run_stalls/stalls=randomly/name=mixing",
-        "run_weights_beyond_the_chip/stalls=in_bursts/part=0.5",
     ]
 )
 

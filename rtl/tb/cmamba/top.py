@@ -52,7 +52,7 @@ class Top:
             sources = [*packages(build), RTL / "cmamba.sv", RTL / "tb/trace/trace.sv"]
             arguments = [arg for path in MODULE_FOLDERS for arg in ("-y", str(path))]
         else:
-            self.name, sources, arguments = _other(rtl)
+            self.name, sources, arguments = find_top(rtl)
             self.folder = BUILD / f"other-{self.name}{waves}"
             self.header = next(iter(sorted(rtl.rglob("x*_hw.h"))), None)
         self._compile(sources, arguments)
@@ -68,6 +68,8 @@ class Top:
                 build_args=[
                     # The runner asks for every signal to be visible, which costs most of the speed.
                     *("--no-public-flat-rw", "--public-depth", "1"),
+                    # Before the reset registers hold anything: `unique case` may find two matches.
+                    "--no-assert-case",
                     *(fst_arguments() if WAVES else []),
                     *arguments,
                 ],
@@ -107,7 +109,9 @@ class Top:
             "PYTHONWARNINGS": "ignore::DeprecationWarning",  # of cocotbext-axi
             **(env or {}),
         }
-        plusargs = []
+        seed = os.environ.get("SEED") or (1 if os.environ.get("CI") else random.getrandbits(31))
+        # Registers and memories that a reset does not reach start with anything.
+        plusargs = ["+verilator+rand+reset+2", f"+verilator+seed+{seed}"]
         if self.traced:
             trace = folder / "trace.txt"
             trace.unlink(missing_ok=True)
@@ -116,7 +120,6 @@ class Top:
         if self.header is not None:
             register_map(self.header)  # what is wrong with it is said here
             variables["SIM_REGISTERS"] = str(self.header)
-        seed = os.environ.get("SEED") or (1 if os.environ.get("CI") else random.getrandbits(31))
         results = get_runner("verilator").test(
             test_module=f"rtl.tb.cmamba.{suite}",
             hdl_toplevel=self.name,
@@ -133,8 +136,12 @@ class Top:
         return get_results(results)
 
 
-def _other(rtl: Path) -> tuple[str, list[Path], list[str]]:
-    """(name of the top, source files, further arguments) of RTL that is not ours."""
+def find_top(rtl: Path) -> tuple[str, list[Path], list[str]]:
+    """(name of the top, source files, arguments of Verilator) of RTL that is not ours.
+
+    Raises:
+        ValueError: not one module in the folder has the ports of the accelerator.
+    """
     if not rtl.is_dir():
         raise ValueError(f"{rtl}: expected a folder of Verilog files")
     # Packages before what imports them; ours are found in this order by their names.

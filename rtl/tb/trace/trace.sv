@@ -27,7 +27,18 @@ module trace
 
   // Of the clock, since the simulation began.
   longint unsigned cycle_q;
-  always_ff @(posedge clk_i) cycle_q <= cycle_q + 1;
+  // Before the first reset, of two cycles at least, signals may be anything.
+  logic in_reset_q, begun_q;
+  initial begin
+    cycle_q = 0;
+    in_reset_q = 1'b0;
+    begun_q = 1'b0;
+  end
+  always @(posedge clk_i) begin
+    cycle_q <= cycle_q + 1;
+    in_reset_q <= rst_i;
+    if (rst_i && in_reset_q) begun_q <= 1'b1;
+  end
 
   // A write of an activation memory.
   `define TRACE_WRITE(SPACE, MEMORY) \
@@ -39,7 +50,7 @@ module trace
   end
 
   always_ff @(posedge clk_i) begin
-    if (file != 0 && !rst_i) begin
+    if (file != 0 && begun_q && !rst_i) begin
       if (u_core.start_i) $fdisplay(file, "R %0d", cycle_q);
       if (level > 1) begin
         `TRACE_WRITE(SpacePatch, u_patch)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import cocotb
 import numpy as np
 from cocotb.handle import SimHandleBase
-from cocotb.simtime import get_sim_time
+from cocotb.simtime import convert, get_sim_time
 from cocotb.task import Task
 from cocotb.triggers import Event, RisingEdge, Timer
 
@@ -51,7 +51,8 @@ class ReadMemory:
         valid: Pattern = always,
         latency: Callable[[], int] = lambda: 10,
     ) -> None:
-        self.clk, self.period_ns, self.latency = clk, period_ns, latency
+        self.clk, self.latency = clk, latency
+        self._period = int(convert(period_ns, "ns", to="step"))
         self._port = {
             name: getattr(dut, f"{prefix}_{name}")
             for name in (
@@ -62,7 +63,7 @@ class ReadMemory:
         self.bursts: list[tuple[int, int]] = []
         self.beats = 0
         self._regions: dict[int, bytes] = {}
-        self._waiting: deque[tuple[float, int, int]] = deque()  # (due, address, beats)
+        self._waiting: deque[tuple[int, int, int]] = deque()  # (time due, address, beats)
         self._asked = Event()
         self._fail: dict[int, int] = {}
         self._stop_at: int | None = None
@@ -174,7 +175,7 @@ class ReadMemory:
             f"a burst of {beats} from {address:#x} crosses 4 KiB"
         )
         self.bursts.append((address, beats))
-        due = get_sim_time("ns") + self.latency() * self.period_ns
+        due = int(get_sim_time("step")) + self.latency() * self._period
         self._waiting.append((due, address, beats))
         self._asked.set()
 
@@ -187,8 +188,8 @@ class ReadMemory:
                 self._asked.clear()
                 await self._asked.wait()
             due, address, beats = self._waiting[0]
-            if (delay := due - get_sim_time("ns")) > 0:
-                await Timer(delay, "ns")
+            if (delay := due - int(get_sim_time("step"))) > 0:
+                await Timer(delay, "step")
                 await edge
             for i in range(beats):
                 while self._stopped or not next(pattern):

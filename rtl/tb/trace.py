@@ -466,13 +466,16 @@ def received_tokens(package: Package, run: Run, memories: Memories) -> np.ndarra
 
 
 def build_of(package: Package) -> isa.Build:
-    """The build whose weight tiles the package has. Raises PackageError if there is none."""
+    """The first build that can run the package. Raises PackageError if there is none."""
+    error = PackageError("BAD_TILE", "there is no build")
     for build in isa.builds().values():
-        if (build.tile_in, build.tile_out) == (package.tile_in, package.tile_out):
+        try:
+            package.validate(build)
             return build
-    raise PackageError(
-        "BAD_TILE", f"no build has tiles of {package.tile_in} x {package.tile_out} weights"
-    )
+        except PackageError as refused:
+            if error.code_name == "BAD_TILE":  # of a build with another array, or of none
+                error = refused
+    raise error
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -42,7 +42,7 @@ class Result:
 
 def cycle():
     """Cycles since the simulation began."""
-    return int(get_sim_time("ns")) // PERIOD_NS
+    return round(get_sim_time("ns")) // PERIOD_NS
 
 
 class Folder:

@@ -58,44 +58,72 @@ module round_clamp (
 
   // Beyond 18 bits neither zero point nor addend bring a value back into the range of int16: it is
   // enough to know the sign. The upper bits are looked at before the shift, in parallel with it:
-  // bit i of the result is bit i + fine of coarse_q.
+  // bit i of the result is bit i + fine of coarse_q. The shift is a choice of one of four, twice, of a
+  // LUT6 each.
   logic sign, overflow;
+  logic [14:0] below;  // which bits the shift loses
   logic [32:0] upper;
-  logic [33:0] extended;
+  logic [32:0] extended;
+  logic [20:0] by_fours;
   logic [17:0] shifted;
-  assign sign = coarse_q[49];
+  assign sign  = coarse_q[49];
   assign upper = coarse_q[49:17] ^ {33{sign}};
-  assign overflow = |(upper >> fine_q);
-  assign extended = {coarse_q[32:0], coarse_half_q};
-  assign shifted = 18'(extended >> fine_q);
+  for (genvar i = 0; i < 15; i++) begin : gen_below
+    assign below[i] = 4'(i) < fine_q;
+  end
+  assign overflow = |upper[32:15] || |(upper[14:0] & ~below);
+  assign extended = {coarse_q[31:0], coarse_half_q};
+  always_comb begin
+    unique case (fine_q[3:2])
+      2'd0: by_fours = extended[20:0];
+      2'd1: by_fours = extended[24:4];
+      2'd2: by_fours = extended[28:8];
+      2'd3: by_fours = extended[32:12];
+    endcase
+    unique case (fine_q[1:0])
+      2'd0: shifted = by_fours[17:0];
+      2'd1: shifted = by_fours[18:1];
+      2'd2: shifted = by_fours[19:2];
+      2'd3: shifted = by_fours[20:3];
+    endcase
+  end
 
   logic signed [17:0] floor_q;
-  logic half_q, rest_q;
+  logic half_q, rest_q, overflow_q;
+  logic signed [16:0] offset_q;
   rest_t rest2_q;
 
   always_ff @(posedge clk_i) begin
-    floor_q <= {sign, overflow ? {17{!sign}} : shifted[17:1]};
-    half_q  <= shifted[0];
-    rest_q  <= coarse_rest_q || |(extended[14:0] & ~(15'h7FFF << fine_q));
+    floor_q <= {sign, shifted[17:1]};
+    overflow_q <= overflow;
+    half_q <= shifted[0];
+    rest_q <= coarse_rest_q || |(extended[14:0] & below);
+    offset_q <= 17'(rest1_q.addend) + 17'(rest1_q.zero_point);
     rest2_q <= rest1_q;
   end
 
   // ---------------------------------------------------------------- stage 3
 
+  // Rounding up is the carry input of the adders.
   logic up;
-  logic signed [19:0] rounded, above, sum;
+  logic signed [19:0] sum, above;
+  logic unused_carry, unused_above_carry, unused_above;
   assign up = half_q && (rest_q || floor_q[0]);
-  assign rounded = 20'(floor_q) + 20'(signed'({1'b0, up}));
-  assign above = rounded + 20'(rest2_q.addend);  // above the zero point
-  assign sum = rounded + (20'(rest2_q.addend) + 20'(rest2_q.zero_point));
+  assign {sum, unused_carry} = {20'(floor_q), 1'b1} + {20'(offset_q), up};
+  // Above the zero point; its sign counts.
+  assign unused_above = ^above[18:0];
+  assign {above, unused_above_carry} = {20'(floor_q), 1'b1} + {20'(rest2_q.addend), up};
 
-  logic fits;
-  assign fits = rest2_q.wide ? sum[19:15] == {5{sum[19]}} : sum[19:7] == {13{sum[19]}};
+  logic fits, is_low, is_below;
+  assign fits = !overflow_q &&
+      (rest2_q.wide ? sum[19:15] == {5{sum[19]}} : sum[19:7] == {13{sum[19]}});
+  assign is_low = overflow_q ? floor_q[17] : sum[19];
+  assign is_below = overflow_q ? floor_q[17] : above[19];
 
   always_ff @(posedge clk_i) begin
-    if (rest2_q.relu && above < 0) data_o <= 16'(rest2_q.zero_point);
+    if (rest2_q.relu && is_below) data_o <= 16'(rest2_q.zero_point);
     else if (fits) data_o <= sum[15:0];
-    else data_o <= {{9{sum[19]}}, {7{!sum[19]}}} ^ (rest2_q.wide ? 16'h7F80 : 16'h0);
+    else data_o <= {{9{is_low}}, {7{!is_low}}} ^ (rest2_q.wide ? 16'h7F80 : 16'h0);
   end
 
 endmodule

@@ -13,6 +13,7 @@ from cocotb.handle import SimHandleBase
 from golden import isa
 from golden.integer_model import IntegerModel
 from golden.package import Package
+from golden.streams import AcceleratorError
 from rtl.tb import trace
 from rtl.tb.accelerator import OUR_REGISTERS, Accelerator, Stalls, register_map
 from rtl.tb.streams import PATTERNS
@@ -96,12 +97,22 @@ class Bench:
     async def run(self, golden: Golden, *, tlast_each: bool = False) -> None:
         """Run what is loaded, and compare forecasts, every tensor, and the counters.
 
-        AssertionError: names the first values that differ.
+        AssertionError: names the first values that differ. AcceleratorError: the run has ended with
+        an error; its notes say how far it came.
         """
         if reader() is not None:
             self._skip()
-        forecast = await self.accelerator.run(golden.tokens, tlast_each=tlast_each)
-        self._compare_tensors(golden)
+        try:
+            forecast = await self.accelerator.run(golden.tokens, tlast_each=tlast_each)
+        except AcceleratorError as error:
+            if reader() is not None:
+                error.add_note(str(self._report(golden)))
+            raise
+        if reader() is not None:
+            report = self._report(golden)
+            assert not report.errors, f"\n{report}"
+            self.report.tensors += report.tensors
+            self.report.values += report.values
         wrong = np.argwhere(forecast != golden.forecast)
         assert not len(wrong), (
             f"iteration, sequence, element {wrong[0]}: "
@@ -118,14 +129,10 @@ class Bench:
                 if isinstance(event, trace.Write):
                     self.memories.write(event)
 
-    def _compare_tensors(self, golden: Golden) -> None:
-        if reader() is None:
-            return
+    def _report(self, golden: Golden) -> trace.Report:
+        """Compare every tensor of the run that has just ended."""
         (self.last_run,) = reader().runs()
-        report = trace.compare(golden.package, self.last_run, golden.tensors, self.memories)
-        assert not report.errors, f"\n{report}"
-        self.report.tensors += report.tensors
-        self.report.values += report.values
+        return trace.compare(golden.package, self.last_run, golden.tensors, self.memories)
 
     async def _check_counters(self, golden: Golden) -> None:
         counters = await self.accelerator.read_counters()

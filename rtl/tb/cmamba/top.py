@@ -21,7 +21,6 @@ from rtl.tb.simulate import BUILD, MODULE_FOLDERS, RTL, fst_arguments, packages,
 
 WAVES = os.environ.get("WAVES", "0") not in ("", "0")
 PORTS = ("ap_clk", "ap_rst_n", "s_axis_TDATA", "m_axis_TDATA", "m_axi_gmem_ARADDR", "interrupt")
-SUITES = Path(__file__).parent
 
 
 class Top:
@@ -59,7 +58,7 @@ class Top:
 
     def _compile(self, sources: Sequence[Path], arguments: Sequence[str]) -> None:
         use_verilator()
-        optimize = "OPT_FAST=-O2" if self.build == "default" else "OPT_FAST=-O1"
+        optimize = "OPT_FAST=-O1" if self.build == "small" else "OPT_FAST=-O2"
         os.environ["MAKEFLAGS"] += f" {optimize}"
         with _alone(self.folder.with_suffix(".lock")):
             get_runner("verilator").build(

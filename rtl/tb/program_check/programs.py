@@ -93,8 +93,9 @@ def operand(
     return isa.Operand(addr, stride, log2_rows, isa.SPACES[space].index)
 
 
-def size(build: isa.Build, limit: int) -> int:
-    """A number of features, often a limit or whole words."""
+def size(build: isa.Build, limit: int, *spaces: str) -> int:
+    """A number of features that fit all ``spaces``, often a limit or whole words."""
+    limit = min([limit, *(build.spaces[name] for name in spaces)])
     return random.choice(
         [1, limit, random.randint(1, limit), round_up(random.randint(1, limit), build.row_align)]
     )
@@ -112,7 +113,7 @@ def instruction_at_limits(
 
     ``inputs``: for a reducing LINEAR its features and positions, right or wrong.
     """
-    features, capacity, spaces = build.capacity["features"], build.capacity, build.spaces
+    features, capacity = build.capacity["features"], build.capacity
     multiples = rules.address_multiples(build)
     facts: dict[str, int] = {}
 
@@ -131,12 +132,12 @@ def instruction_at_limits(
     f: dict[str, object] = {"n_positions": random.choice([1, 4095, random.randint(1, 4095)])}
     match opcode:
         case "RECV":
-            n = f["n"] = facts["token_bytes"] = size(build, features)
+            n = f["n"] = facts["token_bytes"] = size(build, features, "patch")
             f["dst"] = operand(build, ("patch",), n)
         case "LINEAR":
             f |= _linear(build, facts, section, image, inputs)
         case "CONV":
-            n = f["n"] = size(build, features)
+            n = f["n"] = size(build, features, "conv_in", "conv")
             f["src"] = operand(build, ("conv_in",), n)
             f["dst"] = operand(build, ("conv",), n)
             most = min(8, 1 << f["src"].log2_rows)
@@ -146,7 +147,7 @@ def instruction_at_limits(
             f["pad"] = random.randint(-128, 127)
         case "SCAN":
             log2_state = f["log2_state"] = random.choice([0, 6, random.randint(0, 6)])
-            n = size(build, features)
+            n = size(build, features, "conv", "gate", "step", "scan")
             n = f["n"] = min(
                 n, capacity["state"] >> log2_state, capacity["scan_decay"] >> log2_state
             )
@@ -167,23 +168,23 @@ def instruction_at_limits(
             f["exp_shift"] = random.randint(0, 31)
         case "NORM":
             f["wide"] = random.randrange(2)
-            n = f["n"] = size(build, features)
+            n = f["n"] = size(build, features, "resid", "resid" if f["wide"] else "norm")
             f["src"], f["dst"] = _rows_apart(build, n, image, same_memory=f["wide"])
             f["param_addr"] = section("vector_params", min(n, capacity["vector_params"]))
             n = f["n"] = min(n, capacity["vector_params"])
             f["eps"] = random.choice([1, 0xFFFFFFFF, 1 << random.randrange(32)])
         case "POOL":
-            n = f["n"] = size(build, features)
+            n = f["n"] = size(build, features, "resid", "norm")
             f["src"] = operand(build, ("resid",), n)
             f["dst"] = operand(build, ("norm",), n)
             f["param_addr"] = section("vector_params", 2)
         case "SCALE":
-            n = f["n"] = min(size(build, features), spaces["logit"])
+            n = f["n"] = size(build, features, "resid", "logit")
             f["src"], f["dst"] = _rows_apart(build, n, image, same_memory=True)
             f["logit"] = operand(build, ("logit",), n)
             f["table"] = section("vector_tables", 1)
         case "SEND":
-            n = f["n"] = facts["forecast_elements"] = size(build, min(spaces["head"], 0xFFFF))
+            n = f["n"] = facts["forecast_elements"] = size(build, 0xFFFF, "head")
             f["src"] = operand(build, ("head",), n)
     for field in isa.OPCODES[opcode].format.fields:
         if field.name != "opcode":
@@ -197,12 +198,13 @@ def _linear(build, facts, section, image, inputs) -> dict[str, object]:
     wide = random.randrange(2)
     log2_split = random.randrange(3)
     granule = build.tile_in << log2_split
-    n_out = size(build, capacity["reduce" if reduce else "features"])
     sources = [s for s in isa.SPACES.values() if "LINEAR" in s.readers and s.bits == 8]
     results = [
         s for s in isa.SPACES.values() if "LINEAR" in s.writers and s.bits == (16 if wide else 8)
     ]
     n_in = inputs[0] if inputs else size(build, max(build.spaces[s.name] for s in sources))
+    widest = max((s.name for s in results), key=lambda name: build.spaces[name])
+    n_out = size(build, capacity["reduce" if reduce else "features"], widest, "resid")
     dst = image(operand(build, tuple(s.name for s in results), n_out))
     f: dict[str, object] = {
         "log2_split": log2_split,

@@ -22,8 +22,14 @@ _COMMANDS = (
     "synth_xilinx -family xcup -noiopad -noclkbuf -flatten -top {module}",
     "write_json {folder}/netlist.part.json",
 )
-# Tables of constants, which Yosys takes for memories too, become LUTs.
-_IN_REGISTERS = re.compile(r"^using FF mapping for memory (?!\S*bmux2rom)(\S+)", re.MULTILINE)
+_IN_REGISTERS = re.compile(r"^using FF mapping for memory (\S+)$", re.MULTILINE)
+# Arrays that the RTL wants in RAM. All arrays are memories at first, most of them shift registers
+# in the end; tables of constants become LUTs.
+_RAM = re.compile(
+    r'^  attribute \\ram_style "(?:block|distributed)"\n(?:  attribute .*\n)*'
+    r"  memory .* \\(\S+)$",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Result:
     Attributes:
         cells: number of cells by type, without the units in it.
         resources: these cells'.
-        memories_in_registers: memories that became flip-flops.
+        memories_in_registers: arrays with the attribute ram_style that became registers.
         timing: paths inside, and from and to its ports.
     """
 
@@ -78,7 +84,7 @@ def analyse(unit: Unit, inside: Mapping[str, timing.Timing], cache: Path) -> Res
         ValueError: the netlist has cells that are not known.
     """
     folder = folder_of(unit, cache)
-    sources = "".join(map(inspect.getsource, (resources, timing)))
+    sources = "".join(map(inspect.getsource, (resources, timing, analyse)))
     stored = folder / f"result-{hashlib.sha256(sources.encode()).hexdigest()[:16]}.pickle"
     if stored.exists():
         return pickle.loads(stored.read_bytes())
@@ -86,10 +92,12 @@ def analyse(unit: Unit, inside: Mapping[str, timing.Timing], cache: Path) -> Res
     cells = Counter(cell["type"] for cell in module["cells"].values())
     for name in inside:
         del cells[name]
+    wanted = tuple(f".{name}" for name in _RAM.findall(unit.rtlil))
+    in_registers = _IN_REGISTERS.findall((folder / "yosys.log").read_text())
     result = Result(
         cells=dict(cells),
         resources=resources.count(cells),
-        memories_in_registers=_IN_REGISTERS.findall((folder / "yosys.log").read_text()),
+        memories_in_registers=[name for name in in_registers if name.endswith(wanted)],
         timing=timing.analyse(module, inside),
     )
     for old in folder.glob("result-*.pickle"):

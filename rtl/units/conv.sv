@@ -134,11 +134,9 @@ module conv
   // when that word leaves before the first new tap arrives: now, or in the next cycle.
   logic [1:0] filling_q;  // words on their way to fill, or in it
   logic leaving;
-  logic read, last_tap, last_word, read_last;
+  logic read, last_tap_q, last_word_q, read_last;
   assign read = busy_q && (tap_q != '0 || filling_q == 2'd0 || (filling_q == 2'd1 && leaving));
-  assign last_tap = tap_q + 4'd1 == kernel_q;
-  assign last_word = remaining_q <= 16'(RowAlign);
-  assign read_last = read && last_tap && last_word;
+  assign read_last = read && last_tap_q && last_word_q;
 
   logic start;
   assign start_ready_o = !busy_q || read_last;
@@ -156,6 +154,8 @@ module conv
           default: '0
       };
       kernel_q <= instruction_i.kernel;
+      last_tap_q <= instruction_i.kernel == 4'd1;
+      last_word_q <= instruction_i.n <= 16'(RowAlign);
       pad_q <= instruction_i.pad;
       remaining_q <= instruction_i.n;
       tap_q <= '0;
@@ -171,12 +171,15 @@ module conv
         padded_q <= instruction_i.kernel - 4'd1 - 4'(position_i);
       end
     end else if (read) begin
-      if (!last_tap) begin
-        tap_q  <= tap_q + 1'b1;
-        row_q  <= row_q + 1'b1;
+      if (!last_tap_q) begin
+        tap_q <= tap_q + 1'b1;
+        last_tap_q <= tap_q + 4'd2 == kernel_q;
+        row_q <= row_q + 1'b1;
         addr_q <= (row_q & ring_mask_q) == ring_mask_q ? base_addr_q : addr_q + stride_q;
       end else begin
         tap_q <= '0;
+        last_tap_q <= kernel_q == 4'd1;
+        last_word_q <= remaining_q <= 16'(2 * RowAlign);
         row_q <= first_row_q;
         addr_q <= first_addr_q + 1'b1;
         first_addr_q <= first_addr_q + 1'b1;
@@ -210,13 +213,14 @@ module conv
   always_comb begin
     issued = '{
         tap: tap_q[2:0],
-        last_tap: last_tap,
+        last_tap: last_tap_q,
         padded: tap_q < padded_q,
         pad: pad_q,
         word: word_q
     };
-    issued.word.last = last_word;
-    issued.word.channels = last_word ? (AlignWidth + 1)'(remaining_q) : (AlignWidth + 1)'(RowAlign);
+    issued.word.last = last_word_q;
+    issued.word.channels = (AlignWidth + 1)'(RowAlign);
+    if (last_word_q) issued.word.channels = (AlignWidth + 1)'(remaining_q);
   end
   always_ff @(posedge clk_i) begin
     issued_q[0] <= issued;

@@ -250,7 +250,7 @@ module vector_unit #(
 
   logic context_ready;
   logic pool_waits_q;  // a POOL with a result has not been read by the back yet
-  logic pool_busy;  // sums are on their way to the memory
+  logic pool_busy_q;  // sums are on their way to the memory
   logic [1:0] norms_q;  // NORM entries handed on that the back has not begun
   logic front_reads, front_held, front_last_beat, back_issue;
   assign front_reads = front_context_q.is_norm || front_context_q.is_pool;
@@ -258,7 +258,7 @@ module vector_unit #(
   // A row that has begun goes on; what could hold it up was looked at then.
   assign front_held = front_row_first_q && (
       front_context_q.is_norm ? norms_q == 2'(MaxNorms) :
-      front_context_q.is_pool && (pool_waits_q || pool_busy));
+      front_context_q.is_pool && (pool_waits_q || pool_busy_q));
   assign front_issue = front_q && front_reads && !front_held && !back_issue &&
       (context_ready || !front_last_beat);
   assign front_finish = front_q && context_ready &&
@@ -367,9 +367,11 @@ module vector_unit #(
   logic [ParamWidth-1:0] back_param_q;
   logic [25:0] factor_q;
   logic [3:0] left_shift_q;
-  logic [CreditWidth-1:0] credits_q;
+  logic [CreditWidth-1:0] credits_q, credits_d;
+  logic has_credit_q;  // credits_q is not zero
   logic result_pop;
-  assign back_issue = back_q && credits_q != '0;
+  assign credits_d = credits_q - CreditWidth'(back_issue) + CreditWidth'(result_pop);
+  assign back_issue = back_q && has_credit_q;
   assign back_pass_end = back_issue && back_left_q == (FeatureWidth + 1)'(1);
   assign back_finish = back_pass_end &&
       (!back_context_q.is_pool || back_context_q.passes || back_maximum_q);
@@ -381,13 +383,15 @@ module vector_unit #(
     if (rst_i) begin
       back_q <= 1'b0;
       credits_q <= CreditWidth'(QueueDepth);
+      has_credit_q <= 1'b1;
       norms_q <= '0;
       pool_waits_q <= 1'b0;
     end else begin
       if (context_take) back_q <= 1'b1;
       else if (back_finish) back_q <= 1'b0;
-      credits_q <= credits_q - CreditWidth'(back_issue) + CreditWidth'(result_pop);
-      norms_q   <= norms_q + 2'(front_finish && front_context_q.is_norm) - 2'(root_take);
+      credits_q <= credits_d;
+      has_credit_q <= credits_d != '0;
+      norms_q <= norms_q + 2'(front_finish && front_context_q.is_norm) - 2'(root_take);
       if (front_finish && front_context_q.is_pool && front_last_q) pool_waits_q <= 1'b1;
       else if (back_finish && back_context_q.is_pool && !back_context_q.passes) begin
         pool_waits_q <= 1'b0;
@@ -555,12 +559,14 @@ module vector_unit #(
   assign pool_re = pool_adds || pool_reads;
   assign pool_raddr = pool_adds ? beat_q[2].feature : beat_q[5].feature;
 
-  // A sum may be read for the next position four cycles after it was read for this one.
-  always_comb begin
-    pool_busy = 1'b0;
-    for (int unsigned s = 1; s <= 3; s++) begin
-      pool_busy |= valid_q[s] && beat_q[s].kind == BeatPool;
+  // A sum may be read for the next position four cycles after it was read for this one: when no beat
+  // adds to one in stages 1 to 3.
+  always_ff @(posedge clk_i) begin
+    pool_busy_q <= front_issue && front_context_q.is_pool;
+    for (int unsigned s = 1; s <= 2; s++) begin
+      if (valid_q[s] && beat_q[s].kind == BeatPool) pool_busy_q <= 1'b1;
     end
+    if (rst_i) pool_busy_q <= 1'b0;
   end
 
   for (genvar l = 0; l < Lanes; l++) begin : gen_pool

@@ -306,6 +306,12 @@ async def run_output_that_is_not_taken(dut, stalls):
 # ----------------------------------------------------------------------------- the bus
 
 
+def beats_read(data):
+    """Beats that a load reads: header and sections, not the gaps between them."""
+    spans = [(0, isa.HEADER_BYTES), *(mutations.span(data, s.name) for s in isa.SECTIONS)]
+    return sum(-(-(end - start) // BEAT_BYTES) for start, end in spans)
+
+
 @cocotb.test()
 @no_watchdog
 @cocotb.parametrize(stalls=list(STALLS))
@@ -313,8 +319,7 @@ async def run_bus_errors_of_a_load(dut, stalls):
     """SLVERR or DECERR in any beat of a load."""
     bench = await start(dut, stalls)
     golden, memory = sample(), bench.accelerator.memory
-    size = sum(e - s for s, e in (mutations.span(golden.data, s.name) for s in isa.SECTIONS))
-    read = size // BEAT_BYTES  # every section has a beat at least
+    read = beats_read(golden.data)
     for beat in (0, 15, 16, read - 1, *(random.randrange(read) for _ in range(2 * ROUNDS))):
         memory.fail(beat, random.choice([SLVERR, DECERR]))
         assert await load_code(bench, golden.data) == E["BUS_ERROR"], f"beat {beat}"
@@ -330,8 +335,8 @@ async def run_dead_bus_in_a_load(dut, stalls):
     """Memory that stops answering: TIMEOUT; late answers do not mix with those of the next load."""
     bench = await start(dut, stalls)
     golden, memory = sample(), bench.accelerator.memory
-    beats = len(golden.data) // BEAT_BYTES
-    for beat in (0, 15, 16, *(random.randrange(beats) for _ in range(2 * ROUNDS))):
+    read = beats_read(golden.data)
+    for beat in (0, 15, 16, read - 1, *(random.randrange(read) for _ in range(2 * ROUNDS))):
         memory.stop(after_beats=beat)
         assert await load_code(bench, golden.data) == E["TIMEOUT"], f"beat {beat}"
         assert await bench.accelerator.command(RUN, n_forecasts=1) == E["NOT_LOADED"]

@@ -12,7 +12,7 @@ from collections import Counter
 import cocotb
 import numpy as np
 import pytest
-from cocotb.triggers import ClockCycles, RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 
 from golden import isa, rules
 from rtl.tb.program_check import programs
@@ -93,14 +93,19 @@ class Bench:
         await RisingEdge(self.dut.clk_i)
         self.dut.start_i.value = 0
 
+    async def send(self, instruction_words):
+        """Offer instructions until all have been taken."""
+        self.instructions.send(instruction_words)
+        cycles = 200 + 40 * CYCLES["SCAN"] * len(instruction_words)
+        await with_timeout(self.instructions.drain(), 4 * cycles, "ns")
+
     async def check(self, package, *, unit_entries=None, instruction_words=None, pattern=always):
         """Name of the error of a program; ``instruction_words`` are those of the package."""
         dut = self.dut
         entries = package.unit_entries if unit_entries is None else unit_entries
         await self.begin(facts_word(package, entries))
         self.instructions.pattern = pattern()
-        self.instructions.send(words(package) if instruction_words is None else instruction_words)
-        await self.instructions.drain()
+        await self.send(words(package) if instruction_words is None else instruction_words)
         active = pattern()
         for word in schedule_words(package):
             while not next(active):
@@ -349,8 +354,7 @@ async def run_given_up(dut):
     good = random_package(rng, build(), largest=9)
     for cycles in range(amount(6)):
         await bench.begin(facts_word(good, good.unit_entries))
-        bench.instructions.send(words(good))
-        await bench.instructions.drain()
+        await bench.send(words(good))
         dut.schedule_valid_i.value = 1
         dut.schedule_i.value = (1 << 128) - 1
         await RisingEdge(dut.clk_i)

@@ -118,6 +118,7 @@ class Accelerator:
         registers: Mapping[str, int] = OUR_REGISTERS,
     ) -> None:
         self.dut, self.registers = dut, registers
+        self.control: AxiLiteMaster | None = None
         self.stalls = stalls = stalls or Stalls()
         self.watchdog_cycles = 20_000
         # What was loaded last, right or wrong: its place and size in beats.
@@ -127,16 +128,6 @@ class Accelerator:
         dut.ap_rst_n.value = 0
         self.clk = dut.ap_clk
         Clock(self.clk, PERIOD_NS, unit="ns").start()
-        bus = AxiLiteBus.from_prefix(dut, "s_axi_control")
-        # It would tell of every access.
-        logging.getLogger(f"cocotb.{dut._name}.s_axi_control").setLevel(logging.WARNING)
-        self.control = AxiLiteMaster(bus, self.clk, dut.ap_rst_n, reset_active_level=False)
-        if stalls.control is not always:
-            write, read = self.control.write_if, self.control.read_if
-            for channel in (write.aw_channel, write.w_channel, write.b_channel):
-                channel.set_pause_generator(not active for active in stalls.control())
-            for channel in (read.ar_channel, read.r_channel):
-                channel.set_pause_generator(not active for active in stalls.control())
         self.memory = ReadMemory(
             dut,
             "m_axi_gmem",
@@ -149,6 +140,20 @@ class Accelerator:
         self.source = AxisSource(dut, "s_axis", self.clk, stalls.s_axis)
         self.sink = AxisSink(dut, "m_axis", self.clk, stalls.m_axis)
 
+    def _connect_control(self) -> AxiLiteMaster:
+        dut, pattern = self.dut, self.stalls.control
+        bus = AxiLiteBus.from_prefix(dut, "s_axi_control")
+        # It would tell of every access.
+        logging.getLogger(f"cocotb.{dut._name}.s_axi_control").setLevel(logging.WARNING)
+        master = AxiLiteMaster(bus, self.clk, dut.ap_rst_n, reset_active_level=False)
+        if pattern is not always:
+            write, read = master.write_if, master.read_if
+            for channel in (write.aw_channel, write.w_channel, write.b_channel):
+                channel.set_pause_generator(not active for active in pattern())
+            for channel in (read.ar_channel, read.r_channel):
+                channel.set_pause_generator(not active for active in pattern())
+        return master
+
     async def reset(self) -> None:
         """Reset the accelerator, and enable the interrupt that tells the end of a run."""
         models = (self.memory, self.source, self.sink)
@@ -156,6 +161,8 @@ class Accelerator:
         for model in models:
             model.disconnect()
         await ClockCycles(self.clk, 4)
+        if self.control is None:  # in reset: before, it would take anything for an answer
+            self.control = self._connect_control()
         for model in models:
             model.connect()
         self.dut.ap_rst_n.value = 1

@@ -427,7 +427,7 @@ def test_small():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("build, rounds", [("small", 8), ("default", 1)])
+@pytest.mark.parametrize("build, rounds", [("small", 4), ("default", 1)])
 def test_all(build, rounds):
     top = Top(build)
     top.run("test_cmamba_faults", env={"SIM_ROUNDS": str(rounds)}, folder=top.folder / "all_faults")

@@ -33,7 +33,7 @@ $(READY): pyproject.toml
 	    sys.exit(f"Python 3.11 or 3.12 is needed, $(PYTHON) is {v[0]}.{v[1]}; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install $(shell sed -nE 's/^installer = \["(.*)"\]/\1/p' pyproject.toml)
-	$(PY) -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --group dev
+	PYNQ_REMOTE=1 $(PY) -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --group dev
 	$(PY) -m pip install --no-deps --group hls-headers
 	@touch $@
 

@@ -36,6 +36,11 @@ def elaborate() -> AddrmapNode:
     return compiler.elaborate().top
 
 
+def constant_name(top: AddrmapNode, node: RegNode) -> str:
+    """The name of a register as a constant."""
+    return node.get_rel_path(top).translate(str.maketrans(".[", "__", "]")).upper()
+
+
 def python_constants(top: AddrmapNode) -> str:
     """Addresses of registers and positions of fields as Python constants."""
     lines = [
@@ -49,7 +54,7 @@ def python_constants(top: AddrmapNode) -> str:
     ]
     for node in top.descendants(unroll=True):
         if isinstance(node, RegNode):
-            name = node.get_rel_path(top).translate(str.maketrans(".[", "__", "]")).upper()
+            name = constant_name(top, node)
             description = " ".join((node.get_property("desc") or "").split())
             lines.append(f"{name} = 0x{node.absolute_address:03X}  # {description}")
             fields = list(node.fields())

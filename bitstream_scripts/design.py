@@ -1,0 +1,154 @@
+"""The design around the accelerator, ``design.toml``, as constants.
+
+``DESIGN`` is read by everything that names an address, a clock or an instance: the Tcl scripts
+(through ``generate.py``), the .hwh (``hwh.py``), the virtual board and the tests.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parent / "design.toml"
+
+# Interfaces of the processing system, and what it decodes for M_AXI_HPM0_FPD (UG1085, table 10-1).
+HP_PORTS = tuple(f"S_AXI_HP{i}_FPD" for i in range(4))
+HPM0_WINDOW = range(0xA000_0000, 0xB000_0000)
+DDR_LOW_BYTES = 0x8000_0000
+
+
+@dataclass(frozen=True)
+class Board:
+    name: str
+    part: str
+    board_part: str
+    vivado: str
+
+
+@dataclass(frozen=True)
+class Clock:
+    frequency_mhz: int
+
+
+@dataclass(frozen=True)
+class Processor:
+    instance: str
+    vlnv: str
+    master: str
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    instance: str
+    vlnv: str
+    base: int
+    range: int
+    interface: str
+
+
+@dataclass(frozen=True)
+class Dma:
+    instance: str
+    vlnv: str
+    base: int
+    range: int
+    interface: str
+    data_bits: int
+    length_bits: int
+    burst_beats: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    base: int
+    range: int
+    gmem_port: str
+    mm2s_port: str
+    s2mm_port: str
+
+
+@dataclass(frozen=True)
+class Design:
+    """All of ``design.toml``; addresses and ranges in bytes."""
+
+    board: Board
+    clock: Clock
+    processor: Processor
+    accelerator: Accelerator
+    dma: Dma
+    memory: Memory
+
+
+def _table(kind: type, name: str, table: object):
+    """`table` as the dataclass `kind`: exactly its keys, of its types."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{SOURCE.name}: [{name}] is not a table")
+    types_of = typing.get_type_hints(kind)
+    if table.keys() != types_of.keys():
+        missing = ", ".join(sorted(types_of.keys() - table.keys())) or "nothing"
+        extra = ", ".join(sorted(table.keys() - types_of.keys())) or "nothing"
+        raise ValueError(f"{SOURCE.name}: [{name}] lacks {missing} and has {extra} too many")
+    for key, value in table.items():
+        if type(value) is not types_of[key]:
+            raise ValueError(
+                f"{SOURCE.name}: {name}.{key} is {value!r}, expected {types_of[key].__name__}"
+            )
+    return kind(**table)
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(f"{SOURCE.name}: {message}")
+
+
+def _validate(design: Design) -> None:
+    for name in ("accelerator", "dma"):
+        part = getattr(design, name)
+        size, end = part.range, part.base + part.range
+        _check(size >= 0x1000 and size & (size - 1) == 0, f"{name}.range is no power of 2 from 4 K")
+        _check(part.base % size == 0, f"{name}.base is no multiple of its range")
+        _check(
+            part.base in HPM0_WINDOW and end - 1 in HPM0_WINDOW,
+            f"{name}: 0x{part.base:X} is outside of the window of {design.processor.master}",
+        )
+    a, d = design.accelerator, design.dma
+    _check(a.base + a.range <= d.base or d.base + d.range <= a.base, "accelerator and dma overlap")
+    for name in ("processor", "accelerator", "dma"):
+        parts = getattr(design, name).vlnv.split(":")
+        _check(len(parts) == 4 and all(parts), f"{name}.vlnv is not vendor:library:name:version")
+    _check(a.vlnv.split(":")[2] == "cmamba", "accelerator.vlnv: the driver looks for cmamba")
+    _check(d.data_bits == 128, "dma.data_bits: the streams of the accelerator have 128 bits")
+    _check(8 <= d.length_bits <= 26, "dma.length_bits: 8 to 26 (PG021)")
+    _check(
+        d.burst_beats in (2, 4, 8, 16, 32, 64, 128, 256), "dma.burst_beats: 2, 4 ... 256 (PG021)"
+    )
+    memory = design.memory
+    ports = (memory.gmem_port, memory.mm2s_port, memory.s2mm_port)
+    _check(set(ports) <= set(HP_PORTS), f"memory: ports are among {', '.join(HP_PORTS)}")
+    _check(len(set(ports)) == len(ports), "memory: one port for each master")
+    _check(
+        memory.base == 0 and memory.range == DDR_LOW_BYTES,
+        "memory: the processing system offers its low DDR as one segment, 2 GiB from 0",
+    )
+    _check(
+        design.processor.master == "M_AXI_HPM0_FPD", "processor.master: only M_AXI_HPM0_FPD is used"
+    )
+    _check(10 <= design.clock.frequency_mhz <= 400, "clock.frequency_mhz: 10 to 400")
+
+
+def read(text: str) -> Design:
+    """The design of a TOML text. Raises ValueError, which names the key, if it is none."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{SOURCE.name}: {error}") from None
+    sections = typing.get_type_hints(Design)
+    _check(document.keys() == sections.keys(), f"the tables are {', '.join(sections)}")
+    design = Design(**{n: _table(kind, n, document[n]) for n, kind in sections.items()})
+    _validate(design)
+    return design
+
+
+DESIGN = read(SOURCE.read_text(encoding="utf-8"))

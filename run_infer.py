@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -28,22 +26,10 @@ from golden.inputs import read_args, read_windows
 from golden.package import Package, PackageError
 from golden.program import CompileError
 from golden.streams import AcceleratorError
+from model.atomic_write import atomic_write
 from model.cmamba import CMamba
 from model.io import CheckpointError, InputError, load_model
 from rtl.simulator import SimulationError
-
-
-def write_npz(path: Path, **arrays: np.ndarray) -> None:
-    """Write an .npz beside its final place and move it there, so that it appears whole or not."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def integer_package(model: CMamba, x: torch.Tensor, args: argparse.Namespace) -> Package:
@@ -100,7 +86,8 @@ def main(argv: list[str] | None = None) -> int:
                 else f"{args.backend} against fp32: no difference"
             )
         if args.output:
-            write_npz(args.output, y=y.astype(np.float32))
+            with atomic_write(args.output) as file:
+                np.savez(file, y=y.astype(np.float32))
     except (
         AcceleratorError,
         CalibrationError,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from program_builder import random_package
 
 from golden import isa
 from golden.package import Package
 from golden.vectors import write_golden
+from tests.program_builder import random_package
 
 CSIM = Path(__file__).resolve().parents[1] / "build/csim"
 N_FORECASTS = 2

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from program_builder import random_package
 
 import rtl.simulator
 from golden import isa
@@ -18,6 +17,7 @@ from rtl import bench
 from rtl.regs import registers as reg
 from rtl.simulator import Event, RtlAccelerator, SimulationError, Simulator
 from tests.compiled_models import SMALL, random_model, random_windows
+from tests.program_builder import random_package
 
 BUILD = isa.build("small")
 STALLS = {"ar": 0.4, "r": 0.3, "s_axis": 0.5, "m_axis": 0.4}

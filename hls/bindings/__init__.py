@@ -7,8 +7,6 @@ is much faster. The tests hold both to the same bits.
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import os
 from functools import cache
 from pathlib import Path
@@ -17,6 +15,7 @@ from types import ModuleType
 import numpy as np
 
 from golden.streams import BEAT_BYTES, AcceleratorError, StreamShape, to_beats
+from model.extension import load_extension
 
 __all__ = ["BEAT_BYTES", "Accelerator", "AcceleratorError", "extension"]
 
@@ -34,14 +33,7 @@ def extension(native: bool = True) -> ModuleType:
         ImportError: it is not built.
     """
     name = "cmamba_native" if native else "cmamba_hls"
-    path = FOLDER / f"{name}.so"
-    if not path.is_file():
-        raise ImportError(f"{path} does not exist; `make bindings` builds it")
-    loader = importlib.machinery.ExtensionFileLoader(name, str(path))
-    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
+    return load_extension(FOLDER / f"{name}.so", "bindings")
 
 
 class Accelerator:
@@ -55,7 +47,7 @@ class Accelerator:
         native: standard integers instead of AMD's types: the same bits, faster.
 
     Attributes:
-        n_sequences, iterations, n_positions, token_bytes, forecast_elements: as in the header.
+        shape: sizes of the package.
 
     Raises:
         AcceleratorError: the package is refused.
@@ -67,25 +59,14 @@ class Accelerator:
         error = self._impl.load(to_beats(np.frombuffer(package, np.uint8)[None]))
         if error:
             raise AcceleratorError(error, f"package of {len(package)} bytes refused")
-        self.n_sequences: int = self._impl.n_sequences
-        self.iterations: int = self._impl.iterations
-        self.n_positions: int = self._impl.n_positions
-        self.token_bytes: int = self._impl.token_bytes
-        self.forecast_elements: int = self._impl.forecast_elements
-        self._shape = StreamShape(
-            self.n_sequences,
-            self.iterations,
-            self.n_positions,
-            self.token_bytes,
-            self.forecast_elements,
-        )
+        self.shape = StreamShape.of_header(package)
 
     def run(self, tokens: np.ndarray) -> np.ndarray:
         """Forecasts for any number of iterations, in one run.
 
         Args:
             tokens: int8 [n_iterations, n_sequences, n_positions, token_bytes], n_iterations a
-                multiple of `iterations`.
+                multiple of the package's `iterations`.
 
         Returns:
             int16 [n_iterations, n_sequences, forecast_elements].
@@ -125,11 +106,11 @@ class Accelerator:
         return self._impl.run(beats, last, n_forecasts, tlast_each)
 
     def _run(self, tokens: np.ndarray, traced: bool) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-        beats = self._shape.beats(tokens)
+        beats = self.shape.beats(tokens)
         last = np.zeros(len(beats), bool)
         last[-1] = True
         run = self._impl.run_traced if traced else self._impl.run
-        error, sent, _, *trace = run(beats, last, len(tokens) // self.iterations, False)
+        error, sent, _, *trace = run(beats, last, len(tokens) // self.shape.iterations, False)
         if error:
             raise AcceleratorError(error, f"run of {len(tokens)} iterations failed")
-        return self._shape.forecasts(sent), trace[0] if traced else {}
+        return self.shape.forecasts(sent), trace[0] if traced else {}

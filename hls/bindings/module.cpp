@@ -435,8 +435,6 @@ class Accelerator {
     return py::make_tuple(result[0], result[1], result[2], arrays);
   }
 
-  const PackageFacts& facts() const { return memory_->package; }
-
  private:
   struct TraceContext {
     Accelerator* accelerator;
@@ -541,17 +539,7 @@ PYBIND11_MODULE(CMAMBA_MODULE, m) {
       .def("run", &Accelerator::run, py::arg("beats"), py::arg("last"), py::arg("n_forecasts"),
            py::arg("tlast_each"))
       .def("run_traced", &Accelerator::run_traced, py::arg("beats"), py::arg("last"),
-           py::arg("n_forecasts"), py::arg("tlast_each"))
-      .def_property_readonly("n_sequences",
-                             [](const Accelerator& a) { return a.facts().n_sequences; })
-      .def_property_readonly("iterations",
-                             [](const Accelerator& a) { return a.facts().iterations; })
-      .def_property_readonly("n_positions",
-                             [](const Accelerator& a) { return a.facts().n_positions; })
-      .def_property_readonly("token_bytes",
-                             [](const Accelerator& a) { return a.facts().token_bytes; })
-      .def_property_readonly("forecast_elements",
-                             [](const Accelerator& a) { return a.facts().forecast_elements; });
+           py::arg("n_forecasts"), py::arg("tlast_each"));
   m.def("top", &run_top, py::arg("package"), py::arg("beats"), py::arg("last"), py::arg("mode"),
         py::arg("n_forecasts"));
 

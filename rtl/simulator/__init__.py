@@ -8,8 +8,6 @@ package and forecasts, as `hls.bindings.Accelerator` does. ``make simulator`` co
 from __future__ import annotations
 
 import enum
-import importlib.machinery
-import importlib.util
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ import numpy as np
 
 from golden import isa
 from golden.streams import BEAT_BYTES, AcceleratorError, StreamShape, to_beats
+from model.extension import load_extension
 from rtl.regs import registers as reg
 
 __all__ = [
@@ -67,15 +66,7 @@ class Received(NamedTuple):
 
 @cache
 def _extension(build: str) -> ModuleType:
-    name = f"cmamba_rtl_{build}"
-    path = FOLDER / build / f"{name}.so"
-    if not path.is_file():
-        raise ImportError(f"{path} does not exist; `make simulator` builds it")
-    loader = importlib.machinery.ExtensionFileLoader(name, str(path))
-    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
+    return load_extension(FOLDER / build / f"cmamba_rtl_{build}.so", "simulator")
 
 
 class Simulator:

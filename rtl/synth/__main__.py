@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
+from model.atomic_write import atomic_write
 from rtl.synth.hierarchy import Unit, elaborate
 from rtl.synth.resources import DEVICE, TARGETS, Resources
 from rtl.synth.synthesize import Result, analyse, synthesize
@@ -91,9 +91,8 @@ def main() -> int:
         "failures": failures,
     }
     target = FOLDER / f"{args.module}-{args.build}.json"
-    partial = target.with_suffix(".part")
-    partial.write_text(json.dumps(report, indent=1))
-    os.replace(partial, target)
+    with atomic_write(target) as file:
+        file.write(json.dumps(report, indent=1).encode())
     return 1 if failures else 0
 
 
@@ -145,34 +144,36 @@ def _longest(result: Result) -> float:
     return max((path.delay for path in result.timing.paths), default=0.0)
 
 
+# Columns of the table, by the fields of `Resources`.
+_WIDTHS = {"lut": 9, "lutram": 9, "ff": 9, "dsp": 7, "bram": 8}
+
+
 def _resource_table(rows, results, units) -> str:
-    head = f"{'module':<34}{'n':>4}{'LUT':>9}{'LUTRAM':>9}{'FF':>9}{'DSP':>7}{'BRAM36':>8}{'ns':>7}"
+    titles = zip(("LUT", "LUTRAM", "FF", "DSP", "BRAM36"), _WIDTHS.values(), strict=True)
+    head = f"{'module':<34}{'n':>4}{''.join(f'{t:>{w}}' for t, w in titles)}{'ns':>7}"
     lines = [head, "-" * len(head)]
     for path, digest, n, r, _ in rows:
         name = "  " * path.count("/") + units[digest].name
-        lines.append(
-            f"{name:<34}{n:>4}{r.lut:>9,}{r.lutram:>9,}{r.ff:>9,}{r.dsp:>7,}{r.bram:>8.1f}"
-            f"{_longest(results[digest]):>7.2f}"
-        )
+        lines.append(f"{name:<34}{n:>4}" + _counts(r) + f"{_longest(results[digest]):>7.2f}")
     total = rows[0][3]
     lines.append("-" * len(head))
-    for label, r in (("ZU9EG", DEVICE),):
-        lines.append(
-            f"{label:<38}{r.lut:>9,}{r.lutram:>9,}{r.ff:>9,}{r.dsp:>7,}{r.bram:>8.1f}{CLOCK_NS:>7.2f}"
-        )
-    used = {
-        name: getattr(total, name) / getattr(DEVICE, name)
-        for name in ("lut", "lutram", "ff", "dsp", "bram")
-    }
+    lines.append(f"{'ZU9EG':<38}" + _counts(DEVICE) + f"{CLOCK_NS:>7.2f}")
+    used = {name: getattr(total, name) / getattr(DEVICE, name) for name in _WIDTHS}
     lines.append(f"{'used':<38}" + _percent(used))
     lines.append(f"{'target, at most':<38}" + _percent({n: TARGETS.get(n) for n in used}))
     return "\n".join(lines)
 
 
-def _percent(shares: Mapping[str, float | None]) -> str:
-    widths = {"lut": 9, "lutram": 9, "ff": 9, "dsp": 7, "bram": 8}
+def _counts(resources: Resources) -> str:
     return "".join(
-        f"{'' if share is None else f'{share:.1%}':>{widths[name]}}"
+        f"{getattr(resources, name):>{width},{'.1f' if name == 'bram' else ''}}"
+        for name, width in _WIDTHS.items()
+    )
+
+
+def _percent(shares: Mapping[str, float | None]) -> str:
+    return "".join(
+        f"{'' if share is None else f'{share:.1%}':>{_WIDTHS[name]}}"
         for name, share in shares.items()
     )
 

@@ -33,6 +33,14 @@ MODULE_FOLDERS = (
 )
 
 
+WAVES = os.environ.get("WAVES", "0") not in ("", "0")
+
+
+def simulation_seed() -> int:
+    """The seed of the environment, else 1 in CI and drawn elsewhere."""
+    return int(os.environ.get("SEED") or (1 if os.environ.get("CI") else random.getrandbits(31)))
+
+
 def packages(build: str) -> list[Path]:
     """The packages that come before any module, for one build of ``builds.toml``."""
     return [
@@ -99,9 +107,8 @@ def simulate(
     """
     use_verilator()
     parameters = dict(parameters or {})
-    waves = os.environ.get("WAVES", "0") not in ("", "0")
     variant = [f"{name}{value}" for name, value in parameters.items()]
-    variant += [build] + ["waves"] * waves
+    variant += [build] + ["waves"] * WAVES
     folder = BUILD / "-".join([toplevel, *variant])
 
     runner = get_runner("verilator")
@@ -114,22 +121,21 @@ def simulate(
         },
         build_args=[
             *(arg for path in MODULE_FOLDERS for arg in ("-y", str(path))),
-            *(fst_arguments() if waves else []),
+            *(fst_arguments() if WAVES else []),
             *build_args,
         ],
         build_dir=folder,
         always=True,
-        waves=waves,
+        waves=WAVES,
         timescale=("1ns", "1ps"),
     )
 
-    seed = os.environ.get("SEED") or (1 if os.environ.get("CI") else random.getrandbits(31))
     runner.test(
         test_module=suite or f"test_{toplevel}",
         hdl_toplevel=toplevel,
         build_dir=folder,
-        seed=seed,
-        waves=waves,
+        seed=simulation_seed(),
+        waves=WAVES,
         test_filter=test_filter,
         extra_env=dict(extra_env or {}),
     )

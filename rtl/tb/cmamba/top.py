@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import random
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -17,9 +16,17 @@ from pathlib import Path
 from cocotb_tools.runner import get_results, get_runner
 
 from rtl.tb.accelerator import register_map
-from rtl.tb.simulate import BUILD, MODULE_FOLDERS, RTL, fst_arguments, packages, use_verilator
+from rtl.tb.simulate import (
+    BUILD,
+    MODULE_FOLDERS,
+    RTL,
+    WAVES,
+    fst_arguments,
+    packages,
+    simulation_seed,
+    use_verilator,
+)
 
-WAVES = os.environ.get("WAVES", "0") not in ("", "0")
 PORTS = ("ap_clk", "ap_rst_n", "s_axis_TDATA", "m_axis_TDATA", "m_axi_gmem_ARADDR", "interrupt")
 
 
@@ -108,7 +115,7 @@ class Top:
             "PYTHONWARNINGS": "ignore::DeprecationWarning",  # of cocotbext-axi
             **(env or {}),
         }
-        seed = os.environ.get("SEED") or (1 if os.environ.get("CI") else random.getrandbits(31))
+        seed = simulation_seed()
         # Registers and memories that a reset does not reach start with anything.
         plusargs = ["+verilator+rand+reset+2", f"+verilator+seed+{seed}"]
         if self.traced:

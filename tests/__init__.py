@@ -1,0 +1,1 @@
+"""The tests. A package, because pynq installs another of this name."""

@@ -62,9 +62,8 @@ ifeq ($(HLS),vitis)
 csim:
 	@hls/vitis/run.sh csim $(GOLDEN)
 else
-csim: $(READY)
+csim: $(READY) $(if $(GOLDEN),,$(GOLDEN_CURRENT))
 	@$(PARALLEL_MAKE) build/csim/$(VARIANT)$(CHECKED)
-	@$(if $(GOLDEN),:,ls build/golden/*/manifest.txt >/dev/null 2>&1 || $(MAKE) golden)
 	build/csim/$(VARIANT)$(CHECKED) $(or $(GOLDEN),$$(dirname build/golden/*/manifest.txt))
 endif
 

@@ -33,8 +33,7 @@ sim-units: $(READY) ## simulate every module of the RTL with all its parameters 
 SIM_GOLDEN := build/golden/$(or $(PACKAGE),*)
 
 .PHONY: sim
-sim: $(READY) ## simulate whole forecasts and compare every tensor (PACKAGE=, RTL=, WAVES=1)
-	@ls $(SIM_GOLDEN)/manifest.json >/dev/null 2>&1 || $(PY) -m golden --no-accuracy $(PACKAGE)
+sim: $(READY) $(GOLDEN_CURRENT) ## simulate whole forecasts and compare every tensor (PACKAGE=, RTL=, WAVES=1)
 	$(PY) -m rtl.tb.cmamba $(if $(RTL),--rtl $(RTL)) $$(dirname $(SIM_GOLDEN)/manifest.json)
 
 .PHONY: rtl-lint

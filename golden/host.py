@@ -11,6 +11,9 @@ import numpy as np
 from golden.package import Package
 from model.args import ModelArgs
 
+Statistics = tuple[np.ndarray, np.ndarray]
+"""Mean and standard deviation of windows, float32 [B, V, 1] each."""
+
 
 class HostSide:
     """Input and output conversion for one package."""
@@ -51,7 +54,7 @@ class HostSide:
                 )
         self._shape = (package.n_sequences, package.n_positions, package.token_bytes)
 
-    def _statistics(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _statistics(self, x: np.ndarray) -> Statistics:
         mean = x.mean(axis=-1, keepdims=True, dtype=np.float32)
         variance = np.square(x - mean).mean(axis=-1, keepdims=True, dtype=np.float32)
         return mean, np.sqrt(variance + self._eps)
@@ -69,26 +72,40 @@ class HostSide:
             raise ValueError("input: found NaN or infinity, expected finite values")
         return x
 
-    def tokens(self, x: np.ndarray) -> np.ndarray:
-        """float32 [B, V, L] -> int8 [B * iterations, n_sequences, n_positions, token_bytes]."""
+    def encode(self, x: np.ndarray) -> tuple[np.ndarray, Statistics | None]:
+        """Windows float32 [B, V, L] to what the accelerator takes, and what `decode` needs later.
+
+        Returns:
+            int8 [B * iterations, n_sequences, n_positions, token_bytes]; mean and deviation of the
+            windows, None without instance normalization.
+        """
         x = self.check(x)
         args = self.args
-        if args.instance_norm:
-            mean, deviation = self._statistics(x)
+        statistics = self._statistics(x) if args.instance_norm else None
+        if statistics is not None:
+            mean, deviation = statistics
             x = (x - mean) / deviation
         patches = np.lib.stride_tricks.sliding_window_view(x, args.patch_len, axis=-1)
         patches = patches[:, :, :: args.stride]  # [B, V, K, P]
         if args.channel_mode == "mixing":
             patches = patches.transpose(0, 2, 1, 3)
         q = np.rint(patches / self._input_scale) + self._zero_point
-        return np.clip(q, -128, 127).astype(np.int8).reshape(-1, *self._shape)
+        return np.clip(q, -128, 127).astype(np.int8).reshape(-1, *self._shape), statistics
+
+    def decode(self, y: np.ndarray, statistics: Statistics | None) -> np.ndarray:
+        """int16 [B * iterations, n_sequences, elements] -> float32 [B, V, H]."""
+        y = np.asarray(y, dtype=np.float32) * self._output_scale
+        y = y.reshape(-1, self.args.num_channels, self.args.forecast_len)
+        if statistics is not None:
+            mean, deviation = statistics
+            y = y * deviation + mean
+        return y
+
+    def tokens(self, x: np.ndarray) -> np.ndarray:
+        """float32 [B, V, L] -> int8 [B * iterations, n_sequences, n_positions, token_bytes]."""
+        return self.encode(x)[0]
 
     def forecast(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """int16 [B * iterations, n_sequences, elements], windows [B, V, L] -> float32 [B, V, H]."""
         x = self.check(x)
-        y = np.asarray(y, dtype=np.float32) * self._output_scale
-        y = y.reshape(len(x), self.args.num_channels, self.args.forecast_len)
-        if self.args.instance_norm:
-            mean, deviation = self._statistics(x)
-            y = y * deviation + mean
-        return y
+        return self.decode(y, self._statistics(x) if self.args.instance_norm else None)

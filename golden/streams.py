@@ -56,8 +56,8 @@ class StreamShape:
         fields = {f.name: (word >> f.lsb) & f.maximum for f in isa.HEADER.fields}
         return cls(**{name: fields[name] for name in cls.__dataclass_fields__})
 
-    def beats(self, tokens: np.ndarray) -> np.ndarray:
-        """The beats of a run, uint8 [n, 16].
+    def check(self, tokens: np.ndarray) -> np.ndarray:
+        """The tokens of a run.
 
         Args:
             tokens: int8 [n_iterations, n_sequences, n_positions, token_bytes], n_iterations a
@@ -79,7 +79,11 @@ class StreamShape:
             raise ValueError(
                 f"tokens: expected a multiple of {self.iterations} iterations, found {n_iterations}"
             )
-        return to_beats(tokens.reshape(-1, self.token_bytes))
+        return tokens
+
+    def beats(self, tokens: np.ndarray) -> np.ndarray:
+        """The beats of a run, uint8 [n, 16]; `tokens` as `check` wants them."""
+        return to_beats(self.check(tokens).reshape(-1, self.token_bytes))
 
     def forecasts(self, beats: np.ndarray) -> np.ndarray:
         """int16 [n_iterations, n_sequences, forecast_elements] of beats uint8 [n, 16]."""

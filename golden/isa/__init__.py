@@ -6,7 +6,7 @@ and memory sizes. Nothing else in Python writes down a field width or an opcode.
 
 from __future__ import annotations
 
-import tomllib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -150,10 +150,21 @@ def _pack(entries: list[dict], operand_bits: int = 0) -> tuple[Field, ...]:
     return tuple(fields)
 
 
+def _table(name: str) -> dict:
+    """``<name>.toml``; or ``<name>.json``, which replaces it in the archive for the board, whose
+    Python 3.10 reads no TOML."""
+    path = HERE / f"{name}.json"
+    if path.is_file():
+        return json.loads(path.read_text(encoding="utf-8"))
+    import tomllib
+
+    return tomllib.loads((HERE / f"{name}.toml").read_text(encoding="utf-8"))
+
+
 @cache
 def source() -> Mapping:
     """The parsed ``isa.toml``."""
-    return MappingProxyType(tomllib.loads((HERE / "isa.toml").read_text(encoding="utf-8")))
+    return MappingProxyType(_table("isa"))
 
 
 @dataclass(frozen=True)
@@ -308,7 +319,7 @@ class Build:
 @cache
 def builds() -> Mapping[str, Build]:
     """All builds by name."""
-    raw = tomllib.loads((HERE / "builds.toml").read_text(encoding="utf-8"))
+    raw = _table("builds")
     result = {}
     for name, b in raw.items():
         capacity = dict(b.pop("capacity"))

@@ -171,6 +171,10 @@ class Simulator:
         """
         self._impl.send(np.frombuffer(memoryview(data).cast("B"), np.uint8), last)
 
+    def withdraw(self) -> None:
+        """Forget the beats given to `send` that have not been taken, as the reset of a DMA does."""
+        self._impl.withdraw()
+
     @property
     def to_send(self) -> int:
         """Beats given to `send` that have not been taken."""

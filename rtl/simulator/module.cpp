@@ -92,6 +92,7 @@ PYBIND11_MODULE(CMAMBA_MODULE, m) {
              const size_t n = data.nbytes();
              s.call([&](Simulator& m) { m.send(bytes, n, last); });
            })
+      .def("withdraw", [](Shared& s) { s.call([](Simulator& m) { m.withdraw(); }); })
       .def("receive",
            [](Shared& s, size_t limit, bool packet) {
              return to_arrays(s.call([&](Simulator& m) { return m.receive(limit, packet); }));

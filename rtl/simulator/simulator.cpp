@@ -55,14 +55,12 @@ Simulator::Simulator(uint64_t memory_base, size_t memory_bytes,
 Simulator::~Simulator() { top_->final(); }
 
 void Simulator::reset() {
-  source_.clear();
-  at_packet_start_ = true;
+  withdraw();
   top_->s_axi_control_AWVALID = 0;
   top_->s_axi_control_WVALID = 0;
   top_->s_axi_control_BREADY = 0;
   top_->s_axi_control_ARVALID = 0;
   top_->s_axi_control_RREADY = 0;
-  top_->s_axis_TVALID = 0;
   top_->ap_rst_n = 0;
   for (unsigned i = 0; i < kResetCycles; i++) tick();
   // What the accelerator was still doing when the reset came.
@@ -238,6 +236,12 @@ void Simulator::send(const uint8_t* data, size_t bytes, bool last) {
     beat.keep = uint16_t((1u << n) - 1);
     beat.last = last && at + n == bytes;
   }
+}
+
+void Simulator::withdraw() {
+  source_.clear();
+  at_packet_start_ = true;
+  top_->s_axis_TVALID = 0;
 }
 
 std::vector<Beat> Simulator::receive(size_t limit, bool packet) {

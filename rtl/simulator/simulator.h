@@ -87,6 +87,8 @@ class Simulator {
   // Queues beats for s_axis; TLAST accompanies the last one if `last`. Bytes that fill up the last
   // beat are zero, and its TKEEP says so.
   void send(const uint8_t* data, size_t bytes, bool last);
+  // Forgets the beats to send, that on the pins as well.
+  void withdraw();
   size_t to_send() const { return source_.size(); }
 
   // Takes the oldest beats received, at most `limit`, and none behind a TLAST if `packet`.

@@ -1,0 +1,119 @@
+"""The DDR of the board that clients can allocate: contiguous buffers, as of Linux's CMA."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+PAGE = 4096
+
+
+class OutOfMemoryError(Exception):
+    """An allocation that the memory has no room for."""
+
+
+class DecodeError(Exception):
+    """An address at which there is no memory."""
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Contiguous memory: address of its first byte and size in bytes."""
+
+    name: str
+    address: int
+    size: int
+
+
+class Memory:
+    """Memory and the buffers in it. May be used by several threads.
+
+    Args:
+        base: address of the first byte.
+        data: uint8 [size], the memory itself.
+        max_buffers: how many buffers there may be at once.
+    """
+
+    def __init__(self, base: int, data: np.ndarray, max_buffers: int = 1024) -> None:
+        self.base = base
+        self._data = data
+        self._max_buffers = max_buffers
+        self._lock = threading.Lock()
+        self._buffers: dict[str, Buffer] = {}
+        self._next_name = 0
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    def at(self, address: int, size: int) -> np.ndarray:
+        """The bytes from an address on, uint8 [size], not copied. Raises DecodeError."""
+        offset = address - self.base
+        if offset < 0 or offset + size > len(self._data):
+            raise DecodeError(f"there is no memory at {address:#x}, or not {size} bytes")
+        return self._data[offset : offset + size]
+
+    # ---- buffers ----
+
+    def allocate(self, size: int) -> Buffer:
+        """A new buffer, whose content is what was there before. Raises OutOfMemoryError."""
+        if size <= 0:
+            raise OutOfMemoryError(f"a buffer has at least 1 byte, asked for {size}")
+        with self._lock:
+            if len(self._buffers) >= self._max_buffers:
+                raise OutOfMemoryError(f"all {self._max_buffers} buffers are in use")
+            start = self._gap(size)
+            if start is None:
+                used = sum(b.size for b in self._buffers.values())
+                raise OutOfMemoryError(
+                    f"no {size} contiguous bytes: {used} of {self.size} bytes are in use, "
+                    f"by {len(self._buffers)} buffers"
+                )
+            buffer = Buffer(f"0:{self._next_name}", start, size)
+            self._next_name += 1
+            self._buffers[buffer.name] = buffer
+            return buffer
+
+    def _gap(self, size: int) -> int | None:
+        """First address, a multiple of PAGE, from which on `size` bytes are free."""
+        start = self.base
+        for buffer in sorted(self._buffers.values(), key=lambda b: b.address):
+            if buffer.address - start >= size:
+                return start
+            start = -(-(buffer.address + buffer.size) // PAGE) * PAGE
+        return start if self.base + self.size - start >= size else None
+
+    def find(self, name: str) -> Buffer:
+        """The buffer of this name. Raises KeyError."""
+        with self._lock:
+            return self._buffers[name]
+
+    def free(self, name: str) -> None:
+        """Give a buffer back; one that is gone already is not an error."""
+        with self._lock:
+            self._buffers.pop(name, None)
+
+    @property
+    def buffers(self) -> int:
+        """How many buffers there are."""
+        return len(self._buffers)
+
+    def write(self, name: str, offset: int, data: bytes) -> None:
+        """Write into a buffer. Raises KeyError if it is gone, ValueError if it is too small."""
+        with self._lock:
+            buffer = self._buffers[name]
+            if offset + len(data) > buffer.size:
+                raise ValueError(
+                    f"{offset + len(data)} bytes written to a buffer of {buffer.size} bytes"
+                )
+            self.at(buffer.address + offset, len(data))[:] = np.frombuffer(data, np.uint8)
+
+    def read(self, name: str, offset: int, size: int) -> bytes:
+        """Up to `size` bytes of a buffer. Raises KeyError if it is gone."""
+        with self._lock:
+            buffer = self._buffers[name]
+            return self.at(
+                buffer.address + offset, max(0, min(size, buffer.size - offset))
+            ).tobytes()

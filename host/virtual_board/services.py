@@ -1,0 +1,264 @@
+"""PYNQ.remote's gRPC services, answered by a `Board`.
+
+Errors that a reply has a `msg` for become RuntimeError at the client, the others RpcError.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import grpc
+from pynq.remote import (
+    buffer_pb2,
+    buffer_pb2_grpc,
+    mmio_pb2,
+    mmio_pb2_grpc,
+    remote_device_pb2,
+    remote_device_pb2_grpc,
+)
+
+from host.virtual_board.board import AddressError, Board
+from host.virtual_board.clock import ClosedError
+from host.virtual_board.dma import DmaUsageError
+from host.virtual_board.fabric import FabricError
+from host.virtual_board.files import MAX_FILE_BYTES, FileRefusedError
+from host.virtual_board.memory import OutOfMemoryError
+from host.virtual_board.overlay import NotOurOverlayError
+
+T = TypeVar("T")
+CHUNK_BYTES = 2 << 20  # of a stream; gRPC's limit for a message is 4 MiB
+_MMIO_ERRORS = (AddressError, DmaUsageError, FabricError, ClosedError)
+_CODES = grpc.StatusCode
+
+
+class Streams:
+    """Keeps clients that open streams and do not go on with them from blocking the others.
+
+    Args:
+        limit: streams that may be open at once.
+        idle_seconds: a stream in which nothing happens for so long is cancelled.
+    """
+
+    def __init__(self, limit: int, idle_seconds: float) -> None:
+        self._limit = limit
+        self._idle_seconds = idle_seconds
+        self._condition = threading.Condition()
+        self._active: dict[grpc.ServicerContext, float] = {}
+        self._closed = False
+        self._thread = threading.Thread(target=self._watch, name="streams", daemon=True)
+        self._thread.start()
+
+    def watched(self, messages: Iterable[T], context: grpc.ServicerContext) -> Iterator[T]:
+        """The messages, for which this client may take a while, but not for ever."""
+        with self._condition:
+            full = len(self._active) >= self._limit
+            if not full:
+                self._active[context] = time.monotonic()
+                self._condition.notify()
+        if full:
+            context.abort(_CODES.RESOURCE_EXHAUSTED, f"more than {self._limit} streams at once")
+        try:
+            for message in messages:
+                self._active[context] = time.monotonic()
+                yield message
+                self._active[context] = time.monotonic()
+        finally:
+            with self._condition:
+                del self._active[context]
+
+    def close(self) -> None:
+        """End the thread that watches."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        with self._condition:
+            while not self._closed:
+                overdue = time.monotonic() - self._idle_seconds
+                for context, since in self._active.items():
+                    if since < overdue:
+                        context.cancel()
+                self._condition.wait(self._idle_seconds / 4 if self._active else None)
+
+
+def chunks(content: bytes) -> Iterator[bytes]:
+    """The content in parts that fit a message."""
+    for start in range(0, len(content), CHUNK_BYTES):
+        yield content[start : start + CHUNK_BYTES]
+
+
+class RemoteDevice(remote_device_pb2_grpc.RemoteDeviceServicer):
+    """Files and programming."""
+
+    def __init__(self, board: Board, streams: Streams) -> None:
+        self._files = board.files
+        self._streams = streams
+
+    def existsfile(self, request, context):
+        return remote_device_pb2.ExistsFileResponse(exists=self._files.exists(request.file_path))
+
+    def readfile(self, request, context):
+        try:
+            content = self._files.read(request.file_path)
+        except FileNotFoundError as error:
+            context.abort(_CODES.NOT_FOUND, str(error))
+        for chunk in self._streams.watched(chunks(content), context):
+            yield remote_device_pb2.ReadFileResponse(data=chunk)
+
+    def writefile(self, request_iterator, context):
+        path, parts, size = None, [], 0
+        try:
+            for request in self._streams.watched(request_iterator, context):
+                if path is None:
+                    path = request.file_path
+                    self._files.check_writable(path)
+                if request.file_path != path:
+                    raise FileRefusedError(f"{path} and {request.file_path!r} in one stream")
+                parts.append(request.data)
+                size += len(request.data)
+                if size > MAX_FILE_BYTES:
+                    raise FileRefusedError(f"{path}: more than {MAX_FILE_BYTES} bytes")
+            if path is not None:
+                self._files.write(path, b"".join(parts))
+        except FileRefusedError as error:
+            context.abort(_CODES.PERMISSION_DENIED, str(error))
+        except FileNotFoundError as error:
+            context.abort(_CODES.NOT_FOUND, str(error))
+        except (NotOurOverlayError, ClosedError) as error:
+            context.abort(_CODES.FAILED_PRECONDITION, str(error))
+        return remote_device_pb2.WriteFileResponse()
+
+    def set_bitstream_attrs(self, request, context):
+        # pynq uploads a firmware file only if it does not exist.
+        self._files.remove_firmware(request.binfile_name)
+        return remote_device_pb2.SetBitstreamAttrsResponse(status=True)
+
+
+class Mmio(mmio_pb2_grpc.MmioServicer):
+    """Registers. The identifier of a mapping says all about it, so that none has to be kept."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def get_mmio(self, request, context):
+        try:
+            self._board.check_range(request.base_addr, request.length)
+        except AddressError as error:
+            return mmio_pb2.GetMmioResponse(msg=str(error))
+        name = f"{request.base_addr:#x}:{request.length:#x}"
+        return mmio_pb2.GetMmioResponse(status=True, mmio_id=name)
+
+    def read(self, request, context):
+        try:
+            address = self._address(request.mmio_id, request.offset, 4)
+            return mmio_pb2.ReadResponse(status=True, data=self._board.read(address))
+        except _MMIO_ERRORS as error:
+            return mmio_pb2.ReadResponse(msg=str(error))
+
+    def write(self, request, context):
+        data = request.data
+        try:
+            if not data or len(data) % 4:
+                raise AddressError(f"{len(data)} bytes written, expected a multiple of 4")
+            address = self._address(request.mmio_id, request.offset, len(data))
+            for i in range(0, len(data), 4):
+                self._board.write(address + i, int.from_bytes(data[i : i + 4], "little"))
+            return mmio_pb2.WriteResponse(status=True)
+        except _MMIO_ERRORS as error:
+            return mmio_pb2.WriteResponse(msg=str(error))
+
+    @staticmethod
+    def _address(name: str, offset: int, size: int) -> int:
+        match = re.fullmatch(r"0x([0-9a-f]{1,16}):0x([0-9a-f]{1,16})", name)
+        if match is None:
+            raise AddressError(f"{name[:40]!r} is not the identifier of a mapping")
+        base, length = (int(group, 16) for group in match.groups())
+        if offset % 4 or offset + size > length:
+            raise AddressError(
+                f"{size} bytes at offset {offset:#x} of a mapping of {length:#x} bytes at {base:#x}"
+            )
+        return base + offset
+
+
+class RemoteBuffer(buffer_pb2_grpc.RemoteBufferServicer):
+    """Contiguous memory. There are no caches: flush and invalidate have nothing to do."""
+
+    def __init__(self, board: Board, streams: Streams) -> None:
+        self._memory = board.memory
+        self._streams = streams
+
+    def allocate(self, request, context):
+        try:
+            buffer = self._memory.allocate(request.size)
+        except OutOfMemoryError as error:
+            context.abort(_CODES.RESOURCE_EXHAUSTED, str(error))
+        return buffer_pb2.AllocateResponse(buffer_id=buffer.name)
+
+    def write(self, request_iterator, context):
+        name, offset = None, 0
+        for request in self._streams.watched(request_iterator, context):
+            name = request.buffer_id if name is None else name
+            try:
+                self._memory.write(name, offset, request.data)
+            except KeyError:
+                return buffer_pb2.BufferWriteResponse(msg=_gone(name))
+            except ValueError as error:
+                return buffer_pb2.BufferWriteResponse(msg=str(error))
+            offset += len(request.data)
+        return buffer_pb2.BufferWriteResponse()
+
+    def read(self, request, context):
+        def parts() -> Iterator[bytes]:
+            offset = 0
+            while part := self._memory.read(request.buffer_id, offset, CHUNK_BYTES):
+                offset += len(part)
+                yield part
+
+        try:
+            for part in self._streams.watched(parts(), context):
+                yield buffer_pb2.BufferReadResponse(data=part)
+        except KeyError:
+            context.abort(_CODES.NOT_FOUND, _gone(request.buffer_id))
+
+    def freebuffer(self, request, context):
+        self._memory.free(request.buffer_id)
+        return buffer_pb2.FreeBufferResponse()
+
+    def flush(self, request, context):
+        return buffer_pb2.FlushResponse(msg=self._missing(request.buffer_id))
+
+    def invalidate(self, request, context):
+        return buffer_pb2.InvalidateResponse(msg=self._missing(request.buffer_id))
+
+    def physical_address(self, request, context):
+        return self._address(request.buffer_id)
+
+    def virtual_address(self, request, context):
+        return self._address(request.buffer_id)
+
+    def cacheable(self, request, context):
+        msg = self._missing(request.buffer_id)
+        return buffer_pb2.CacheableResponse(msg=msg, cacheable=not msg)
+
+    def _address(self, name: str) -> buffer_pb2.AddressResponse:
+        try:
+            return buffer_pb2.AddressResponse(address=self._memory.find(name).address)
+        except KeyError:
+            return buffer_pb2.AddressResponse(msg=_gone(name))
+
+    def _missing(self, name: str) -> str:
+        try:
+            self._memory.find(name)
+        except KeyError:
+            return _gone(name)
+        return ""
+
+
+def _gone(name: str) -> str:
+    return f"there is no buffer {name[:40]!r}, or it has been freed"

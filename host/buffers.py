@@ -1,0 +1,99 @@
+"""Memory that the host shares with the DMA and the accelerator.
+
+A buffer has the bytes of one transfer, no more: over a network pynq always moves whole buffers.
+They are kept for the next transfer of their size, for allocating one costs as much as a forecast.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+from host.errors import BoardError
+
+
+class Buffer:
+    """Physically contiguous bytes.
+
+    Caches are kept right by hand, whether or not the memory is cached on this board: `flush` after
+    the host has written, `invalidate` before it reads. What the device writes, the host only reads,
+    so that no dirty cache line can be written back over it.
+
+    Attributes:
+        array: uint8 [nbytes]; on the board the memory itself, over a network a local copy.
+        address: physical address.
+    """
+
+    def __init__(self, device: Any, nbytes: int) -> None:
+        try:
+            self._memory = device.allocate((nbytes,), np.uint8, cacheable=1)
+            self.address = int(self._memory.physical_address)
+        except RuntimeError as error:
+            raise BoardError(f"cannot allocate {nbytes} bytes on the board: {error}") from error
+        self.array: np.ndarray = np.asarray(self._memory)
+        self.nbytes = nbytes
+
+    def flush(self) -> None:
+        """Let the device see what the host has written."""
+        self._memory.flush()
+
+    def invalidate(self) -> None:
+        """Let the host see what the device has written."""
+        self._memory.invalidate()
+
+    def free(self) -> None:
+        """Give the memory back; `array` is gone."""
+        del self.array
+        self._memory.freebuffer()
+
+
+class BufferPool:
+    """Buffers by size, kept when they are released.
+
+    Args:
+        device: pynq device.
+        address_bits: of the masters that use the buffers.
+        keep: released buffers that are kept at most.
+    """
+
+    def __init__(self, device: Any, address_bits: int, keep: int = 8) -> None:
+        self._device = device
+        self._address_bits = address_bits
+        self._keep = keep
+        self._free: OrderedDict[int, Buffer] = OrderedDict()  # by address, the latest last
+        self._used: dict[int, Buffer] = {}
+
+    def acquire(self, nbytes: int) -> Buffer:
+        """A buffer of this size. Raises BoardError where there is no memory."""
+        for address in reversed(self._free):
+            if self._free[address].nbytes == nbytes:
+                buffer = self._free.pop(address)
+                break
+        else:
+            buffer = Buffer(self._device, nbytes)
+            if buffer.address % 16 or (buffer.address + nbytes) >> self._address_bits:
+                address = buffer.address
+                buffer.free()
+                raise BoardError(
+                    f"buffer of {nbytes} bytes: found address 0x{address:X}, expected a multiple "
+                    f"of 16 within {self._address_bits} bits"
+                )
+        self._used[buffer.address] = buffer
+        return buffer
+
+    def release(self, buffer: Buffer) -> None:
+        """The buffer may be used for something else."""
+        self._free[buffer.address] = self._used.pop(buffer.address)
+
+    def trim(self) -> None:
+        """Free what has not been used for longest. Nothing may be using released buffers."""
+        while len(self._free) > self._keep:
+            self._free.popitem(last=False)[1].free()
+
+    def close(self) -> None:
+        """Free all, also what has not been released."""
+        for buffers in (self._free, self._used):
+            while buffers:
+                buffers.popitem()[1].free()

@@ -1,0 +1,95 @@
+"""What the accelerator counted, and where the host's time went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from host.table import Table
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Counters of the last run.
+
+    Attributes:
+        n_forecasts: forecasts of the run.
+        clock_mhz: frequency of the accelerator.
+        cycles: from start to done.
+        entries: schedule entries completed.
+        busy: cycles in which a unit had an entry.
+    """
+
+    n_forecasts: int
+    clock_mhz: float
+    cycles: int
+    entries: int
+    busy: dict[str, int]
+
+    @property
+    def seconds(self) -> float:
+        """Of the run, at the accelerator's clock."""
+        return self.cycles / (self.clock_mhz * 1e6)
+
+    def table(self) -> Table:
+        per = f"{self.cycles / self.n_forecasts:,.0f} each" if self.n_forecasts else ""
+        rows = [
+            ("forecasts", f"{self.n_forecasts:,}", ""),
+            ("cycles", f"{self.cycles:,}", per),
+            ("time", f"{1e6 * self.seconds:,.1f} us", f"at {self.clock_mhz:g} MHz"),
+            ("entries", f"{self.entries:,}", ""),
+        ]
+        rows += [
+            (f"busy {unit}", f"{busy:,}", f"{busy / self.cycles:.1%}" if self.cycles else "")
+            for unit, busy in self.busy.items()
+        ]
+        return Table("Last run", ("", "", ""), rows)
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+STEPS = {
+    "quantize": "check, normalize, quantize",
+    "copy": "copy into the buffer",
+    "send": "flush the buffer to the board",
+    "registers": "registers of DMA and accelerator",
+    "hardware": "wait for the hardware",
+    "receive": "read the buffer back",
+    "dequantize": "dequantize, denormalize",
+}
+
+
+@dataclass
+class Times:
+    """Seconds of each step (`STEPS`) of a forecast, a run or a stream so far."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STEPS, 0.0))
+
+    @contextmanager
+    def measure(self, step: str) -> Iterator[None]:
+        """Add the time of the block to a step."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[step] += time.perf_counter() - begin
+
+    def table(self) -> Table:
+        total = sum(self.seconds.values()) or 1.0
+        rows = [
+            (STEPS[step], f"{1e3 * seconds:.3f} ms", f"{seconds / total:.1%}")
+            for step, seconds in self.seconds.items()
+        ]
+        return Table("Steps", ("", "", ""), rows)
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()

@@ -88,7 +88,8 @@ module conv
   // What a word of channels needs behind the front.
   typedef struct packed {
     logic                      last;         // of the entry
-    logic [AlignWidth:0]       channels;     // 1 to RowAlign
+    logic [GroupWidth:0]       groups;       // 1 to Groups
+    logic [LaneWidth-1:0]      tail;         // channels of the last group, 0 stands for Lanes
     logic [ParamAddrWidth-1:0] param_row;    // of its first group
     logic [OutAddrWidth-1:0]   dst_word;
     logic [TableWidth-1:0]     table_index;
@@ -97,9 +98,10 @@ module conv
   // ---------------------------------------------------------------- front: a tap a cycle
 
   logic busy_q;
-  word_t word_q;  // without last and channels
+  word_t word_q;  // without last, groups and tail
   logic [15:0] remaining_q;  // channels from this word on
   logic [3:0] tap_q, kernel_q;
+  logic first_tap_q, last_tap_q, last_word_q, last_q;  // last_q: the entry's last read
   logic [7:0] pad_q;
   // Rows of the ring: of the tap, of tap 0, and where row 0 is; addresses of this word in them.
   logic [11:0] ring_mask_q, row_q, first_row_q;
@@ -132,11 +134,10 @@ module conv
 
   // A word is complete in `fill` two cycles after its last tap was read. The next one may begin
   // when that word leaves before the first new tap arrives: now, or in the next cycle.
-  logic [1:0] filling_q;  // words on their way to fill, or in it
-  logic leaving;
-  logic read, last_tap_q, last_word_q, read_last;
-  assign read = busy_q && (tap_q != '0 || filling_q == 2'd0 || (filling_q == 2'd1 && leaving));
-  assign read_last = read && last_tap_q && last_word_q;
+  logic may_begin_q;
+  logic read, read_last;
+  assign read = busy_q && (!first_tap_q || may_begin_q);
+  assign read_last = read && last_q;
 
   logic start;
   assign start_ready_o = !busy_q || read_last;
@@ -154,8 +155,10 @@ module conv
           default: '0
       };
       kernel_q <= instruction_i.kernel;
+      first_tap_q <= 1'b1;
       last_tap_q <= instruction_i.kernel == 4'd1;
       last_word_q <= instruction_i.n <= 16'(RowAlign);
+      last_q <= instruction_i.kernel == 4'd1 && instruction_i.n <= 16'(RowAlign);
       pad_q <= instruction_i.pad;
       remaining_q <= instruction_i.n;
       tap_q <= '0;
@@ -171,15 +174,18 @@ module conv
         padded_q <= instruction_i.kernel - 4'd1 - 4'(position_i);
       end
     end else if (read) begin
+      first_tap_q <= last_tap_q;
       if (!last_tap_q) begin
         tap_q <= tap_q + 1'b1;
         last_tap_q <= tap_q + 4'd2 == kernel_q;
+        last_q <= tap_q + 4'd2 == kernel_q && last_word_q;
         row_q <= row_q + 1'b1;
         addr_q <= (row_q & ring_mask_q) == ring_mask_q ? base_addr_q : addr_q + stride_q;
       end else begin
         tap_q <= '0;
         last_tap_q <= kernel_q == 4'd1;
         last_word_q <= remaining_q <= 16'(2 * RowAlign);
+        last_q <= kernel_q == 4'd1 && remaining_q <= 16'(2 * RowAlign);
         row_q <= first_row_q;
         addr_q <= first_addr_q + 1'b1;
         first_addr_q <= first_addr_q + 1'b1;
@@ -207,6 +213,10 @@ module conv
     word_t      word;
   } read_t;
 
+  function automatic logic [GroupWidth:0] groups_of(logic [AlignWidth:0] channels);
+    return (GroupWidth + 1)'((channels + (AlignWidth + 1)'(Lanes - 1)) >> LaneWidth);
+  endfunction
+
   read_t issued;
   read_t issued_q[RamLatency];
   logic [RamLatency-1:0] issued_valid_q;
@@ -219,8 +229,12 @@ module conv
         word: word_q
     };
     issued.word.last = last_word_q;
-    issued.word.channels = (AlignWidth + 1)'(RowAlign);
-    if (last_word_q) issued.word.channels = (AlignWidth + 1)'(remaining_q);
+    issued.word.groups = (GroupWidth + 1)'(Groups);
+    issued.word.tail = '0;
+    if (last_word_q) begin
+      issued.word.groups = groups_of((AlignWidth + 1)'(remaining_q));
+      issued.word.tail   = LaneWidth'(remaining_q);
+    end
   end
   always_ff @(posedge clk_i) begin
     issued_q[0] <= issued;
@@ -232,75 +246,91 @@ module conv
   end
 
   typedef logic [RowAlign-1:0][7:0] row_t;
-  read_t arrived;
-  logic  arrives;
+  // What comes in this cycle, and in the next one.
+  logic arrives, arrived_last, arrives_next;
+  word_t arrived_word;
   row_t  arrived_row;
-  assign arrived = issued_q[RamLatency-1];
   assign arrives = issued_valid_q[RamLatency-1];
-  assign arrived_row = arrived.padded ? {RowAlign{arrived.pad}} : conv_in_rd_data_i;
+  assign arrived_last = issued_q[RamLatency-1].last_tap;
+  assign arrived_word = issued_q[RamLatency-1].word;
+  assign arrived_row = issued_q[RamLatency-1].padded ? {RowAlign{issued_q[RamLatency-1].pad}} :
+      conv_in_rd_data_i;
+  assign arrives_next = issued_valid_q[RamLatency-2];
 
-  // fill: the word that is read. A complete one moves on at once or waits, then `full`.
+  // fill: the word that is read. A complete one moves on at once or waits, then `full`. The back shifts
+  // `taps` to the next group every cycle.
   row_t fill_q[MaxTaps];
   word_t fill_word_q;
   logic full_q;
   row_t taps_q[MaxTaps];
-  word_t taps_word_q;
+  word_t taps_word_q;  // groups: those that are left, with this one
   logic taps_valid_q;
   logic [GroupWidth-1:0] group_q;
-  logic [GroupWidth:0] groups_left_q;  // with this one
 
-  logic completes, move;
+  // When a word moves, and so when the next one may begin, has thousands of readers: both are known
+  // a cycle ahead.
+  logic completes, completes_next, full_d, move_d, move_q;
+  logic free_next, free_then;  // the back is free in one cycle, in two
+  logic [1:0] filling_d, filling_q;  // words on their way to fill, or in it
   word_t moving_word;
-  assign completes = arrives && arrived.last_tap;
-  assign move = (full_q || completes) && (!taps_valid_q || groups_left_q == 1);
-  assign moving_word = full_q ? fill_word_q : arrived.word;
-  // The back takes the word that waits in this cycle or the next one, if it is complete by then.
-  logic nearly_complete;
-  assign nearly_complete = full_q || completes ||
-      (issued_valid_q[RamLatency-2] && issued_q[RamLatency-2].last_tap);
-  assign leaving = nearly_complete && (!taps_valid_q || groups_left_q <= 2);
+  assign completes = arrives && arrived_last;
+  assign completes_next = arrives_next && issued_q[RamLatency-2].last_tap;
+  assign moving_word = full_q ? fill_word_q : arrived_word;
+  always_comb begin
+    if (move_q) begin
+      free_next = moving_word.groups == 1;
+      free_then = moving_word.groups <= 2;
+    end else begin
+      free_next = !taps_valid_q || taps_word_q.groups <= 2;
+      free_then = !taps_valid_q || taps_word_q.groups <= 3;
+    end
+    full_d = (full_q || completes) && !move_q;
+    move_d = (full_d || completes_next) && free_next;
+    filling_d = filling_q + 2'(read && first_tap_q) - 2'(move_q);
+  end
 
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
       filling_q <= '0;
       full_q <= 1'b0;
+      move_q <= 1'b0;
+      may_begin_q <= 1'b1;
       taps_valid_q <= 1'b0;
     end else begin
-      filling_q <= filling_q + 2'(read && tap_q == '0) - 2'(move);
-      full_q <= (full_q || completes) && !move;
-      if (move) taps_valid_q <= 1'b1;
-      else if (groups_left_q == 1) taps_valid_q <= 1'b0;
+      filling_q <= filling_d;
+      full_q <= full_d;
+      move_q <= move_d;
+      may_begin_q <= filling_d == 2'd0 || (filling_d == 2'd1 &&
+          (move_d || ((full_d || completes_next || (read && last_tap_q)) && free_then)));
+      if (move_q) taps_valid_q <= 1'b1;
+      else if (taps_word_q.groups == 1) taps_valid_q <= 1'b0;
     end
   end
 
-  function automatic logic [GroupWidth:0] groups_of(logic [AlignWidth:0] channels);
-    return (GroupWidth + 1)'((channels + (AlignWidth + 1)'(Lanes - 1)) >> LaneWidth);
-  endfunction
-
   // The first tap of a word clears those that do not come. The last one may pass `fill` by.
   for (genvar k = 0; k < MaxTaps; k++) begin : gen_fill
-    logic clears, here;
-    assign clears = arrives && arrived.tap == '0 && k != 0;
-    assign here   = arrives && arrived.tap == 3'(k);
+    logic clears_q, here_q;
+    row_t shifted;
+    assign shifted = taps_q[k] >> (8 * Lanes);
     always_ff @(posedge clk_i) begin
-      if (clears) fill_q[k] <= '0;
-      else if (here) fill_q[k] <= arrived_row;
-      if (move) begin
-        if (clears) taps_q[k] <= '0;
-        else taps_q[k] <= here ? arrived_row : fill_q[k];
-      end
+      clears_q <= arrives_next && issued_q[RamLatency-2].tap == '0 && k != 0;
+      here_q   <= arrives_next && issued_q[RamLatency-2].tap == 3'(k);
+      if (clears_q) fill_q[k] <= '0;
+      else if (here_q) fill_q[k] <= arrived_row;
+      if (move_q && clears_q) taps_q[k] <= '0;
+      else if (move_q) taps_q[k] <= here_q ? arrived_row : fill_q[k];
+      else taps_q[k] <= shifted;
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (arrives) fill_word_q <= arrived.word;
-    if (move) begin
+    if (arrives) fill_word_q <= arrived_word;
+    if (move_q) begin
       taps_word_q <= moving_word;
       group_q <= '0;
-      groups_left_q <= groups_of(moving_word.channels);
     end else begin
       group_q <= group_q + 1'b1;
-      groups_left_q <= groups_left_q - 1'b1;
+      taps_word_q.groups <= taps_word_q.groups - 1'b1;
     end
   end
 
@@ -324,14 +354,15 @@ module conv
 
   always_comb begin
     group_at[0] = '{
-        last: taps_word_q.last && groups_left_q == 1,
+        last: taps_word_q.last && taps_word_q.groups == 1,
         dst_word: taps_word_q.dst_word,
         group: group_q,
         table_index: taps_word_q.table_index,
         mask: '0
     };
     for (int unsigned l = 0; l < Lanes; l++) begin
-      group_at[0].mask[l] = (AlignWidth + 1)'({group_q, LaneWidth'(l)}) < taps_word_q.channels;
+      group_at[0].mask[l] = taps_word_q.groups != 1 || taps_word_q.tail == '0 ||
+          LaneWidth'(l) < taps_word_q.tail;
     end
   end
   assign valid_at[0] = taps_valid_q;
@@ -371,7 +402,7 @@ module conv
     logic signed [31:0] sum_q;
     always_ff @(posedge clk_i) begin
       for (int unsigned k = 0; k < MaxTaps; k++) begin
-        bytes_q[1][l][k] <= taps_q[k][32'(group_q)*Lanes+l];
+        bytes_q[1][l][k] <= taps_q[k][l];
         for (int unsigned s = 2; s <= StageOperands; s++) bytes_q[s][l][k] <= bytes_q[s-1][l][k];
       end
       product_q <= product;

@@ -56,36 +56,43 @@ module round_clamp (
 
   // ---------------------------------------------------------------- stage 2
 
-  // Beyond 18 bits neither zero point nor addend bring a value back into the range of int16: it is
-  // enough to know the sign. The upper bits are looked at before the shift, in parallel with it:
-  // bit i of the result is bit i + fine of coarse_q. The shift is a choice of one of four, twice, of a
-  // LUT6 each.
-  logic sign, overflow;
-  logic [14:0] below;  // which bits the shift loses
-  logic [32:0] upper;
-  logic [32:0] extended;
-  logic [20:0] by_fours;
+  // The shift is a choice of one of four, twice, of a LUT6 each: by fours, then by ones. Beyond 18 bits
+  // neither zero point nor addend bring a value back into the range of int16: it is enough to know
+  // the sign. The bits that are lost at either end are looked at in fours, beside the first choice;
+  // those that the second one loses, behind it.
+  //
+  //   extended  [50 ......... 4 c + 22][4 c + 21 ........ 4 c][4 c - 1 .... 0]
+  //              all like the sign?     by_fours               all zero?
+  logic sign, overflow, rest;
+  logic [50:0] extended;
+  logic [21:0] by_fours;
   logic [17:0] shifted;
-  assign sign  = coarse_q[49];
-  assign upper = coarse_q[49:17] ^ {33{sign}};
-  for (genvar i = 0; i < 15; i++) begin : gen_below
-    assign below[i] = 4'(i) < fine_q;
+  logic [2:0] rest_fours, overflow_fours;  // of the fours 0 to 2; 1 to 3 above the 18 bits
+  logic [1:0] coarse, fine;
+  assign {coarse, fine} = fine_q;
+  assign sign = coarse_q[49];
+  assign extended = {coarse_q, coarse_half_q};
+  for (genvar i = 0; i < 3; i++) begin : gen_fours
+    assign rest_fours[i] = extended[4*i+:4] != '0;
+    assign overflow_fours[i] = extended[22+4*i+:4] != {4{sign}};
   end
-  assign overflow = |upper[32:15] || |(upper[14:0] & ~below);
-  assign extended = {coarse_q[31:0], coarse_half_q};
   always_comb begin
-    unique case (fine_q[3:2])
-      2'd0: by_fours = extended[20:0];
-      2'd1: by_fours = extended[24:4];
-      2'd2: by_fours = extended[28:8];
-      2'd3: by_fours = extended[32:12];
+    unique case (coarse)
+      2'd0: by_fours = extended[21:0];
+      2'd1: by_fours = extended[25:4];
+      2'd2: by_fours = extended[29:8];
+      2'd3: by_fours = extended[33:12];
     endcase
-    unique case (fine_q[1:0])
+    unique case (fine)
       2'd0: shifted = by_fours[17:0];
       2'd1: shifted = by_fours[18:1];
       2'd2: shifted = by_fours[19:2];
       2'd3: shifted = by_fours[20:3];
     endcase
+    rest = coarse_rest_q || (rest_fours & ~(3'b111 << coarse)) != '0 ||
+        (by_fours[2:0] & ~(3'b111 << fine)) != '0;
+    overflow = extended[50:34] != {17{sign}} || (overflow_fours & (3'b111 << coarse)) != '0 ||
+        ((by_fours[21:18] ^ {4{sign}}) & (4'b1111 << fine)) != '0;
   end
 
   logic signed [17:0] floor_q;
@@ -97,7 +104,7 @@ module round_clamp (
     floor_q <= {sign, shifted[17:1]};
     overflow_q <= overflow;
     half_q <= shifted[0];
-    rest_q <= coarse_rest_q || |(extended[14:0] & below);
+    rest_q <= rest;
     offset_q <= 17'(rest1_q.addend) + 17'(rest1_q.zero_point);
     rest2_q <= rest1_q;
   end

@@ -5,25 +5,18 @@ module cmamba_regs (
         input wire clk,
         input wire rst,
 
-        output logic s_axil_awready,
-        input wire s_axil_awvalid,
-        input wire [8:0] s_axil_awaddr,
-        input wire [2:0] s_axil_awprot,
-        output logic s_axil_wready,
-        input wire s_axil_wvalid,
-        input wire [31:0] s_axil_wdata,
-        input wire [3:0]s_axil_wstrb,
-        input wire s_axil_bready,
-        output logic s_axil_bvalid,
-        output logic [1:0] s_axil_bresp,
-        output logic s_axil_arready,
-        input wire s_axil_arvalid,
-        input wire [8:0] s_axil_araddr,
-        input wire [2:0] s_axil_arprot,
-        input wire s_axil_rready,
-        output logic s_axil_rvalid,
-        output logic [31:0] s_axil_rdata,
-        output logic [1:0] s_axil_rresp,
+        input wire s_cpuif_req,
+        input wire s_cpuif_req_is_wr,
+        input wire [8:0] s_cpuif_addr,
+        input wire [31:0] s_cpuif_wr_data,
+        input wire [31:0] s_cpuif_wr_biten,
+        output wire s_cpuif_req_stall_wr,
+        output wire s_cpuif_req_stall_rd,
+        output wire s_cpuif_rd_ack,
+        output wire s_cpuif_rd_err,
+        output wire [31:0] s_cpuif_rd_data,
+        output wire s_cpuif_wr_ack,
+        output wire s_cpuif_wr_err,
 
         input cmamba_regs_pkg::cmamba_regs__in_t hwif_in,
         output cmamba_regs_pkg::cmamba_regs__out_t hwif_out
@@ -47,185 +40,18 @@ module cmamba_regs (
     logic cpuif_wr_ack;
     logic cpuif_wr_err;
 
-    // Max Outstanding Transactions: 3
-    logic [1:0] axil_n_in_flight;
-    logic axil_prev_was_rd;
-    logic axil_arvalid;
-    logic [8:0] axil_araddr;
-    logic axil_ar_accept;
-    logic axil_awvalid;
-    logic [8:0] axil_awaddr;
-    logic axil_wvalid;
-    logic [31:0] axil_wdata;
-    logic [3:0] axil_wstrb;
-    logic axil_aw_accept;
-    logic axil_resp_acked;
-
-    // Transaction request acceptance
-    always_ff @(posedge clk) begin
-        if(rst) begin
-            axil_prev_was_rd <= '0;
-            axil_arvalid <= '0;
-            axil_araddr <= '0;
-            axil_awvalid <= '0;
-            axil_awaddr <= '0;
-            axil_wvalid <= '0;
-            axil_wdata <= '0;
-            axil_wstrb <= '0;
-            axil_n_in_flight <= '0;
-        end else begin
-            // AR* acceptance register
-            if(axil_ar_accept) begin
-                axil_prev_was_rd <= '1;
-                axil_arvalid <= '0;
-            end
-            if(s_axil_arvalid && s_axil_arready) begin
-                axil_arvalid <= '1;
-                axil_araddr <= s_axil_araddr;
-            end
-
-            // AW* & W* acceptance registers
-            if(axil_aw_accept) begin
-                axil_prev_was_rd <= '0;
-                axil_awvalid <= '0;
-                axil_wvalid <= '0;
-            end
-            if(s_axil_awvalid && s_axil_awready) begin
-                axil_awvalid <= '1;
-                axil_awaddr <= s_axil_awaddr;
-            end
-            if(s_axil_wvalid && s_axil_wready) begin
-                axil_wvalid <= '1;
-                axil_wdata <= s_axil_wdata;
-                axil_wstrb <= s_axil_wstrb;
-            end
-
-            // Keep track of in-flight transactions
-            if((axil_ar_accept || axil_aw_accept) && !axil_resp_acked) begin
-                axil_n_in_flight <= axil_n_in_flight + 1'b1;
-            end else if(!(axil_ar_accept || axil_aw_accept) && axil_resp_acked) begin
-                axil_n_in_flight <= axil_n_in_flight - 1'b1;
-            end
-        end
-    end
-
-    always_comb begin
-        s_axil_arready = (!axil_arvalid || axil_ar_accept);
-        s_axil_awready = (!axil_awvalid || axil_aw_accept);
-        s_axil_wready = (!axil_wvalid || axil_aw_accept);
-    end
-
-    // Request dispatch
-    always_comb begin
-        cpuif_wr_data = axil_wdata;
-        for(int i=0; i<4; i++) begin
-            cpuif_wr_biten[i*8 +: 8] = {8{axil_wstrb[i]}};
-        end
-        cpuif_req = '0;
-        cpuif_req_is_wr = '0;
-        cpuif_addr = '0;
-        axil_ar_accept = '0;
-        axil_aw_accept = '0;
-
-        if(axil_n_in_flight < 2'd3) begin
-            // Can safely issue more transactions without overwhelming response buffer
-            if(axil_arvalid && !axil_prev_was_rd) begin
-                cpuif_req = '1;
-                cpuif_req_is_wr = '0;
-                cpuif_addr = {axil_araddr[8:2], 2'b0};
-                if(!cpuif_req_stall_rd) axil_ar_accept = '1;
-            end else if(axil_awvalid && axil_wvalid) begin
-                cpuif_req = '1;
-                cpuif_req_is_wr = '1;
-                cpuif_addr = {axil_awaddr[8:2], 2'b0};
-                if(!cpuif_req_stall_wr) axil_aw_accept = '1;
-            end else if(axil_arvalid) begin
-                cpuif_req = '1;
-                cpuif_req_is_wr = '0;
-                cpuif_addr = {axil_araddr[8:2], 2'b0};
-                if(!cpuif_req_stall_rd) axil_ar_accept = '1;
-            end
-        end
-    end
-
-
-    // AXI4-Lite Response Logic
-    logic axil_resp_buffer_is_wr[4];
-    logic axil_resp_buffer_err[4];
-    logic [31:0] axil_resp_buffer_rdata[4];
-    // axil_resp_buffer is intentionally padded to the next power of two despite
-    // only requiring 3 entries.
-    // This is to avoid quirks in some tools that cannot handle indexing into a non-power-of-2 array.
-    // Unused entries are expected to be optimized away
-
-
-    logic [2:0] axil_resp_wptr;
-    logic [2:0] axil_resp_rptr;
-
-    always_ff @(posedge clk) begin
-        if(rst) begin
-            for(int i=0; i<3; i++) begin
-                axil_resp_buffer_is_wr[i] <= '0;
-                axil_resp_buffer_err[i] <= '0;
-                axil_resp_buffer_rdata[i] <= '0;
-            end
-            axil_resp_wptr <= '0;
-            axil_resp_rptr <= '0;
-        end else begin
-            // Store responses in buffer until AXI response channel accepts them
-            if(cpuif_rd_ack || cpuif_wr_ack) begin
-                if(cpuif_rd_ack) begin
-                    axil_resp_buffer_is_wr[axil_resp_wptr[1:0]] <= '0;
-                    axil_resp_buffer_err[axil_resp_wptr[1:0]] <= cpuif_rd_err;
-                    axil_resp_buffer_rdata[axil_resp_wptr[1:0]] <= cpuif_rd_data;
-
-                end else if(cpuif_wr_ack) begin
-                    axil_resp_buffer_is_wr[axil_resp_wptr[1:0]] <= '1;
-                    axil_resp_buffer_err[axil_resp_wptr[1:0]] <= cpuif_wr_err;
-                end
-                if(axil_resp_wptr[1:0] == 2) begin
-                    axil_resp_wptr[1:0] <= '0;
-                    axil_resp_wptr[2] <= ~axil_resp_wptr[2];
-                end else begin
-                    axil_resp_wptr[1:0] <= axil_resp_wptr[1:0] + 1'b1;
-                end
-            end
-
-            // Advance read pointer when acknowledged
-            if(axil_resp_acked) begin
-                if(axil_resp_rptr[1:0] == 2) begin
-                    axil_resp_rptr[1:0] <= '0;
-                    axil_resp_rptr[2] <= ~axil_resp_rptr[2];
-                end else begin
-                    axil_resp_rptr[1:0] <= axil_resp_rptr[1:0] + 1'b1;
-                end
-            end
-        end
-    end
-
-    always_comb begin
-        axil_resp_acked = '0;
-        s_axil_bvalid = '0;
-        s_axil_rvalid = '0;
-        if(axil_resp_rptr != axil_resp_wptr) begin
-            if(axil_resp_buffer_is_wr[axil_resp_rptr[1:0]]) begin
-                s_axil_bvalid = '1;
-                if(s_axil_bready) axil_resp_acked = '1;
-            end else begin
-                s_axil_rvalid = '1;
-                if(s_axil_rready) axil_resp_acked = '1;
-            end
-        end
-
-        s_axil_rdata = axil_resp_buffer_rdata[axil_resp_rptr[1:0]];
-        if(axil_resp_buffer_err[axil_resp_rptr[1:0]]) begin
-            s_axil_bresp = 2'b10;
-            s_axil_rresp = 2'b10;
-        end else begin
-            s_axil_bresp = 2'b00;
-            s_axil_rresp = 2'b00;
-        end
-    end
+    assign cpuif_req = s_cpuif_req;
+    assign cpuif_req_is_wr = s_cpuif_req_is_wr;
+    assign cpuif_addr = s_cpuif_addr;
+    assign cpuif_wr_data = s_cpuif_wr_data;
+    assign cpuif_wr_biten = s_cpuif_wr_biten;
+    assign s_cpuif_req_stall_wr = cpuif_req_stall_wr;
+    assign s_cpuif_req_stall_rd = cpuif_req_stall_rd;
+    assign s_cpuif_rd_ack = cpuif_rd_ack;
+    assign s_cpuif_rd_err = cpuif_rd_err;
+    assign s_cpuif_rd_data = cpuif_rd_data;
+    assign s_cpuif_wr_ack = cpuif_wr_ack;
+    assign s_cpuif_wr_err = cpuif_wr_err;
 
     logic cpuif_req_masked;
 
@@ -944,149 +770,174 @@ module cmamba_regs (
     logic readback_err;
     logic readback_done;
     logic [31:0] readback_data;
+    function automatic bit [4:0] ad_low(bit [8:0] addr);
+        return addr[4:0];
+    endfunction
+    function automatic bit [3:0] ad_hi(bit [8:0] addr);
+        return addr[8:5];
+    endfunction
+
+    // readback stage 1
+    logic [31:0] readback_data_rt_c[16];
     always_comb begin
-        automatic logic [31:0] readback_data_var;
-        readback_data_var = '0;
-        if(rd_mux_addr == 9'h0) begin
-            readback_data_var[0] = field_storage.ctrl.start.value;
-            readback_data_var[1] = field_storage.ctrl.done.value;
-            readback_data_var[2] = hwif_in.ctrl.idle.next;
-            readback_data_var[3] = field_storage.ctrl.ready.value;
-            readback_data_var[7] = field_storage.ctrl.auto_restart.value;
-            readback_data_var[9] = hwif_in.ctrl.interrupt.next;
+        automatic logic [31:0] readback_data_var[16];
+        for(int i=0; i<16; i++) readback_data_var[i] = '0;
+        if(ad_low(rd_mux_addr) == ad_low(9'h0)) begin
+            readback_data_var[ad_hi(9'h0)][0] = field_storage.ctrl.start.value;
+            readback_data_var[ad_hi(9'h0)][1] = field_storage.ctrl.done.value;
+            readback_data_var[ad_hi(9'h0)][2] = hwif_in.ctrl.idle.next;
+            readback_data_var[ad_hi(9'h0)][3] = field_storage.ctrl.ready.value;
+            readback_data_var[ad_hi(9'h0)][7] = field_storage.ctrl.auto_restart.value;
+            readback_data_var[ad_hi(9'h0)][9] = hwif_in.ctrl.interrupt.next;
         end
-        if(rd_mux_addr == 9'h4) begin
-            readback_data_var[0] = field_storage.gie.enable.value;
+        if(ad_low(rd_mux_addr) == ad_low(9'h4)) begin
+            readback_data_var[ad_hi(9'h4)][0] = field_storage.gie.enable.value;
         end
-        if(rd_mux_addr == 9'h8) begin
-            readback_data_var[0] = field_storage.ier.done.value;
-            readback_data_var[1] = field_storage.ier.ready.value;
+        if(ad_low(rd_mux_addr) == ad_low(9'h8)) begin
+            readback_data_var[ad_hi(9'h8)][0] = field_storage.ier.done.value;
+            readback_data_var[ad_hi(9'h8)][1] = field_storage.ier.ready.value;
         end
-        if(rd_mux_addr == 9'hc) begin
-            readback_data_var[0] = field_storage.isr.done.value;
-            readback_data_var[1] = field_storage.isr.ready.value;
+        if(ad_low(rd_mux_addr) == ad_low(9'hc)) begin
+            readback_data_var[ad_hi(9'hc)][0] = field_storage.isr.done.value;
+            readback_data_var[ad_hi(9'hc)][1] = field_storage.isr.ready.value;
         end
-        if(rd_mux_addr == 9'h10) begin
-            readback_data_var[31:0] = field_storage.gmem_lo.value.value;
+        if(ad_low(rd_mux_addr) == ad_low(9'h10)) begin
+            readback_data_var[ad_hi(9'h10)][31:0] = field_storage.gmem_lo.value.value;
         end
-        if(rd_mux_addr == 9'h14) begin
-            readback_data_var[31:0] = field_storage.gmem_hi.value.value;
+        if(ad_low(rd_mux_addr) == ad_low(9'h14)) begin
+            readback_data_var[ad_hi(9'h14)][31:0] = field_storage.gmem_hi.value.value;
         end
-        if(rd_mux_addr == 9'h1c) begin
-            readback_data_var[7:0] = field_storage.mode.command.value;
-            readback_data_var[8] = field_storage.mode.tlast_each.value;
-            readback_data_var[31:9] = field_storage.mode.reserved.value;
+        if(ad_low(rd_mux_addr) == ad_low(9'h1c)) begin
+            readback_data_var[ad_hi(9'h1c)][7:0] = field_storage.mode.command.value;
+            readback_data_var[ad_hi(9'h1c)][8] = field_storage.mode.tlast_each.value;
+            readback_data_var[ad_hi(9'h1c)][31:9] = field_storage.mode.reserved.value;
         end
-        if(rd_mux_addr == 9'h24) begin
-            readback_data_var[31:0] = field_storage.package_beats.value.value;
+        if(ad_low(rd_mux_addr) == ad_low(9'h24)) begin
+            readback_data_var[ad_hi(9'h24)][31:0] = field_storage.package_beats.value.value;
         end
-        if(rd_mux_addr == 9'h2c) begin
-            readback_data_var[31:0] = field_storage.n_forecasts.value.value;
+        if(ad_low(rd_mux_addr) == ad_low(9'h2c)) begin
+            readback_data_var[ad_hi(9'h2c)][31:0] = field_storage.n_forecasts.value.value;
         end
-        if(rd_mux_addr == 9'h34) begin
-            readback_data_var[31:0] = field_storage.watchdog_cycles.value.value;
+        if(ad_low(rd_mux_addr) == ad_low(9'h34)) begin
+            readback_data_var[ad_hi(9'h34)][31:0] = field_storage.watchdog_cycles.value.value;
         end
-        if(rd_mux_addr == 9'h40) begin
-            readback_data_var[15:0] = hwif_in.version.minor.next;
-            readback_data_var[31:16] = hwif_in.version.major.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'h40)) begin
+            readback_data_var[ad_hi(9'h40)][15:0] = hwif_in.version.minor.next;
+            readback_data_var[ad_hi(9'h40)][31:16] = hwif_in.version.major.next;
         end
-        if(rd_mux_addr == 9'h44) begin
-            readback_data_var[3:0] = hwif_in.error.code.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'h44)) begin
+            readback_data_var[ad_hi(9'h44)][3:0] = hwif_in.error.code.next;
         end
-        if(rd_mux_addr == 9'h48) begin
-            readback_data_var[31:0] = hwif_in.entries_lo.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'h48)) begin
+            readback_data_var[ad_hi(9'h48)][31:0] = hwif_in.entries_lo.value.next;
         end
-        if(rd_mux_addr == 9'h4c) begin
-            readback_data_var[31:0] = hwif_in.entries_hi.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'h4c)) begin
+            readback_data_var[ad_hi(9'h4c)][31:0] = hwif_in.entries_hi.value.next;
         end
-        if(rd_mux_addr == 9'h50) begin
-            readback_data_var[31:0] = hwif_in.cycles_lo.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'h50)) begin
+            readback_data_var[ad_hi(9'h50)][31:0] = hwif_in.cycles_lo.value.next;
         end
-        if(rd_mux_addr == 9'h54) begin
-            readback_data_var[31:0] = hwif_in.cycles_hi.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'h54)) begin
+            readback_data_var[ad_hi(9'h54)][31:0] = hwif_in.cycles_hi.value.next;
         end
         for(int i0=0; i0<6; i0++) begin
-            if(rd_mux_addr == 9'h60 + (9)'(i0) * 9'h8) begin
-                readback_data_var[31:0] = hwif_in.busy[i0].lo.value.next;
+            if(ad_low(rd_mux_addr) == ad_low(9'h60 + (9)'(i0) * 9'h8)) begin
+                readback_data_var[ad_hi(9'h60 + (9)'(i0) * 9'h8)][31:0] = hwif_in.busy[i0].lo.value.next;
             end
-            if(rd_mux_addr == 9'h64 + (9)'(i0) * 9'h8) begin
-                readback_data_var[31:0] = hwif_in.busy[i0].hi.value.next;
+            if(ad_low(rd_mux_addr) == ad_low(9'h64 + (9)'(i0) * 9'h8)) begin
+                readback_data_var[ad_hi(9'h64 + (9)'(i0) * 9'h8)][31:0] = hwif_in.busy[i0].hi.value.next;
             end
         end
-        if(rd_mux_addr == 9'ha0) begin
-            readback_data_var[15:0] = hwif_in.tile.tile_in.next;
-            readback_data_var[31:16] = hwif_in.tile.tile_out.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'ha0)) begin
+            readback_data_var[ad_hi(9'ha0)][15:0] = hwif_in.tile.tile_in.next;
+            readback_data_var[ad_hi(9'ha0)][31:16] = hwif_in.tile.tile_out.next;
         end
-        if(rd_mux_addr == 9'ha4) begin
-            readback_data_var[15:0] = hwif_in.lanes_0.requantize.next;
-            readback_data_var[31:16] = hwif_in.lanes_0.vector.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'ha4)) begin
+            readback_data_var[ad_hi(9'ha4)][15:0] = hwif_in.lanes_0.requantize.next;
+            readback_data_var[ad_hi(9'ha4)][31:16] = hwif_in.lanes_0.vector.next;
         end
-        if(rd_mux_addr == 9'ha8) begin
-            readback_data_var[15:0] = hwif_in.lanes_1.conv.next;
-            readback_data_var[31:16] = hwif_in.lanes_1.scan.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'ha8)) begin
+            readback_data_var[ad_hi(9'ha8)][15:0] = hwif_in.lanes_1.conv.next;
+            readback_data_var[ad_hi(9'ha8)][31:16] = hwif_in.lanes_1.scan.next;
         end
-        if(rd_mux_addr == 9'hb0) begin
-            readback_data_var[31:0] = hwif_in.max_instructions.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'hb0)) begin
+            readback_data_var[ad_hi(9'hb0)][31:0] = hwif_in.max_instructions.value.next;
         end
-        if(rd_mux_addr == 9'hb4) begin
-            readback_data_var[31:0] = hwif_in.max_schedule.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'hb4)) begin
+            readback_data_var[ad_hi(9'hb4)][31:0] = hwif_in.max_schedule.value.next;
         end
-        if(rd_mux_addr == 9'hb8) begin
-            readback_data_var[31:0] = hwif_in.max_weights.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'hb8)) begin
+            readback_data_var[ad_hi(9'hb8)][31:0] = hwif_in.max_weights.value.next;
         end
-        if(rd_mux_addr == 9'hbc) begin
-            readback_data_var[31:0] = hwif_in.max_array_params.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'hbc)) begin
+            readback_data_var[ad_hi(9'hbc)][31:0] = hwif_in.max_array_params.value.next;
         end
-        if(rd_mux_addr == 9'hc0) begin
-            readback_data_var[31:0] = hwif_in.max_conv_params.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'hc0)) begin
+            readback_data_var[ad_hi(9'hc0)][31:0] = hwif_in.max_conv_params.value.next;
         end
-        if(rd_mux_addr == 9'hc4) begin
-            readback_data_var[31:0] = hwif_in.max_conv_tables.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'hc4)) begin
+            readback_data_var[ad_hi(9'hc4)][31:0] = hwif_in.max_conv_tables.value.next;
         end
-        if(rd_mux_addr == 9'hc8) begin
-            readback_data_var[31:0] = hwif_in.max_scan_params.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'hc8)) begin
+            readback_data_var[ad_hi(9'hc8)][31:0] = hwif_in.max_scan_params.value.next;
         end
-        if(rd_mux_addr == 9'hcc) begin
-            readback_data_var[31:0] = hwif_in.max_scan_decay.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'hcc)) begin
+            readback_data_var[ad_hi(9'hcc)][31:0] = hwif_in.max_scan_decay.value.next;
         end
-        if(rd_mux_addr == 9'hd0) begin
-            readback_data_var[31:0] = hwif_in.max_scan_tables.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'hd0)) begin
+            readback_data_var[ad_hi(9'hd0)][31:0] = hwif_in.max_scan_tables.value.next;
         end
-        if(rd_mux_addr == 9'hd4) begin
-            readback_data_var[31:0] = hwif_in.max_vector_params.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'hd4)) begin
+            readback_data_var[ad_hi(9'hd4)][31:0] = hwif_in.max_vector_params.value.next;
         end
-        if(rd_mux_addr == 9'hd8) begin
-            readback_data_var[31:0] = hwif_in.max_vector_tables.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'hd8)) begin
+            readback_data_var[ad_hi(9'hd8)][31:0] = hwif_in.max_vector_tables.value.next;
         end
-        if(rd_mux_addr == 9'hdc) begin
-            readback_data_var[31:0] = hwif_in.max_state.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'hdc)) begin
+            readback_data_var[ad_hi(9'hdc)][31:0] = hwif_in.max_state.value.next;
         end
-        if(rd_mux_addr == 9'he0) begin
-            readback_data_var[31:0] = hwif_in.max_reduce.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'he0)) begin
+            readback_data_var[ad_hi(9'he0)][31:0] = hwif_in.max_reduce.value.next;
         end
-        if(rd_mux_addr == 9'he4) begin
-            readback_data_var[31:0] = hwif_in.max_features.value.next;
+        if(ad_low(rd_mux_addr) == ad_low(9'he4)) begin
+            readback_data_var[ad_hi(9'he4)][31:0] = hwif_in.max_features.value.next;
         end
         for(int i0=0; i0<11; i0++) begin
-            if(rd_mux_addr == 9'h100 + (9)'(i0) * 9'h4) begin
-                readback_data_var[31:0] = hwif_in.space[i0].value.next;
+            if(ad_low(rd_mux_addr) == ad_low(9'h100 + (9)'(i0) * 9'h4)) begin
+                readback_data_var[ad_hi(9'h100 + (9)'(i0) * 9'h4)][31:0] = hwif_in.space[i0].value.next;
             end
         end
-        readback_data = readback_data_var;
-        readback_done = decoded_req & ~decoded_req_is_wr;
+        readback_data_rt_c = readback_data_var;
+    end
+
+    logic [31:0] readback_data_rt[16];
+    logic readback_done_rt;
+    logic readback_err_rt;
+    logic [8:0] readback_addr_rt;
+    always_ff @(posedge clk) begin
+        if(rst) begin
+            for(int i=0; i<16; i++) readback_data_rt[i] <= '0;
+            readback_done_rt <= '0;
+            readback_err_rt <= '0;
+            readback_addr_rt <= '0;
+        end else begin
+            readback_data_rt <= readback_data_rt_c;
+            readback_err_rt <= decoded_err;
+            readback_done_rt <= decoded_req & ~decoded_req_is_wr;
+            readback_addr_rt <= rd_mux_addr;
+        end
+    end
+
+
+
+    // readback stage 2
+    always_comb begin
+        readback_data = readback_data_rt[readback_addr_rt[8:5]];
+        readback_done = readback_done_rt;
         readback_err = '0;
     end
 
-    always_ff @(posedge clk) begin
-        if(rst) begin
-            cpuif_rd_ack <= '0;
-            cpuif_rd_data <= '0;
-            cpuif_rd_err <= '0;
-        end else begin
-            cpuif_rd_ack <= readback_done;
-            cpuif_rd_data <= readback_data;
-            cpuif_rd_err <= readback_err;
-        end
-    end
-
+    assign cpuif_rd_ack = readback_done;
+    assign cpuif_rd_data = readback_data;
+    assign cpuif_rd_err = readback_err;
 endmodule

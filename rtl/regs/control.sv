@@ -152,28 +152,64 @@ module control
 
   // ---------------------------------------------------------------- AXI4-Lite
 
-  cmamba_regs u_regs (
-      .clk(clk_i),
-      .rst(rst_i),
-      .s_axil_awready(s_axi_control_awready),
+  localparam int unsigned AddrWidth = $bits(s_axi_control_awaddr);
+
+  logic req, req_is_wr, rd_ack, rd_err, wr_ack, wr_err;
+  logic [AddrWidth-1:0] addr;
+  logic [31:0] wr_data, wr_biten, rd_data;
+  // The registers take every request at once, and protection is not looked at.
+  logic unused, unused_stall_wr, unused_stall_rd;
+  assign unused = ^{s_axi_control_awprot, s_axi_control_arprot, unused_stall_wr, unused_stall_rd};
+
+  axi_lite #(
+      .AddrWidth(AddrWidth)
+  ) u_axi_lite (
+      .clk_i,
+      .rst_i,
       .s_axil_awvalid(s_axi_control_awvalid),
-      .s_axil_awaddr(s_axi_control_awaddr),
-      .s_axil_awprot(s_axi_control_awprot),
-      .s_axil_wready(s_axi_control_wready),
-      .s_axil_wvalid(s_axi_control_wvalid),
-      .s_axil_wdata(s_axi_control_wdata),
-      .s_axil_wstrb(s_axi_control_wstrb),
-      .s_axil_bready(s_axi_control_bready),
-      .s_axil_bvalid(s_axi_control_bvalid),
-      .s_axil_bresp(s_axi_control_bresp),
-      .s_axil_arready(s_axi_control_arready),
+      .s_axil_awready(s_axi_control_awready),
+      .s_axil_awaddr (s_axi_control_awaddr),
+      .s_axil_wvalid (s_axi_control_wvalid),
+      .s_axil_wready (s_axi_control_wready),
+      .s_axil_wdata  (s_axi_control_wdata),
+      .s_axil_wstrb  (s_axi_control_wstrb),
+      .s_axil_bvalid (s_axi_control_bvalid),
+      .s_axil_bready (s_axi_control_bready),
+      .s_axil_bresp  (s_axi_control_bresp),
       .s_axil_arvalid(s_axi_control_arvalid),
-      .s_axil_araddr(s_axi_control_araddr),
-      .s_axil_arprot(s_axi_control_arprot),
-      .s_axil_rready(s_axi_control_rready),
-      .s_axil_rvalid(s_axi_control_rvalid),
-      .s_axil_rdata(s_axi_control_rdata),
-      .s_axil_rresp(s_axi_control_rresp),
+      .s_axil_arready(s_axi_control_arready),
+      .s_axil_araddr (s_axi_control_araddr),
+      .s_axil_rvalid (s_axi_control_rvalid),
+      .s_axil_rready (s_axi_control_rready),
+      .s_axil_rdata  (s_axi_control_rdata),
+      .s_axil_rresp  (s_axi_control_rresp),
+      .req_o         (req),
+      .req_is_wr_o   (req_is_wr),
+      .addr_o        (addr),
+      .wr_data_o     (wr_data),
+      .wr_biten_o    (wr_biten),
+      .rd_ack_i      (rd_ack),
+      .rd_err_i      (rd_err),
+      .rd_data_i     (rd_data),
+      .wr_ack_i      (wr_ack),
+      .wr_err_i      (wr_err)
+  );
+
+  cmamba_regs u_regs (
+      .clk                 (clk_i),
+      .rst                 (rst_i),
+      .s_cpuif_req         (req),
+      .s_cpuif_req_is_wr   (req_is_wr),
+      .s_cpuif_addr        (addr),
+      .s_cpuif_wr_data     (wr_data),
+      .s_cpuif_wr_biten    (wr_biten),
+      .s_cpuif_req_stall_wr(unused_stall_wr),
+      .s_cpuif_req_stall_rd(unused_stall_rd),
+      .s_cpuif_rd_ack      (rd_ack),
+      .s_cpuif_rd_err      (rd_err),
+      .s_cpuif_rd_data     (rd_data),
+      .s_cpuif_wr_ack      (wr_ack),
+      .s_cpuif_wr_err      (wr_err),
       .hwif_in,
       .hwif_out
   );

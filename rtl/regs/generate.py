@@ -4,8 +4,8 @@
     python -m rtl.regs.generate --check      exit 1 and name the files that are not current
     python -m rtl.regs.generate --html DIR   write pages to read
 
-Generated in this folder: ``cmamba_regs.sv`` and ``cmamba_regs_pkg.sv`` (PeakRDL-regblock for
-AXI4-Lite), ``cmamba_regs.h`` (PeakRDL-cheader) and ``registers.py``.
+Generated in this folder: ``cmamba_regs.sv`` and ``cmamba_regs_pkg.sv`` (PeakRDL-regblock, behind
+the bus of ``cells/axi_lite.sv``), ``cmamba_regs.h`` (PeakRDL-cheader) and ``registers.py``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from peakrdl_cheader.exporter import CHeaderExporter
 from peakrdl_html import HTMLExporter
 from peakrdl_regblock import RegblockExporter
-from peakrdl_regblock.cpuif.axi4lite import AXI4Lite_Cpuif_flattened
+from peakrdl_regblock.cpuif.passthrough import PassthroughCpuif
 from peakrdl_regblock.udps import ALL_UDPS
 from systemrdl import RDLCompiler
 from systemrdl.node import AddrmapNode, FieldNode, RegNode
@@ -74,9 +74,7 @@ def outputs() -> dict[str, str]:
     """Name and contents of every generated file."""
     top = elaborate()
     with tempfile.TemporaryDirectory() as folder:
-        RegblockExporter().export(
-            top, folder, cpuif_cls=AXI4Lite_Cpuif_flattened, retime_read_response=True
-        )
+        RegblockExporter().export(top, folder, cpuif_cls=PassthroughCpuif, retime_read_fanin=True)
         CHeaderExporter().export(top, f"{folder}/cmamba_regs.h")
         files = {path.name: path.read_text(encoding="utf-8") for path in Path(folder).iterdir()}
     files["registers.py"] = python_constants(top)

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from golden.calibrate import CalibrationError, calibrate
 from golden.compile import compile_model, weights_sha256
 from golden.forecaster import BACKENDS, Forecaster
 from golden.inputs import read_args, read_windows
@@ -29,6 +28,7 @@ from golden.streams import AcceleratorError
 from model.atomic_write import atomic_write
 from model.cmamba import CMamba
 from model.io import CheckpointError, InputError, load_model
+from model.quantization.calibrate import CalibrationError, calibrate
 from rtl.simulator import SimulationError
 
 

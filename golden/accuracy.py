@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from golden.calibrate import record
 from golden.cases import CompiledCase, spread
 from golden.forecaster import Forecaster
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
 from model.metrics import evaluate, torch_forecaster
+from model.quantization.calibrate import record
 
 _SQNR_WINDOWS = 32
 

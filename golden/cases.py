@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from golden.calibrate import calibrate
 from golden.compile import DEFAULT_OPTIONS, Options, compile_model
 from golden.package import Package
 from model.args import ModelArgs
 from model.cmamba import CMamba
 from model.data import Splits, load_dataset
 from model.io import load_model
+from model.quantization.calibrate import calibrate
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "model" / "checkpoints"
 CALIBRATION_WINDOWS = 256

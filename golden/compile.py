@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from golden import isa
-from golden.calibrate import METHODS, Histogram
 from golden.lower import Lowering
 from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE, Package, PackageError
 from golden.program import CompileError, ProgramBuilder
 from golden.schedule import schedule
 from model.args import ModelArgs
 from model.cmamba import INSTANCE_NORM_EPS, CMamba
+from model.quantization.calibrate import METHODS, Histogram
+from model.quantization.formats import FormatError, Formats, calibrated_formats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,20 +45,12 @@ def weights_sha256(model: CMamba) -> str:
 
 
 def _lower(
-    model: CMamba,
-    ranges: dict[str, Histogram],
-    options: Options,
-    build: isa.Build,
-    n_sequences: int,
-) -> tuple[ProgramBuilder, Lowering, dict[str, object]]:
+    model: CMamba, formats: Formats, build: isa.Build, n_sequences: int
+) -> tuple[ProgramBuilder, Lowering]:
     builder = ProgramBuilder(build, n_sequences, model.args.num_patches)
-    lowering = Lowering(model, ranges, builder, options.method, options.power_of_two)
-    input_affine, output_affine = lowering.run()
-    formats = {
-        "input": dataclasses.asdict(input_affine),
-        "output": dataclasses.asdict(output_affine),
-    }
-    return builder, lowering, formats
+    lowering = Lowering(model, formats, builder)
+    lowering.run()
+    return builder, lowering
 
 
 def _sequences(args: ModelArgs, entries_per_sequence: int, build: isa.Build) -> int:
@@ -82,21 +75,41 @@ def compile_model(
     options: Options = DEFAULT_OPTIONS,
     build: isa.Build | None = None,
 ) -> Package:
-    """Compile `model` with the value ranges that `golden.calibrate.calibrate` saw.
+    """Compile `model` with the value ranges that `calibrate` saw.
 
     Deterministic: the same model, ranges and options give the same package, byte for byte.
 
     Raises:
         CompileError: the model does not fit the build or the formats; says what and what to do.
     """
+    _require_finite(model)
+    try:
+        formats = calibrated_formats(model, ranges, options.method, options.power_of_two)
+    except FormatError as error:
+        raise CompileError(str(error)) from None
+    return compile_formats(model, formats, dataclasses.asdict(options), build)
+
+
+def compile_formats(
+    model: CMamba,
+    formats: Formats,
+    quantization: dict[str, object],
+    build: isa.Build | None = None,
+) -> Package:
+    """Compile `model` with formats that are known, for example from quantization-aware training.
+
+    Args:
+        quantization: how the formats came about, for the package's metadata.
+
+    Raises:
+        CompileError: the model does not fit the build or the formats; says what and what to do.
+    """
     build = build or isa.build()
-    for name, tensor in model.state_dict().items():
-        if not torch.isfinite(tensor).all():
-            raise CompileError(f"{name}: found NaN or infinity, expected finite weights")
-    builder, lowering, formats = _lower(model, ranges, options, build, 1)
+    _require_finite(model)
+    builder, lowering = _lower(model, formats, build, 1)
     n_sequences = _sequences(model.args, len(builder.entries()), build)
     if n_sequences > 1:
-        builder, lowering, formats = _lower(model, ranges, options, build, n_sequences)
+        builder, lowering = _lower(model, formats, build, n_sequences)
 
     instructions = tuple(step.instruction for step in builder.steps)
     entries = builder.entries()
@@ -114,8 +127,9 @@ def compile_model(
         "model": json.loads(model.args.to_json()),
         "weights_sha256": weights_sha256(model),
         "instance_norm_eps": INSTANCE_NORM_EPS,
-        "quantization": dataclasses.asdict(options),
-        **formats,
+        "quantization": quantization,
+        "input": dataclasses.asdict(formats["q_input"]),
+        "output": dataclasses.asdict(formats["q_output"]),
         "instructions": [
             {"name": step.name, "opcode": step.instruction.opcode, "tensors": list(step.tensors)}
             for step in builder.steps
@@ -152,3 +166,9 @@ def compile_model(
             "larger build"
         ) from None
     return package
+
+
+def _require_finite(model: CMamba) -> None:
+    for name, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise CompileError(f"{name}: found NaN or infinity, expected finite weights")

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 from golden import isa, timing
-from golden.calibrate import calibrate
 from golden.compile import compile_model
 from golden.package import Package, PackageError
 from golden.schedule import NO_WAIT
 from model.args import ModelArgs
 from model.cmamba import CMamba
+from model.quantization.calibrate import calibrate
 
 _BACK_TO_BACK = 5  # forecasts in a row
 CLOCK_HZ = 250e6

@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 from golden import isa
-from golden.calibrate import METHODS, CalibrationError, calibrate
 from golden.cases import CALIBRATION_WINDOWS, calibration_windows
 from golden.compile import Options, compile_model
 from golden.estimate import estimate, instruction_table, summary_table
@@ -21,6 +20,7 @@ from golden.inputs import read_args, read_windows
 from golden.program import CompileError
 from model.data import DEFAULT_DATASET, DataError, load_dataset
 from model.io import CheckpointError, InputError, load_model
+from model.quantization.calibrate import METHODS, CalibrationError, calibrate
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,31 +6,20 @@ instruction (in_proj two, one for each half). The integer formats are those of d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from golden import isa, quantize
-from golden.calibrate import Histogram
+from golden import isa, tables
 from golden.program import CompileError, ProgramBuilder, ceil_log2, round_up
-from golden.quantize import Affine
 from model.cmamba import CMamba
+from model.quantization.activations import sigmoid, silu, softplus
+from model.quantization.affine import Affine, multiplier, quantize_weight
+from model.quantization.formats import EPS_LIMIT, Formats
 
-# Room above the largest value seen in calibration, for the formats that have bits to spare.
-_RESIDUAL_MARGIN = 1.5
-_OUTPUT_MARGIN = 1.5
-_STATE_MARGIN = 2.0
-_SCAN_OUTPUT_MARGIN = 1.25
-
-_EXPONENT_FRACTION = 12  # fraction bits of the exponent, docs/numerics.md
-_NORM_FRACTION = 23  # fraction bits of a normalized value
+_NORM_FRACTION = 23  # fraction bits of a normalized value, docs/numerics.md
 _ACCUMULATOR_LIMIT = 2**31 - 1
-_BIAS_LIMIT = 2**29  # half of what a parameter word may hold
-_EPS_LIMIT = 2**32 - 1
-_SKIP_LIMIT = 2**17 - 1  # skip weight of a parameter word
-_MAX_STATE_SHIFT = 16
-_MAX_SKIP_SHIFT = 20
 
 
 @dataclass(frozen=True)
@@ -52,67 +41,23 @@ class OutputGroup:
     affine: Affine
 
 
-@dataclass(frozen=True)
-class ScanFormats:
-    """Scales of one selective scan, and the shifts between them (docs/numerics.md)."""
-
-    dt: Affine
-    delta: float  # scale of softplus(dt)
-    b: Affine
-    c: Affine
-    output_sum: float  # scale of the sum over the states
-    state_shift: int
-    skip_shift: int
-
-
 class Lowering:
     """Lowers one model into a `ProgramBuilder`; `run` does all of it."""
 
     def __init__(
         self,
         model: CMamba,
-        ranges: Mapping[str, Histogram],
+        formats: Formats,
         builder: ProgramBuilder,
-        method: str,
-        power_of_two: bool,
     ) -> None:
         self.args = model.args
         self.state = {k: v.detach().cpu().double().numpy() for k, v in model.state_dict().items()}
         self.positions = model.positions.cpu().double().numpy()
-        self.ranges = ranges
+        self.formats = formats
         self.builder = builder
-        self.method = method
-        self.power_of_two = power_of_two
         self.headroom: dict[str, float] = {}
         # Forecast values that the output layer can sum at once.
         self.head_chunk = min(builder.build.capacity["reduce"], builder.build.capacity["features"])
-
-    # ------------------------------------------------------------------ formats of tensors
-
-    def _histogram(self, point: str) -> Histogram:
-        try:
-            return self.ranges[point]
-        except KeyError:
-            raise CompileError(f"{point}: no calibration data for this tensor") from None
-
-    def _int8(self, point: str) -> Affine:
-        low, high = self._histogram(point).range(self.method)
-        return quantize.affine_int8(low, high, self.power_of_two)
-
-    def _symmetric_int8(self, point: str) -> Affine:
-        max_abs = max(map(abs, self._histogram(point).range(self.method)))
-        return quantize.symmetric(max_abs, 8, self.power_of_two)
-
-    def _residual_affine(self) -> Affine:
-        """One int16 scale for the whole residual stream of the model.
-
-        It holds the positional encoding too, and is coarse enough for the norms' epsilon.
-        """
-        points = [p for p in self.ranges if ".q_residual." in f".{p}" or p.endswith("q_scaled")]
-        max_abs = max(self._histogram(p).max_abs for p in points)
-        largest = max(_RESIDUAL_MARGIN * max_abs, float(np.abs(self.positions).max()))
-        least = np.sqrt(self.args.d_model * self.args.norm_eps / _EPS_LIMIT)
-        return quantize.symmetric(max(largest, 32767 * least), 16, self.power_of_two)
 
     @staticmethod
     def _tensor(point: str, start: int, size: int, affine: Affine) -> dict[str, object]:
@@ -126,12 +71,12 @@ class Lowering:
 
     # ------------------------------------------------------------------ the whole model
 
-    def run(self) -> tuple[Affine, Affine]:
-        """Emit the program; returns the formats of the input tokens and of the forecast."""
+    def run(self) -> None:
+        """Emit the program."""
         args, builder = self.args, self.builder
         features = args.core_channels * args.patch_len
-        input_affine = self._int8("q_input")
-        residual = self._residual_affine()
+        input_affine = self.formats["q_input"]
+        residual = self.formats.residual
 
         position_rows = builder.constant_rows(
             residual.quantize(self.positions), "positional encoding"
@@ -167,6 +112,7 @@ class Lowering:
             "patch_embedding",
             patches,
             self.state["patch_embedding.weight"],
+            self.formats.weights["patch_embedding"],
             self.state["patch_embedding.bias"],
             [OutputGroup("q_residual.0", 0, args.d_model, residual)],
             self.x.operand,
@@ -184,14 +130,13 @@ class Lowering:
             for i in range(args.n_layer):
                 self._cmamba_block(f"c_mamba_blocks.{i}", f"q_residual.{i + 1}")
 
-        output = self._head()
-        return input_affine, output
+        self._head()
 
     def _norm(
         self, name: str, point: str, weight: np.ndarray, dst: isa.Operand | None = None
     ) -> Quantized:
         """RMSNorm of the residual stream to int8, in `dst` or the next ring."""
-        d_model, affine = self.args.d_model, self._int8(point)
+        d_model, affine = self.args.d_model, self.formats[point]
         dst = dst or self.builder.ring("norm", "norm", d_model)
         self._emit_norm(name, point, weight, dst, affine, wide=0)
         return Quantized(dst, d_model, affine)
@@ -206,7 +151,7 @@ class Lowering:
         wide: int,
     ) -> None:
         n, source = self.args.d_model, self.x.affine.scale
-        eps = int(np.clip(np.rint(n * self.args.norm_eps / source**2), 1, _EPS_LIMIT))
+        eps = int(np.clip(np.rint(n * self.args.norm_eps / source**2), 1, EPS_LIMIT))
         ratios = np.sqrt(n) * weight / (2.0**_NORM_FRACTION * affine.scale)
         multipliers, shifts = self._multipliers(ratios)
         self.builder.emit(
@@ -228,7 +173,7 @@ class Lowering:
 
     @staticmethod
     def _multipliers(ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        pairs = [quantize.multiplier(float(r)) for r in ratios]
+        pairs = [multiplier(float(r)) for r in ratios]
         return np.array([m for m, _ in pairs]), np.array([s for _, s in pairs])
 
     # ------------------------------------------------------------------ blocks
@@ -240,6 +185,8 @@ class Lowering:
         in_proj = self.state[f"{name}.in_proj.weight"]
         in_bias = self.state.get(f"{name}.in_proj.bias")
 
+        in_scales = self.formats.weights[f"{name}.in_proj"]
+
         normed = self._norm(
             f"{name}.norm_in", f"{name}.q_norm", self.state[f"{name}.norm_in.weight"]
         )
@@ -250,12 +197,13 @@ class Lowering:
             point = f"{name}.q_{suffix}"
             least = args.d_conv if space == "conv_in" else 2
             target = Quantized(
-                builder.ring(space, space, e_width, least), e_width, self._int8(point)
+                builder.ring(space, space, e_width, least), e_width, self.formats[point]
             )
             self._linear(
                 f"{name}.in_proj_{suffix[0]}",
                 normed,
                 in_proj[rows],
+                in_scales[rows],
                 None if in_bias is None else in_bias[rows],
                 [OutputGroup(point, 0, e_width, target.affine)],
                 target.operand,
@@ -264,22 +212,23 @@ class Lowering:
         u_in, z = halves
 
         u = self._conv(name, u_in)
-        formats = self._scan_formats(name, u.affine.scale)
-        projected, dt_low = self._x_proj(name, u, formats)
-        dt = Quantized(builder.ring("step", "step", e_width), e_width, formats.dt)
+        projected, dt_low = self._x_proj(name, u)
+        dt = Quantized(builder.ring("step", "step", e_width), e_width, self.formats[f"{name}.q_dt"])
         self._linear(
             f"{name}.dt_proj",
             dt_low,
             self.state[f"{name}.dt_proj.weight"],
+            self.formats.weights[f"{name}.dt_proj"],
             self.state[f"{name}.dt_proj.bias"],
             [OutputGroup(f"{name}.q_dt", 0, e_width, dt.affine)],
             dt.operand,
         )
-        gated = self._scan(name, u, z, dt, projected, formats)
+        gated = self._scan(name, u, z, dt, projected)
         self._linear(
             f"{name}.out_proj",
             gated,
             self.state[f"{name}.out_proj.weight"],
+            self.formats.weights[f"{name}.out_proj"],
             self.state.get(f"{name}.out_proj.bias"),
             [OutputGroup(residual_point, 0, args.d_model, self.x.affine)],
             self.x.operand,
@@ -294,10 +243,12 @@ class Lowering:
         if args.d_conv > 8:
             raise CompileError(f"{name}.conv1d: d_conv {args.d_conv}, expected at most 8 taps")
         n = args.d_inner
-        before, after = self._int8(f"{name}.q_conv"), self._int8(f"{name}.q_u")
+        before, after = self.formats[f"{name}.q_conv"], self.formats[f"{name}.q_u"]
         weight = self.state[f"{name}.conv1d.weight"][:, 0, :]  # [E, d_conv]
         bias = self.state.get(f"{name}.conv1d.bias")
-        taps, bias_q, ratios = self._integer_layer(f"{name}.conv1d", weight, bias, u_in.affine)
+        taps, bias_q, ratios = self._integer_layer(
+            f"{name}.conv1d", weight, self.formats.weights[f"{name}.conv1d"], bias, u_in.affine
+        )
         multipliers, shifts = self._multipliers(ratios / before.scale)
         padded = np.zeros((n, 8), dtype=np.int8)
         padded[:, : args.d_conv] = taps
@@ -316,41 +267,14 @@ class Lowering:
                 zero_point=before.zero_point,
                 taps=padded,
             ),
-            table=builder.table("conv_tables", quantize.int8_table(quantize.silu, before, after)),
+            table=builder.table("conv_tables", tables.int8_table(silu, before, after)),
             n=n,
             kernel=args.d_conv,
             pad=u_in.affine.zero_point,
         )
         return target
 
-    def _scan_formats(self, name: str, u_scale: float) -> ScanFormats:
-        """Formats of the scan of block `name`, whose input u has the scale `u_scale`."""
-        dt, b = self._int8(f"{name}.q_dt"), self._symmetric_int8(f"{name}.q_B")
-        largest_dt = dt.scale * (127 - dt.zero_point)
-        delta = quantize.symmetric(
-            float(quantize.softplus(np.array(largest_dt))) * 32767 / 65535, 16, self.power_of_two
-        ).scale
-        product = delta * u_scale * b.scale
-        state_max = self._histogram(f"{name}.q_h").max_abs
-        state_shift = self._shift_for(_STATE_MARGIN * state_max / product, 2**23 - 1)
-        if state_shift > _MAX_STATE_SHIFT:
-            raise CompileError(
-                f"{name}.scan: calibration data saturate the state: largest {state_max:.4g} in "
-                f"steps of {product:.3g} needs state_shift {state_shift}, expected at most "
-                f"{_MAX_STATE_SHIFT}"
-            )
-        # The skip path D * u must fit beside the sum over the states. Where C is so small that it
-        # would not, a coarser C takes nothing from the sum that is visible beside D * u.
-        state = product * 2.0**state_shift
-        skip = np.abs(self.state[f"{name}.D"]).max() * u_scale
-        least_c = skip / (state * _SKIP_LIMIT * 2.0**_MAX_SKIP_SHIFT)
-        c_max = max(map(abs, self._histogram(f"{name}.q_C").range(self.method)))
-        c = quantize.symmetric(max(c_max, 127 * least_c), 8, self.power_of_two)
-        output_sum = state * c.scale
-        skip_shift = min(_MAX_SKIP_SHIFT, self._shift_for(skip / output_sum, _SKIP_LIMIT))
-        return ScanFormats(dt, delta, b, c, output_sum, state_shift, skip_shift)
-
-    def _x_proj(self, name: str, u: Quantized, formats: ScanFormats) -> tuple[Quantized, Quantized]:
+    def _x_proj(self, name: str, u: Quantized) -> tuple[Quantized, Quantized]:
         """B, C and the low-rank dt of a token, in this order, each with its own scale."""
         args, builder = self.args, self.builder
         states = 1 << ceil_log2(args.d_state)
@@ -358,20 +282,24 @@ class Lowering:
         width = dt_start + args.dt_rank
         source = self.state[f"{name}.x_proj.weight"]  # rows: dt, B, C
         r, n = args.dt_rank, args.d_state
-        weight = np.zeros((width, args.d_inner))
-        weight[:n] = source[r : r + n]
-        weight[states : states + n] = source[r + n :]
-        weight[dt_start:] = source[:r]
-        dt = self._int8(f"{name}.q_dt_low")
+        # What is between them has no weights, and any scale.
+        rows = {0: slice(r, r + n), states: slice(r + n, r + 2 * n), dt_start: slice(0, r)}
+        weight, scales = np.zeros((width, args.d_inner)), np.ones(width)
+        for start, taken in rows.items():
+            size = taken.stop - taken.start
+            weight[start : start + size] = source[taken]
+            scales[start : start + size] = self.formats.weights[f"{name}.x_proj"][taken]
+        dt, b, c = (self.formats[f"{name}.q_{part}"] for part in ("dt_low", "B", "C"))
         operand = builder.ring("proj", "proj", round_up(width, builder.build.tile_in))
         self._linear(
             f"{name}.x_proj",
             u,
             weight,
+            scales,
             None,
             [
-                OutputGroup(f"{name}.q_B", 0, n, formats.b),
-                OutputGroup(f"{name}.q_C", states, n, formats.c),
+                OutputGroup(f"{name}.q_B", 0, n, b),
+                OutputGroup(f"{name}.q_C", states, n, c),
                 OutputGroup(f"{name}.q_dt_low", dt_start, r, dt),
             ],
             operand,
@@ -379,7 +307,7 @@ class Lowering:
         at_dt = isa.Operand(
             operand.addr + dt_start, operand.stride, operand.log2_rows, operand.space
         )
-        return Quantized(operand, width, formats.b), Quantized(at_dt, r, dt)
+        return Quantized(operand, width, b), Quantized(at_dt, r, dt)
 
     def _scan(
         self,
@@ -388,7 +316,6 @@ class Lowering:
         z: Quantized,
         dt: Quantized,
         projected: Quantized,
-        formats: ScanFormats,
     ) -> Quantized:
         """The selective scan with softplus, skip and gate."""
         args, builder = self.args, self.builder
@@ -397,25 +324,10 @@ class Lowering:
         if log2_state > 6:
             raise CompileError(f"{name}.scan: d_state {args.d_state}, expected at most 64")
 
-        decay = np.exp(self.state[f"{name}.A_log"]) * np.log2(np.e)  # -A in powers of two
-        unit = decay * formats.delta * 2.0**_EXPONENT_FRACTION
-        exp_shift = int(np.clip(np.floor(np.log2(65535 / unit.max())), 0, 31))
+        formats, gated = self.formats.scans[name], self.formats[f"{name}.q_gated"]
         rates = np.zeros((n, 1 << log2_state))
-        rates[:, : args.d_state] = np.clip(np.rint(unit * 2.0**exp_shift), 0, 65535)
-
-        y_max = self._histogram(f"{name}.q_y").max_abs
-        y_shift = self._shift_for(_SCAN_OUTPUT_MARGIN * y_max / formats.output_sum, 32767)
-        if y_shift > 40:
-            raise CompileError(f"{name}.scan: output needs y_shift {y_shift}, expected at most 40")
-
-        # Over all of z: SiLU has its minimum inside the range, not at an end.
-        gate = quantize.silu(z.affine.dequantize(np.arange(-128, 128)))
-        s_gate = quantize.symmetric(float(np.abs(gate).max()), 16, self.power_of_two).scale
-        gated = self._int8(f"{name}.q_gated")
-        multipliers, shifts = self._multipliers(
-            np.array([formats.output_sum * 2.0**y_shift * s_gate / gated.scale])
-        )
-        skip_unit = formats.output_sum * 2.0**formats.skip_shift
+        rates[:, : args.d_state] = formats.rates(self.state[f"{name}.A_log"])
+        multipliers, shifts = self._multipliers(np.array([formats.y * formats.gate / gated.scale]))
         target = Quantized(builder.ring("scan", "scan", n), n, gated)
         builder.emit(
             f"{name}.scan",
@@ -430,31 +342,26 @@ class Lowering:
             decay_addr=builder.decay_rates(rates),
             param_addr=builder.param_words(
                 "scan_params",
-                bias=np.rint(self.state[f"{name}.D"] * u.affine.scale / skip_unit),
+                bias=np.rint(self.state[f"{name}.D"] * u.affine.scale / formats.skip),
                 multiplier=multipliers[0],
                 shift=shifts[0],
                 zero_point=gated.zero_point,
             ),
             softplus_table=builder.table(
-                "scan_tables", quantize.uint16_table(quantize.softplus, dt.affine, formats.delta)
+                "scan_tables", tables.uint16_table(softplus, dt.affine, formats.delta)
             ),
             silu_table=builder.table(
-                "scan_tables", quantize.int16_table(quantize.silu, z.affine, s_gate)
+                "scan_tables", tables.int16_table(silu, z.affine, formats.gate)
             ),
             n=n,
             log2_state=log2_state,
             u_zero_point=u.affine.zero_point,
-            exp_shift=exp_shift,
+            exp_shift=formats.exp_shift,
             state_shift=formats.state_shift,
             skip_shift=formats.skip_shift,
-            y_shift=y_shift,
+            y_shift=formats.y_shift,
         )
         return target
-
-    @staticmethod
-    def _shift_for(value: float, limit: int) -> int:
-        """Smallest shift >= 0 that brings `value` to at most `limit`."""
-        return max(0, int(np.ceil(np.log2(value / limit)))) if value > limit else 0
 
     def _cmamba_block(self, name: str, residual_point: str) -> None:
         """The nested topology's block: MambaBlocks, channel attention, norm."""
@@ -468,7 +375,7 @@ class Lowering:
         pooled = Quantized(
             builder.ring("pool", "norm", args.d_model),
             args.d_model,
-            self._int8(f"{attention}.q_pool"),
+            self.formats[f"{attention}.q_pool"],
         )
         multipliers, shifts = self._multipliers(
             self.x.affine.scale / pooled.affine.scale * np.array([1.0 / builder.n_positions, 1.0]),
@@ -491,13 +398,14 @@ class Lowering:
 
         width = args.d_model // args.reduction_ratio
         hidden = Quantized(
-            builder.ring("hidden", "proj", width), width, self._int8(f"{attention}.q_hidden")
+            builder.ring("hidden", "proj", width), width, self.formats[f"{attention}.q_hidden"]
         )
         builder.segment()
         self._linear(
             f"{attention}.fc1",
             pooled,
             self.state[f"{attention}.fc1.weight"],
+            self.formats.weights[f"{attention}.fc1"],
             self.state[f"{attention}.fc1.bias"],
             [OutputGroup(f"{attention}.q_hidden", 0, width, hidden.affine)],
             hidden.operand,
@@ -507,7 +415,7 @@ class Lowering:
         logit = Quantized(
             builder.ring("logit", "logit", args.d_model),
             args.d_model,
-            self._int8(f"{attention}.q_logit"),
+            self.formats[f"{attention}.q_logit"],
         )
         builder.segment()
         fc2 = self.state[f"{attention}.fc2.weight"]
@@ -515,6 +423,7 @@ class Lowering:
             f"{attention}.fc2",
             hidden,
             np.stack([fc2, fc2]),
+            self.formats.weights[f"{attention}.fc2"],
             2.0 * self.state[f"{attention}.fc2.bias"],
             [OutputGroup(f"{attention}.q_logit", 0, args.d_model, logit.affine)],
             logit.operand,
@@ -531,7 +440,7 @@ class Lowering:
             logit=logit.operand,
             dst=self.x.operand,
             table=builder.table(
-                "vector_tables", quantize.uint16_table(quantize.sigmoid, logit.affine, 2.0**-16)
+                "vector_tables", tables.uint16_table(sigmoid, logit.affine, 2.0**-16)
             ),
             n=args.d_model,
         )
@@ -544,7 +453,7 @@ class Lowering:
             wide=1,
         )
 
-    def _head(self) -> Affine:
+    def _head(self) -> None:
         """Final norm, and the output layer as a reduction over the tokens."""
         args, builder = self.args, self.builder
         n_out = args.core_channels * args.forecast_len
@@ -552,9 +461,7 @@ class Lowering:
             (start, min(start + self.head_chunk, n_out))
             for start in range(0, n_out, self.head_chunk)
         ]
-        output = quantize.symmetric(
-            _OUTPUT_MARGIN * self._histogram("q_output").max_abs, 16, self.power_of_two
-        )
+        output = self.formats["q_output"]
 
         builder.segment()
         normed = self._norm("norm_f", "q_norm_f", self.state["norm_f.weight"], self.norm_f_rows)
@@ -569,6 +476,7 @@ class Lowering:
                 "output_layer" if len(chunks) == 1 else f"output_layer.{index}",
                 normed,
                 weight[start:stop].transpose(1, 0, 2),
+                self.formats.weights["output_layer"][start:stop],
                 bias[start:stop],
                 [OutputGroup("q_output", 0, stop - start, output)],
                 isa.Operand(head.addr + start, head.stride, head.log2_rows, head.space),
@@ -585,30 +493,26 @@ class Lowering:
             n=n_out,
             n_positions=1,
         )
-        return output
 
     # ------------------------------------------------------------------ linear layers
 
     def _integer_layer(
-        self, name: str, weight: np.ndarray, bias: np.ndarray | None, source: Affine
+        self,
+        name: str,
+        weight: np.ndarray,
+        scales: np.ndarray,
+        bias: np.ndarray | None,
+        source: Affine,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """int8 weights, int32 biases with the zero point folded in, and accumulator scales.
 
-        weight [n_out, ...]: all else is summed. A channel whose bias would not fit gets a coarser
-        weight scale; one without weights, the scale that suits its bias. Proves that no accumulator
-        can overflow.
+        weight [n_out, ...]: all else is summed; scales [n_out]. Proves that no accumulator can
+        overflow.
         """
         flat = weight.reshape(len(weight), -1)
-        weight_q, scales = quantize.quantize_weight(flat, self.power_of_two)
+        weight_q = quantize_weight(flat, scales)
         if bias is None:
             bias = np.zeros(len(flat))
-        scales = np.where((bias != 0) & ~flat.any(axis=1), 0.0, scales)
-        least = np.abs(bias) / (source.scale * _BIAS_LIMIT)
-        if (scales < least).any():
-            scales = np.where(
-                scales < least, 2.0 ** np.ceil(np.log2(np.maximum(least, 1e-300))), scales
-            )
-            weight_q = np.clip(np.rint(flat / scales[:, None]), -127, 127).astype(np.int64)
         bias_q = np.rint(bias / (source.scale * scales)).astype(np.int64)
         bias_q -= source.zero_point * weight_q.sum(axis=1)
         bound = np.abs(bias_q) + 128 * np.abs(weight_q).sum(axis=1)
@@ -626,18 +530,22 @@ class Lowering:
         name: str,
         source: Quantized,
         weight: np.ndarray,
+        scales: np.ndarray,
         bias: np.ndarray | None,
         groups: Sequence[OutputGroup],
         dst: isa.Operand,
         point_start: int = 0,
         **fields: object,
     ) -> None:
-        """Emit a LINEAR; weight [n_out, n_in], or [positions, n_out, n_in] to reduce over them."""
+        """Emit a LINEAR; weight [n_out, n_in], or [positions, n_out, n_in] to reduce over them.
+
+        scales [n_out]: of the weights.
+        """
         builder = self.builder
         matrices = weight if weight.ndim == 3 else weight[None]
         count, n_out, n_in = matrices.shape
         weight_q, bias_q, ratios = self._integer_layer(
-            name, matrices.transpose(1, 0, 2), bias, source.affine
+            name, matrices.transpose(1, 0, 2), scales, bias, source.affine
         )
         zero_points = np.zeros(n_out, dtype=np.int64)
         used = np.zeros(n_out, dtype=bool)

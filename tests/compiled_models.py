@@ -16,8 +16,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from golden import isa, quantize
-from golden.calibrate import Histogram, calibrate
+from golden import isa
 from golden.compile import Options, compile_model
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
@@ -25,6 +24,8 @@ from golden.package import Package
 from model.args import ModelArgs
 from model.cmamba import CMamba
 from model.quant_point import QuantPoint
+from model.quantization.affine import Affine, affine_int8, quantize_weight, weight_scales
+from model.quantization.calibrate import Histogram, calibrate
 
 SMALL = {
     "num_channels": 3,
@@ -111,10 +112,10 @@ class Compiled:
         IntegerModel(package, self.build).run(torch.from_numpy(tokens), trace)
         return trace
 
-    def int8(self, point: str) -> quantize.Affine:
+    def int8(self, point: str) -> Affine:
         """The int8 format of a quantization point."""
         ends = self.ranges[point].range(self.options.method)
-        return quantize.affine_int8(*ends, self.options.power_of_two)
+        return affine_int8(*ends, self.options.power_of_two)
 
     def forecast(self) -> np.ndarray:
         host = HostSide(self.package)
@@ -250,7 +251,8 @@ def one_step_errors(compiled: Compiled, trace: dict[str, Tensor] | None = None) 
         for name, p in model.named_parameters():
             if p.ndim >= 2 and not name.endswith("A_log"):
                 rows = p.reshape(len(p), -1).numpy()
-                q, scales = quantize.quantize_weight(rows, compiled.options.power_of_two)
+                scales = weight_scales(rows, compiled.options.power_of_two)
+                q = quantize_weight(rows, scales)
                 p.copy_(torch.from_numpy(q * scales[:, None]).reshape(p.shape))
     errors: dict[str, StepError] = {}
 

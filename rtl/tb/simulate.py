@@ -31,6 +31,7 @@ MODULE_FOLDERS = (
     RTL / "regs",
     RTL,
 )
+MODELS = RTL / "simulator/models"
 
 
 WAVES = os.environ.get("WAVES", "0") not in ("", "0")
@@ -83,6 +84,7 @@ def simulate(
     parameters: Mapping[str, int | str] | None = None,
     *,
     build: str = "small",
+    model: bool = False,
     sources: Sequence[Path] = (),
     build_args: Sequence[str] = (),
     suite: str | None = None,
@@ -95,6 +97,7 @@ def simulate(
         toplevel: module; found by its name, as are the modules it uses.
         parameters: values of the module's parameters.
         build: build of ``builds.toml`` whose package is compiled.
+        model: test the simulation model in ``rtl/simulator/models``, instead of the RTL.
         sources: further files, for example a wrapper that lies in the suite's folder.
         build_args: further arguments of Verilator.
         suite: Python module of the cocotb tests, ``test_TOPLEVEL`` by default.

@@ -145,6 +145,7 @@ async def run_reset(dut):
         await bench.finish()
 
 
+@pytest.mark.parametrize("model", [False, True], ids=["rtl", "model"])
 @pytest.mark.parametrize(
     ("tile_in", "tile_out"),
     [
@@ -153,16 +154,18 @@ async def run_reset(dut):
         pytest.param(16, 64, marks=pytest.mark.slow),
     ],
 )
-def test_mac_array(tile_in, tile_out):
+def test_mac_array(tile_in, tile_out, model):
     simulate(
         "mac_array",
         {"TileIn": tile_in, "TileOut": tile_out},
+        model=model,
         extra_env={"OUTPUT_TILES": str(4000 // tile_out)},
     )
 
 
+@pytest.mark.parametrize("model", [False, True], ids=["rtl", "model"])
 @pytest.mark.parametrize("bad", [{"TileIn": 6}, {"TileIn": 2}, {"TileOut": 24}])
-def test_bad_parameters(bad, capfd):
+def test_bad_parameters(bad, model, capfd):
     with pytest.raises(RuntimeError):
-        simulate("mac_array", bad)
+        simulate("mac_array", bad, model=model)
     assert f"mac_array: {next(iter(bad))} is" in capfd.readouterr().err

@@ -62,6 +62,7 @@ async def run_random(dut):
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.parametrize("model", [False, True], ids=["rtl", "model"])
 @pytest.mark.parametrize(
     ("Width", "Depth", "MaskedWidth", "ReadPorts", "ZeroIdle"),
     [
@@ -72,7 +73,7 @@ SLOW = pytest.mark.slow
         pytest.param(1, 2, 1, 1, 0, marks=SLOW),
     ],
 )
-def test_ram_1w(Width, Depth, MaskedWidth, ReadPorts, ZeroIdle):
+def test_ram_1w(Width, Depth, MaskedWidth, ReadPorts, ZeroIdle, model):
     simulate(
         "ram_1w",
         {
@@ -82,13 +83,15 @@ def test_ram_1w(Width, Depth, MaskedWidth, ReadPorts, ZeroIdle):
             "ReadPorts": ReadPorts,
             "ZeroIdle": ZeroIdle,
         },
+        model=model,
     )
 
 
+@pytest.mark.parametrize("model", [False, True], ids=["rtl", "model"])
 @pytest.mark.parametrize(
     "bad", [{"MaskedWidth": 5}, {"Depth": 1}, {"ReadPorts": 0}, {"RamStyle": "ultra"}]
 )
-def test_bad_parameters(bad, capfd):
+def test_bad_parameters(bad, model, capfd):
     with pytest.raises(RuntimeError):
-        simulate("ram_1w", bad)
+        simulate("ram_1w", bad, model=model)
     assert f"ram_1w: {next(iter(bad))} is" in capfd.readouterr().err

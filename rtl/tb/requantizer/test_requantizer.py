@@ -161,9 +161,10 @@ async def run_reset(dut):
         bench.check(await bench.run(20, always))
 
 
+@pytest.mark.parametrize("model", [False, True], ids=["rtl", "model"])
 @pytest.mark.parametrize(
     ("Lanes", "TagWidth"),
     [(4, 5), *(pytest.param(n, t, marks=pytest.mark.slow) for n, t in ((1, 1), (16, 32)))],
 )
-def test_requantizer(Lanes, TagWidth):
-    simulate("requantizer", {"Lanes": Lanes, "TagWidth": TagWidth})
+def test_requantizer(Lanes, TagWidth, model):
+    simulate("requantizer", {"Lanes": Lanes, "TagWidth": TagWidth}, model=model)

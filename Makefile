@@ -72,6 +72,7 @@ isa: $(READY) ## write what is generated from golden/isa: C++ headers, SystemVer
 
 include hls/hls.mk
 include rtl/rtl.mk
+include bitstream_scripts/bitstream.mk
 
 # --- checks --------------------------------------------------------------------------------------
 

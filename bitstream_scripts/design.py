@@ -25,6 +25,7 @@ class Board:
     part: str
     board_part: str
     vivado: str
+    block_design: str
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Accelerator:
 
 
 @dataclass(frozen=True)
+class Hls:
+    vlnv: str
+
+
+@dataclass(frozen=True)
 class Dma:
     instance: str
     vlnv: str
@@ -70,6 +76,11 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Interrupts:
+    pins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Design:
     """All of ``design.toml``; addresses and ranges in bytes."""
 
@@ -77,8 +88,10 @@ class Design:
     clock: Clock
     processor: Processor
     accelerator: Accelerator
+    hls: Hls
     dma: Dma
     memory: Memory
+    interrupts: Interrupts
 
 
 def _table(kind: type, name: str, table: object):
@@ -90,12 +103,19 @@ def _table(kind: type, name: str, table: object):
         missing = ", ".join(sorted(types_of.keys() - table.keys())) or "nothing"
         extra = ", ".join(sorted(table.keys() - types_of.keys())) or "nothing"
         raise ValueError(f"{SOURCE.name}: [{name}] lacks {missing} and has {extra} too many")
+    values = {}
     for key, value in table.items():
-        if type(value) is not types_of[key]:
-            raise ValueError(
-                f"{SOURCE.name}: {name}.{key} is {value!r}, expected {types_of[key].__name__}"
-            )
-    return kind(**table)
+        expected = types_of[key]
+        if expected == tuple[str, ...]:
+            correct = isinstance(value, list) and all(isinstance(v, str) for v in value)
+            values[key] = tuple(value) if correct else value
+        else:
+            correct = type(value) is expected
+            values[key] = value
+        if not correct:
+            kind_name = getattr(expected, "__name__", str(expected))
+            raise ValueError(f"{SOURCE.name}: {name}.{key} is {value!r}, expected {kind_name}")
+    return kind(**values)
 
 
 def _check(condition: bool, message: str) -> None:
@@ -115,10 +135,13 @@ def _validate(design: Design) -> None:
         )
     a, d = design.accelerator, design.dma
     _check(a.base + a.range <= d.base or d.base + d.range <= a.base, "accelerator and dma overlap")
-    for name in ("processor", "accelerator", "dma"):
+    for name in ("processor", "accelerator", "hls", "dma"):
         parts = getattr(design, name).vlnv.split(":")
         _check(len(parts) == 4 and all(parts), f"{name}.vlnv is not vendor:library:name:version")
-    _check(a.vlnv.split(":")[2] == "cmamba", "accelerator.vlnv: the driver looks for cmamba")
+    for name in ("accelerator", "hls"):
+        core = getattr(design, name).vlnv.split(":")[2]
+        _check(core == "cmamba", f"{name}.vlnv: the driver looks for an IP called cmamba")
+    _check(design.board.block_design != "cmamba", "board.block_design: cmamba is the accelerator")
     _check(d.data_bits == 128, "dma.data_bits: the streams of the accelerator have 128 bits")
     _check(8 <= d.length_bits <= 26, "dma.length_bits: 8 to 26 (PG021)")
     _check(
@@ -134,6 +157,13 @@ def _validate(design: Design) -> None:
     )
     _check(
         design.processor.master == "M_AXI_HPM0_FPD", "processor.master: only M_AXI_HPM0_FPD is used"
+    )
+    instances = {a.instance, d.instance}
+    pins = design.interrupts.pins
+    _check(1 <= len(pins) <= 8, "interrupts.pins: pl_ps_irq0 takes 1 to 8")
+    _check(
+        all(pin.count("/") == 1 and pin.split("/")[0] in instances for pin in pins),
+        f"interrupts.pins: INSTANCE/PIN of {' or '.join(sorted(instances))}",
     )
     _check(10 <= design.clock.frequency_mhz <= 400, "clock.frequency_mhz: 10 to 400")
 

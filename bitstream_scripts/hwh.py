@@ -14,12 +14,14 @@ from collections.abc import Iterable
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from bitstream_scripts.design import DESIGN, Design
+from bitstream_scripts.design import DESIGN, HP_PORTS, Design
 from bitstream_scripts.registers import Field, Register, accelerator_registers
 
 # Crystal of the ZCU102 and the I/O PLL that makes PL clocks from it, as the board preset sets it.
 PS_REFERENCE_MHZ = 33.33
 IOPLL_MULTIPLIER = 45
+# Width of M_AXI_HPM0_FPD, as the processing system has it unless told otherwise.
+HPM_BITS = 128
 
 
 def pl_clock_divisors(frequency_mhz: int) -> tuple[int, int]:
@@ -205,6 +207,10 @@ def _processor(modules: Element, design: Design) -> None:
             f"{clock}SRCSEL": "IOPLL" if i == 0 else "RPLL",
             f"{clock}ACT_FREQMHZ": f"{pll_mhz / (divisor0 * divisor1):.6f}" if i == 0 else 100,
         }
+    # PYNQ sets the processing system to these widths.
+    values["C_MAXIGP0_DATA_WIDTH"] = HPM_BITS
+    for port in (memory.gmem_port, memory.mm2s_port, memory.s2mm_port):
+        values[f"C_SAXIGP{HP_PORTS.index(port) + 2}_DATA_WIDTH"] = design.dma.data_bits
     _parameters(module, values)
     interfaces = SubElement(module, "BUSINTERFACES")
     _bus(
@@ -241,7 +247,7 @@ def _dma(modules: Element, design: Design) -> None:
         "c_include_sg": 0,
         "c_micro_dma": 0,
         "c_sg_length_width": dma.length_bits,
-        "c_addr_width": 40,
+        "c_addr_width": 32,
     }
     for channel, stream in (("mm2s", "m_axis_mm2s"), ("s2mm", "s_axis_s2mm")):
         values |= {
@@ -293,7 +299,7 @@ def hwh_of(design: Design = DESIGN) -> str:
         ARCH="zynquplus",
         BOARD=design.board.board_part,
         DEVICE=device,
-        NAME="cmamba",
+        NAME=design.board.block_design,
         PACKAGE=package,
         SPEEDGRADE=f"-{speed}",
     )

@@ -41,7 +41,7 @@ def _access(node: RegNode | FieldNode) -> str:
 
 
 def _description(node: RegNode | FieldNode) -> str:
-    return " ".join((node.get_property("desc") or node.get_property("name")).split())
+    return " ".join((node.get_property("desc") or "").split())
 
 
 def accelerator_registers() -> tuple[Register, ...]:

@@ -44,7 +44,7 @@ CONFIG_KEYS = {
     *("part", "flow_target", "clock", "syn.top", "syn.file", "syn.cflags", "syn.csimflags"),
     *("tb.file", "tb.cflags", "csim.O", "csim.clean", "csim.argv", "cosim.O", "cosim.rtl"),
     *("cosim.argv", "package.output.format", "package.output.file", "package.ip.vendor"),
-    *("package.ip.library", "package.ip.version", "package.ip.display_name"),
+    *("package.ip.library", "package.ip.name", "package.ip.version", "package.ip.display_name"),
 }
 
 

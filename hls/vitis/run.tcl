@@ -74,7 +74,7 @@ switch $step {
   }
   export {
     export_design -format ip_catalog -rtl verilog -output [file join $build cmamba_top.zip] \
-        -vendor cmamba -library hls -version 1.0 -display_name "CMamba int8 accelerator"
+        -vendor cmamba -library hls -ipname cmamba -version 1.0 -display_name "CMamba int8 accelerator"
     copy_reports [list csynth/solution/impl/report/verilog/*.rpt]
     puts "IP: [file join $build cmamba_top.zip]"
   }

@@ -12,8 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from model.atomic_write import atomic_write
+from rtl.synth import report
 from rtl.synth.hierarchy import Unit, elaborate
-from rtl.synth.resources import DEVICE, TARGETS, Resources
+from rtl.synth.resources import DEVICE, Resources
 from rtl.synth.synthesize import Result, analyse, synthesize
 from rtl.tb.simulate import ROOT
 
@@ -58,9 +59,13 @@ def main() -> int:
         reverse=True,
     )
     total = rows[0][3]
-    print(_resource_table(rows, results, units))
+    table = [
+        report.Row(path, units[digest].name, n, inclusive, _longest(results[digest]))
+        for path, digest, n, inclusive, _ in rows
+    ]
+    print(report.resource_table(table, CLOCK_NS))
     print()
-    print(_path_table(paths[: args.paths]))
+    print(report.path_table(paths[: args.paths], f"estimated, against {CLOCK_NS:.1f} ns"))
     delays = {units[digest].name: _longest(result) for digest, result in results.items()}
     slow = [f"{name} {delay:.2f}" for name, delay in delays.items() if delay > CLOCK_NS]
     print(f"modules beyond {CLOCK_NS:.1f} ns by this estimate: {', '.join(slow) or 'none'}")
@@ -70,7 +75,7 @@ def main() -> int:
         print(line)
     print(f"{time.monotonic() - started:.0f} s")
 
-    report = {
+    document = {
         "module": args.module,
         "build": args.build,
         "clock_ns": CLOCK_NS,
@@ -92,7 +97,7 @@ def main() -> int:
     }
     target = FOLDER / f"{args.module}-{args.build}.json"
     with atomic_write(target) as file:
-        file.write(json.dumps(report, indent=1).encode())
+        file.write(json.dumps(document, indent=1).encode())
     return 1 if failures else 0
 
 
@@ -144,49 +149,6 @@ def _longest(result: Result) -> float:
     return max((path.delay for path in result.timing.paths), default=0.0)
 
 
-# Columns of the table, by the fields of `Resources`.
-_WIDTHS = {"lut": 9, "lutram": 9, "ff": 9, "dsp": 7, "bram": 8}
-
-
-def _resource_table(rows, results, units) -> str:
-    titles = zip(("LUT", "LUTRAM", "FF", "DSP", "BRAM36"), _WIDTHS.values(), strict=True)
-    head = f"{'module':<34}{'n':>4}{''.join(f'{t:>{w}}' for t, w in titles)}{'ns':>7}"
-    lines = [head, "-" * len(head)]
-    for path, digest, n, r, _ in rows:
-        name = "  " * path.count("/") + units[digest].name
-        lines.append(f"{name:<34}{n:>4}" + _counts(r) + f"{_longest(results[digest]):>7.2f}")
-    total = rows[0][3]
-    lines.append("-" * len(head))
-    lines.append(f"{'ZU9EG':<38}" + _counts(DEVICE) + f"{CLOCK_NS:>7.2f}")
-    used = {name: getattr(total, name) / getattr(DEVICE, name) for name in _WIDTHS}
-    lines.append(f"{'used':<38}" + _percent(used))
-    lines.append(f"{'target, at most':<38}" + _percent({n: TARGETS.get(n) for n in used}))
-    return "\n".join(lines)
-
-
-def _counts(resources: Resources) -> str:
-    return "".join(
-        f"{getattr(resources, name):>{width},{'.1f' if name == 'bram' else ''}}"
-        for name, width in _WIDTHS.items()
-    )
-
-
-def _percent(shares: Mapping[str, float | None]) -> str:
-    return "".join(
-        f"{'' if share is None else f'{share:.1%}':>{_WIDTHS[name]}}"
-        for name, share in shares.items()
-    )
-
-
-def _path_table(paths) -> str:
-    lines = [f"longest paths, estimated, against {CLOCK_NS:.1f} ns", f"{'ns':>6}  cells  path"]
-    for path, unit in paths:
-        lines.append(
-            f"{path.delay:>6.2f}{path.levels:>7}  {unit}: {path.source} -> {path.destination}"
-        )
-    return "\n".join(lines)
-
-
 def _failures(
     total: Resources, units: Mapping[str, Unit], results: Mapping[str, Result], is_whole: bool
 ) -> Iterator[str]:
@@ -196,10 +158,8 @@ def _failures(
             yield f"{name}: {result.resources.latches} latches"
         for memory in result.memories_in_registers:
             yield f"{name}: {memory} became registers"
-    for resource, share in TARGETS.items() if is_whole else ():
-        used = getattr(total, resource) / getattr(DEVICE, resource)
-        if used > share:
-            yield f"{resource.upper()}: {used:.1%} of the device, at most {share:.0%}"
+    if is_whole:
+        yield from report.over_target(total)
 
 
 if __name__ == "__main__":

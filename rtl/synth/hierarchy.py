@@ -57,6 +57,14 @@ def module_name(name: str, digest: str) -> str:
     return f"{name}_{digest}"
 
 
+def sources(build: str) -> list[Path]:
+    """The files of the RTL for one build of ``builds.toml``: packages, then modules."""
+    found = [path for path in packages(build) if path.suffix == ".sv"]
+    for folder in MODULE_FOLDERS:
+        found += sorted(p for p in folder.glob("*.sv") if not p.stem.endswith("_pkg"))
+    return found
+
+
 def elaborate(top: str, build: str, work: Path) -> tuple[str, dict[str, Unit]]:
     """Read the RTL.
 
@@ -71,10 +79,7 @@ def elaborate(top: str, build: str, work: Path) -> tuple[str, dict[str, Unit]]:
     Raises:
         RuntimeError: the RTL has errors, or there is no module ``top``.
     """
-    sources = [path for path in packages(build) if path.suffix == ".sv"]
-    for folder in MODULE_FOLDERS:
-        sources += sorted(p for p in folder.glob("*.sv") if not p.stem.endswith("_pkg"))
-    files = " ".join(map(str, sources))
+    files = " ".join(map(str, sources(build)))
     rtlil = work / f"{top}.il"
     yosys.run(
         [

@@ -1,0 +1,81 @@
+"""Tables of resources and paths, as `make synth` and `make bitstream` print them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rtl.synth.resources import DEVICE, TARGETS, Resources
+from rtl.synth.timing import Path
+
+# Columns of the table, by the fields of `Resources`.
+_WIDTHS = {"lut": 9, "lutram": 9, "ff": 9, "dsp": 7, "bram": 8}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A unit of the hierarchy.
+
+    Attributes:
+        path: names from the top to the unit, with `/` between them.
+        name: what the table calls it.
+        n: instances.
+        resources: theirs, with all that is in them.
+        longest: delay in ns of the longest path known in it; None if none is known.
+    """
+
+    path: str
+    name: str
+    n: int
+    resources: Resources
+    longest: float | None
+
+
+def resource_table(rows: Sequence[Row], clock_ns: float) -> str:
+    """The hierarchy, the device, and shares of the first row's resources against their targets."""
+    titles = zip(("LUT", "LUTRAM", "FF", "DSP", "BRAM36"), _WIDTHS.values(), strict=True)
+    head = f"{'module':<34}{'n':>4}{''.join(f'{t:>{w}}' for t, w in titles)}{'ns':>7}"
+    lines = [head, "-" * len(head)]
+    for row in rows:
+        name = "  " * row.path.count("/") + row.name
+        longest = "" if row.longest is None else f"{row.longest:.2f}"
+        lines.append(f"{name:<34}{row.n:>4}" + _counts(row.resources) + f"{longest:>7}")
+    total = rows[0].resources
+    lines.append("-" * len(head))
+    lines.append(f"{'ZU9EG':<38}" + _counts(DEVICE) + f"{clock_ns:>7.2f}")
+    used = {name: getattr(total, name) / getattr(DEVICE, name) for name in _WIDTHS}
+    lines.append(f"{'used':<38}" + _percent(used))
+    lines.append(f"{'target, at most':<38}" + _percent({n: TARGETS.get(n) for n in used}))
+    return "\n".join(lines)
+
+
+def path_table(paths: Iterable[tuple[Path, str]], what: str) -> str:
+    """Paths, each with the unit it is in, under a title that ends with `what`."""
+    lines = [f"longest paths, {what}", f"{'ns':>6}  cells  path"]
+    for path, unit in paths:
+        lines.append(
+            f"{path.delay:>6.2f}{path.levels:>7}  {unit}: {path.source} -> {path.destination}"
+        )
+    return "\n".join(lines)
+
+
+def over_target(total: Resources) -> Iterator[str]:
+    """A line for each resource that exceeds its share of the device."""
+    for resource, share in TARGETS.items():
+        used = getattr(total, resource) / getattr(DEVICE, resource)
+        if used > share:
+            yield f"{resource.upper()}: {used:.1%} of the device, at most {share:.0%}"
+
+
+def _counts(resources: Resources) -> str:
+    return "".join(
+        f"{getattr(resources, name):>{width},{'.1f' if name == 'bram' else ''}}"
+        for name, width in _WIDTHS.items()
+    )
+
+
+def _percent(shares: Mapping[str, float | None]) -> str:
+    return "".join(
+        f"{'' if share is None else f'{share:.1%}':>{_WIDTHS[name]}}"
+        for name, share in shares.items()
+    )

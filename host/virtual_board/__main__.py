@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from golden import isa
@@ -39,7 +40,7 @@ def _count(text: str) -> int:
     return value
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m host.virtual_board",
         description="A virtual ZCU102: PYNQ.remote clients use it as the board on the network.",
@@ -74,21 +75,30 @@ def _arguments() -> argparse.Namespace:
         help="after N transfers or starts that go well, once: "
         + ", ".join(fault.value for fault in Fault),
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> int:
-    args = _arguments()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if args.write_overlay:
-        print(write_overlay(args.write_overlay))
-        return 0
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+def main(argv: Sequence[str] | None = None) -> None:
+    """The program. Raises SystemExit with a line for people where it cannot do its work."""
+    args = _arguments(argv)
+    try:
+        if args.write_overlay:
+            print(write_overlay(args.write_overlay))
+        else:
+            _serve(args)
+    except (ImportError, OSError, ValueError) as error:
+        sys.exit(f"python -m host.virtual_board: {error}")
+
+
+def _serve(args: argparse.Namespace) -> None:
+    """Until a signal comes."""
     with VirtualBoard(
         args.build, args.host, args.port, memory_bytes=args.memory << 20, seed=args.seed
     ) as board:
+        ended = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: ended.set())
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
         board.set_stalls(args.stalls)
         board.set_memory_latency(args.memory_latency)
         for fault, after in args.fault:
@@ -99,11 +109,7 @@ def main() -> int:
             flush=True,
         )
         ended.wait()
-    return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (ImportError, OSError, ValueError) as error:
-        sys.exit(f"python -m host.virtual_board: {error}")
+    main()

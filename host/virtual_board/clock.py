@@ -70,4 +70,7 @@ class Clock:
                 try:
                     self._fabric.step()
                 except FabricError as error:
-                    _log.error("the simulation has ended: %s", error)
+                    _log.error("%s", error)
+                except Exception:  # a defect of ours must not leave everybody waiting
+                    self._fabric.moving = False
+                    _log.exception("the clock has stopped")

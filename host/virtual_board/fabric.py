@@ -19,7 +19,7 @@ _QUIET_CYCLES = 500
 
 
 class FabricError(RuntimeError):
-    """The simulation has ended: the RTL broke a rule of its interfaces."""
+    """The RTL broke a rule of its interfaces."""
 
 
 class Fabric:
@@ -121,9 +121,7 @@ class Fabric:
 
     def _check(self) -> None:
         if self._failure:
-            raise FabricError(
-                f"the simulation has ended: {self._failure}; download the overlay again"
-            )
+            raise FabricError(self._failure)
 
     # ---- clock ----
 
@@ -140,7 +138,7 @@ class Fabric:
             else:
                 self.moving = not self._is_quiet(self._simulator.cycles - cycle)
         except SimulationError as error:
-            self._failure = str(error)
+            self._failure = f"the simulation has ended: {error}; download the overlay again"
             self.moving = False
             raise FabricError(self._failure) from None
         rate = (self._simulator.cycles - cycle) / (time.perf_counter() - begin)

@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 FPGA_MANAGER = "/sys/class/fpga_manager/fpga0"
 FIRMWARE = "/lib/firmware"
-# The largest file that anybody needs is the .bin of a full bitstream, 26 MB on this device.
-MAX_FILE_BYTES = 64 << 20
+MAX_FILE_BYTES = 32 << 20  # the .bin of a full bitstream has 26.5 MB on this device
 # Of all that clients have written. The oldest files go when there is more.
 MAX_FILES = 16
 MAX_TOTAL_BYTES = 128 << 20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,8 +16,8 @@ from host.virtual_board.board import DEFAULT_MEMORY_BYTES, Board
 DEFAULT_PORT = 7967
 # One call occupies one worker. Streams, which depend on their client to come to an end, may not
 # occupy all of them.
-WORKERS = 24
-MAX_STREAMS = 16
+WORKERS = 16
+MAX_STREAMS = 8
 STREAM_IDLE_SECONDS = 20.0
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port in use is an error
@@ -31,9 +33,11 @@ def _check_free(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno in errno.errorcode else error
         raise OSError(f"cannot listen on {host}:{port}: {reason}") from None
+    except OverflowError as error:
+        raise OSError(f"cannot listen on {host}:{port}: {error}") from None
 
 
 class VirtualBoard(Board):

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import grpc
 from pynq.remote import (
@@ -29,10 +29,36 @@ from host.virtual_board.files import MAX_FILE_BYTES, FileRefusedError
 from host.virtual_board.memory import OutOfMemoryError
 from host.virtual_board.overlay import NotOurOverlayError
 
-T = TypeVar("T")
 CHUNK_BYTES = 2 << 20  # of a stream; gRPC's limit for a message is 4 MiB
 _MMIO_ERRORS = (AddressError, DmaUsageError, FabricError, ClosedError)
 _CODES = grpc.StatusCode
+
+
+class Stream:
+    """A stream of a client that a call works on."""
+
+    def __init__(self, context: grpc.ServicerContext) -> None:
+        self._context = context
+        self._ended = threading.Event()
+        if not context.add_callback(self._ended.set):
+            self._ended.set()
+        self.alive()
+
+    def alive(self) -> None:
+        """The client went on with it."""
+        self.since = time.monotonic()
+
+    def cancel(self) -> None:
+        """End it from our side."""
+        self._ended.set()
+        self._context.cancel()
+
+    def is_whole(self) -> bool:
+        """Whether it is the client who said that there are no more messages.
+
+        When the client is gone, gRPC also ends the messages, and says why a moment later.
+        """
+        return not self._ended.wait(0.02)
 
 
 class Streams:
@@ -47,28 +73,30 @@ class Streams:
         self._limit = limit
         self._idle_seconds = idle_seconds
         self._condition = threading.Condition()
-        self._active: dict[grpc.ServicerContext, float] = {}
+        self._open: set[Stream] = set()
         self._closed = False
         self._thread = threading.Thread(target=self._watch, name="streams", daemon=True)
         self._thread.start()
 
-    def watched(self, messages: Iterable[T], context: grpc.ServicerContext) -> Iterator[T]:
-        """The messages, for which this client may take a while, but not for ever."""
+    @contextmanager
+    def open(self, context: grpc.ServicerContext) -> Iterator[Stream]:
+        """The stream of a call; aborts the call if there are too many."""
+        stream = Stream(context)
         with self._condition:
-            full = len(self._active) >= self._limit
+            full = len(self._open) >= self._limit
             if not full:
-                self._active[context] = time.monotonic()
+                self._open.add(stream)
                 self._condition.notify()
         if full:
             context.abort(_CODES.RESOURCE_EXHAUSTED, f"more than {self._limit} streams at once")
         try:
-            for message in messages:
-                self._active[context] = time.monotonic()
-                yield message
-                self._active[context] = time.monotonic()
+            yield stream
         finally:
             with self._condition:
-                del self._active[context]
+                self._open.remove(stream)
+
+    def __len__(self) -> int:
+        return len(self._open)
 
     def close(self) -> None:
         """End the thread that watches."""
@@ -81,16 +109,10 @@ class Streams:
         with self._condition:
             while not self._closed:
                 overdue = time.monotonic() - self._idle_seconds
-                for context, since in self._active.items():
-                    if since < overdue:
-                        context.cancel()
-                self._condition.wait(self._idle_seconds / 4 if self._active else None)
-
-
-def chunks(content: bytes) -> Iterator[bytes]:
-    """The content in parts that fit a message."""
-    for start in range(0, len(content), CHUNK_BYTES):
-        yield content[start : start + CHUNK_BYTES]
+                for stream in self._open:
+                    if stream.since < overdue:
+                        stream.cancel()
+                self._condition.wait(self._idle_seconds / 4 if self._open else None)
 
 
 class RemoteDevice(remote_device_pb2_grpc.RemoteDeviceServicer):
@@ -108,24 +130,18 @@ class RemoteDevice(remote_device_pb2_grpc.RemoteDeviceServicer):
             content = self._files.read(request.file_path)
         except FileNotFoundError as error:
             context.abort(_CODES.NOT_FOUND, str(error))
-        for chunk in self._streams.watched(chunks(content), context):
-            yield remote_device_pb2.ReadFileResponse(data=chunk)
+        with self._streams.open(context) as stream:
+            for start in range(0, len(content), CHUNK_BYTES):
+                chunk = content[start : start + CHUNK_BYTES]
+                yield remote_device_pb2.ReadFileResponse(data=chunk)
+                stream.alive()
 
     def writefile(self, request_iterator, context):
-        path, parts, size = None, [], 0
         try:
-            for request in self._streams.watched(request_iterator, context):
-                if path is None:
-                    path = request.file_path
-                    self._files.check_writable(path)
-                if request.file_path != path:
-                    raise FileRefusedError(f"{path} and {request.file_path!r} in one stream")
-                parts.append(request.data)
-                size += len(request.data)
-                if size > MAX_FILE_BYTES:
-                    raise FileRefusedError(f"{path}: more than {MAX_FILE_BYTES} bytes")
-            if path is not None:
-                self._files.write(path, b"".join(parts))
+            with self._streams.open(context) as stream:
+                file = self._receive(request_iterator, stream)
+            if file is not None:
+                self._files.write(*file)
         except FileRefusedError as error:
             context.abort(_CODES.PERMISSION_DENIED, str(error))
         except FileNotFoundError as error:
@@ -133,6 +149,22 @@ class RemoteDevice(remote_device_pb2_grpc.RemoteDeviceServicer):
         except (NotOurOverlayError, ClosedError) as error:
             context.abort(_CODES.FAILED_PRECONDITION, str(error))
         return remote_device_pb2.WriteFileResponse()
+
+    def _receive(self, requests: Iterator, stream: Stream) -> tuple[str, bytes] | None:
+        """Path and content of a file; None if it has not come to its end."""
+        path, parts, size = None, [], 0
+        for request in requests:
+            stream.alive()
+            if path is None:
+                path = request.file_path
+                self._files.check_writable(path)
+            if request.file_path != path:
+                raise FileRefusedError(f"{path} and {request.file_path[:99]!r} in one stream")
+            parts.append(request.data)
+            size += len(request.data)
+            if size > MAX_FILE_BYTES:
+                raise FileRefusedError(f"{path}: more than {MAX_FILE_BYTES} bytes")
+        return (path, b"".join(parts)) if path is not None and stream.is_whole() else None
 
     def set_bitstream_attrs(self, request, context):
         # pynq uploads a firmware file only if it does not exist.
@@ -202,29 +234,29 @@ class RemoteBuffer(buffer_pb2_grpc.RemoteBufferServicer):
 
     def write(self, request_iterator, context):
         name, offset = None, 0
-        for request in self._streams.watched(request_iterator, context):
-            name = request.buffer_id if name is None else name
-            try:
-                self._memory.write(name, offset, request.data)
-            except KeyError:
-                return buffer_pb2.BufferWriteResponse(msg=_gone(name))
-            except ValueError as error:
-                return buffer_pb2.BufferWriteResponse(msg=str(error))
-            offset += len(request.data)
+        with self._streams.open(context) as stream:
+            for request in request_iterator:
+                stream.alive()
+                name = request.buffer_id if name is None else name
+                try:
+                    self._memory.write(name, offset, request.data)
+                except KeyError:
+                    return buffer_pb2.BufferWriteResponse(msg=_gone(name))
+                except ValueError as error:
+                    return buffer_pb2.BufferWriteResponse(msg=str(error))
+                offset += len(request.data)
         return buffer_pb2.BufferWriteResponse()
 
     def read(self, request, context):
-        def parts() -> Iterator[bytes]:
-            offset = 0
-            while part := self._memory.read(request.buffer_id, offset, CHUNK_BYTES):
-                offset += len(part)
-                yield part
-
-        try:
-            for part in self._streams.watched(parts(), context):
-                yield buffer_pb2.BufferReadResponse(data=part)
-        except KeyError:
-            context.abort(_CODES.NOT_FOUND, _gone(request.buffer_id))
+        offset = 0
+        with self._streams.open(context) as stream:
+            try:
+                while part := self._memory.read(request.buffer_id, offset, CHUNK_BYTES):
+                    yield buffer_pb2.BufferReadResponse(data=part)
+                    offset += len(part)
+                    stream.alive()
+            except KeyError:
+                context.abort(_CODES.NOT_FOUND, _gone(request.buffer_id))
 
     def freebuffer(self, request, context):
         self._memory.free(request.buffer_id)

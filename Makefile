@@ -73,6 +73,7 @@ isa: $(READY) ## write what is generated from golden/isa: C++ headers, SystemVer
 include hls/hls.mk
 include rtl/rtl.mk
 include bitstream_scripts/bitstream.mk
+include host/host.mk
 
 # --- checks --------------------------------------------------------------------------------------
 

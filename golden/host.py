@@ -61,7 +61,8 @@ class HostSide:
 
     def check(self, x: np.ndarray) -> np.ndarray:
         """`x` as float32 [B, V, L]. Raises ValueError for another shape or values not finite."""
-        x = np.asarray(x, dtype=np.float32)
+        # In one piece: how NumPy rounds a sum depends on the layout.
+        x = np.asarray(x, dtype=np.float32, order="C")
         expected = (self.args.num_channels, self.args.seq_len)
         if x.ndim != 3 or x.shape[1:] != expected:
             raise ValueError(

@@ -61,6 +61,8 @@ _LOAD_BEATS_A_SECOND = 10_000
 # The driver gives up where the accelerator's own watchdog has not ended a run so many times over:
 # once for the run, once for the rest of a packet, once for the bus.
 _WATCHDOGS = 8
+# After so many failures in a row the bitstream is downloaded again.
+_MAX_FAILURES = 2
 # Room for what is left on m_axis: one beat, and what the DMA holds.
 _SCRATCH_BYTES = 4096
 
@@ -157,13 +159,15 @@ class Accelerator:
         self._clock_mhz: float | None = None
         self.times = Times()
         with self._on_board():
-            self.overlay = pynq.Overlay(str(bitfile), device=self._device)
+            self.overlay = pynq.Overlay(str(bitfile), device=self._device, download=False)
             core = _find(self.overlay.ip_dict, "cmamba", "the accelerator")
             dma = _find(self.overlay.ip_dict, "axi_dma", "the AXI DMA")
             if int(dma["parameters"].get("c_include_sg", 0)):
                 raise OverlayError(
                     f"{dma['fullpath']}: found scatter-gather, expected the simple mode"
                 )
+            _set_clocks_device(self._device)
+            self.overlay.download()
             self._registers = self._mmio(core)
             self._dma = Dma(self._mmio(dma), dma["parameters"], timeout)
             self.capabilities: Capabilities = read_capabilities(self._registers.read)
@@ -189,13 +193,10 @@ class Accelerator:
         if self._pool is None:
             return
         pool, self._pool = self._pool, None
-        loaded, self._loaded = self._loaded, None
+        self._loaded = None
         with connection_errors(self._device):
             if self._active is not None or self._stale:
                 self._dma.reset()  # it must not write into memory that is free
-            if loaded is not None and self._busy():
-                # Nor may the accelerator read there.
-                self._wait("the accelerator to stop", dma=False, allowance=0.0)
             pool.close()
 
     @property
@@ -275,8 +276,12 @@ class Accelerator:
             )
             self._wait("a load to end", dma=False, allowance=beats / _LOAD_BEATS_A_SECOND)
             error = self._registers.read(reg.ERROR) & reg.ERROR_CODE
+            if error == isa.ERRORS["TIMEOUT"]:
+                # What the memory has been asked for may come during the next load, and delay it.
+                self._failures = _MAX_FAILURES
             if error:
                 raise accelerator_error(error, what)
+        self._failures = 0
 
     # ------------------------------------------------------------------------ forecasts
 
@@ -520,6 +525,7 @@ class Accelerator:
                     (),
                     f"received {found} bytes, expected {run.sink.nbytes}: beats are lost",
                 )
+        self._failures = 0
         self._last_forecasts = run.n_forecasts
         with self.times.measure("receive"):
             run.sink.invalidate()
@@ -544,6 +550,9 @@ class Accelerator:
     def _wait(self, what: str, *, dma: bool, allowance: float = 0.0) -> None:
         """Until the accelerator is idle.
 
+        At first it polls as fast as it can. Later it rests as long as a poll takes, so as not to
+        hold up a virtual board, or for a twentieth of the time so far, but not above 10 ms.
+
         Args:
             what: what is waited for.
             dma: look for errors of the DMA, which leave the accelerator waiting.
@@ -557,11 +566,14 @@ class Accelerator:
         begin = looked = moved = time.monotonic()
         before: tuple[int, ...] = ()
         cycles_of_entry = 0
-        while self._busy():
+        while True:
+            polled = time.monotonic()
+            if not self._busy():
+                return
             status = (self._dma.send.check(), self._dma.receive.check()) if dma else ()
             now = time.monotonic()
-            if now - begin > 1e-3:  # at first as fast as possible, then 5 % late at most
-                time.sleep(min(0.05 * (now - begin), 0.01))
+            if now - begin > 1e-3:
+                time.sleep(min(max(now - polled, 0.05 * (now - begin)), 0.01))
             if now - looked < self._timeout / 10:
                 continue
             looked = now
@@ -608,7 +620,6 @@ class Accelerator:
             self._stale = True
             self._failures += 1
             raise
-        self._failures = 0
 
     def _settle(self) -> None:
         """After an error: bring the hardware to where the next run finds nothing of the last one.
@@ -626,7 +637,7 @@ class Accelerator:
         """
         if not self._stale:
             return
-        if self._failures < 2:
+        if self._failures < _MAX_FAILURES:
             try:
                 self._wait("the accelerator to stop", dma=False)
                 self._dma.reset()
@@ -649,6 +660,7 @@ class Accelerator:
     def _download(self) -> None:
         """The last resort. The package is loaded again, from the buffer that it is still in."""
         loaded, self._loaded = self._loaded, None
+        _set_clocks_device(self._device)
         self.overlay.download()
         self._prepare_hardware()
         self._stale = False
@@ -674,7 +686,7 @@ class Accelerator:
 
         with self._on_board():
             if self._clock_mhz is None:
-                pynq.Clocks.set_device(self._device)
+                _set_clocks_device(self._device)
                 self._clock_mhz = float(pynq.Clocks.fclk0_mhz)
 
             def read(low: int) -> int:
@@ -723,6 +735,14 @@ def _active_device() -> Any:
             f"no board: {error}. On a PC, set PYNQ_REMOTE_DEVICES to the IP of a board, or give "
             "device=host.connect('IP')"
         ) from error
+
+
+def _set_clocks_device(device: Any) -> None:
+    """pynq.Clocks goes on with the first board that it was used for: a second one would keep the
+    clock that it booted with."""
+    if "_real_instance" in vars(pynq.Clocks):
+        del pynq.Clocks._real_instance
+    pynq.Clocks.set_device(device)
 
 
 def _find(ip_dict: dict[str, dict[str, Any]], core: str, what: str) -> dict[str, Any]:

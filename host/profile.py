@@ -38,7 +38,7 @@ class Profile:
         rows = [
             ("forecasts", f"{self.n_forecasts:,}", ""),
             ("cycles", f"{self.cycles:,}", per),
-            ("time", f"{1e6 * self.seconds:,.1f} us", f"at {self.clock_mhz:g} MHz"),
+            ("time", f"{1e6 * self.seconds:,.1f} us", f"at {self.clock_mhz:.1f} MHz"),
             ("entries", f"{self.entries:,}", ""),
         ]
         rows += [

@@ -1,6 +1,7 @@
 """Checkpoints (.pt, .npz, .safetensors) and input windows (.npz), read as untrusted files.
 
-A checkpoint is a state_dict of a CMamba, and its `ModelArgs` as JSON if they travel with it:
+A checkpoint is a state_dict of a model of `model.registry`, and its arguments as JSON if they
+travel with it (without the key 'model', they are those of a CMamba):
 
     .pt, .pth      the dict itself, or the dict under 'model' or 'state_dict'; arguments at 'args',
                    as a JSON string or a dict
@@ -16,19 +17,22 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.args import ModelArgs
 from model.atomic_write import atomic_write
 from model.cmamba import CMamba
+from model.registry import args_from_json, args_to_json, build_from
 
 _FORMATS = ".pt, .pth, .npz or .safetensors"
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class CheckpointError(ValueError):
@@ -39,7 +43,7 @@ class InputError(ValueError):
     """A file of input windows cannot be used; the message names the file."""
 
 
-def save_checkpoint(model: CMamba, path: str | Path, dtype: torch.dtype | None = None) -> None:
+def save_checkpoint(model: nn.Module, path: str | Path, dtype: torch.dtype | None = None) -> None:
     """Write the tensors and the arguments of `model` in the format that the suffix of `path` names.
 
     `dtype` (float32, float16 or bfloat16) is the type stored; without it, that of the tensors. The
@@ -52,7 +56,7 @@ def save_checkpoint(model: CMamba, path: str | Path, dtype: torch.dtype | None =
         for name, tensor in model.state_dict().items()
     }
     _raise_if_any(path, _not_finite(tensors))
-    args = model.args.to_json()
+    args = args_to_json(model.args)
     match path.suffix:
         case ".pt" | ".pth":
             with atomic_write(path) as file:
@@ -101,7 +105,7 @@ def load_checkpoint(
         ) from error
 
     if not tensors:
-        raise CheckpointError(f"{path}: found no tensor, expected the state_dict of a CMamba")
+        raise CheckpointError(f"{path}: found no tensor, expected a state_dict")
     faults = [
         f"{name}: found {_describe(value)}, expected a tensor of floating point numbers"
         for name, value in tensors.items()
@@ -112,19 +116,24 @@ def load_checkpoint(
     _raise_if_any(path, _not_finite(tensors))
     if args is None and stored is not None:
         try:
-            parse = ModelArgs.from_json if isinstance(stored, str) else ModelArgs.from_dict
-            args = parse(stored)
+            args = args_from_json(stored)
         except ValueError as error:
             raise CheckpointError(f"{path}: 'args': {error}") from error
     return tensors, args
 
 
-def load_model(path: str | Path, args: ModelArgs | None = None, strict: bool = True) -> CMamba:
-    """Build the CMamba of a checkpoint, in eval mode.
+def load_model(
+    path: str | Path,
+    args: ModelArgs | None = None,
+    strict: bool = True,
+    kind: type[Model] = CMamba,
+) -> Model:
+    """Build the model of a checkpoint, in eval mode.
 
-    The architecture is `args`, or else what the file says. With `strict=False` a missing tensor
-    keeps its initial value and an unexpected one is ignored, both with a warning; a tensor of
-    another shape is always an error. Raises CheckpointError, naming the file and the tensors.
+    The architecture is `args`, or else what the file says; it has to be a `kind`. With
+    `strict=False` a missing tensor keeps its initial value and an unexpected one is ignored, both
+    with a warning; a tensor of another shape is always an error. Raises CheckpointError, naming the
+    file and the tensors.
     """
     path = Path(path)
     tensors, args = load_checkpoint(path, args)
@@ -132,7 +141,10 @@ def load_model(path: str | Path, args: ModelArgs | None = None, strict: bool = T
         raise CheckpointError(f"{path}: holds no model arguments; give them with --args")
     # Compared with shapes alone first: a wrong argument must not allocate a model of its size.
     with torch.device("meta"):
-        expected = CMamba(args).state_dict()
+        model = build_from(args)
+    if not isinstance(model, kind):
+        raise CheckpointError(f"{path}: found a {type(model).__name__}, expected a {kind.__name__}")
+    expected = model.state_dict()
     missing = [
         f"missing {name} {list(tensor.shape)}"
         for name, tensor in expected.items()
@@ -151,7 +163,7 @@ def load_model(path: str | Path, args: ModelArgs | None = None, strict: bool = T
     _raise_if_any(path, misshaped + (missing + unexpected if strict else []))
     for difference in missing + unexpected:
         warnings.warn(f"{path}: {difference}", stacklevel=2)
-    model = CMamba(args)
+    model = build_from(args)
     model.load_state_dict(tensors, strict=False)
     return model.eval()
 

@@ -63,6 +63,10 @@ def selective_scan(
     Returns:
         y, [B, K, E].
     """
+    if torch.is_autocast_enabled(u.device.type):
+        # A recurrence adds up the rounding of all its tokens, so it stays in float32.
+        with torch.autocast(u.device.type, enabled=False):
+            return selective_scan(*(x.float() for x in (u, delta, A, B, C, D)), hook)
     if hook is not None:
         return selective_scan_sequential(u, delta, A, B, C, D, hook)
     return torch.addcmul(_SelectiveScan.apply(u, delta, A, B, C), D, u)

@@ -169,13 +169,6 @@ def test_model_and_data_have_to_fit(tmp_path, splits):
         Trainer(args, TRAIN_ARGS, splits, tmp_path / "w.safetensors")
 
 
-def test_only_matrices_decay():
-    decayed, free = train_forecast.parameter_groups(train_forecast.CMamba(MODEL_ARGS), 0.1)
-    assert decayed["weight_decay"] == 0.1 and free["weight_decay"] == 0
-    assert all(parameter.ndim >= 2 for parameter in decayed["params"])
-    assert [4] in [list(p.shape)[1:] for p in free["params"] if p.ndim == 2]  # A_log [E,N]
-
-
 @pytest.mark.parametrize("mode", ["mixing", "independent"])
 def test_command_trains_from_a_csv_and_cleans_up(tmp_path, capsys, mode):
     data, out = csv_of_sines(tmp_path / "sines.csv"), tmp_path / "new" / "w.safetensors"

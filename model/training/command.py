@@ -1,0 +1,131 @@
+"""The command line that trainings share."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from model.data import DataError
+from model.registry import REGISTRY
+from model.training.args import PRECISIONS, LoopArgs
+from model.training.distributed import ProcessGroup, process_group
+from model.training.loops import TrainingError, TrainingLoop, resume_path
+
+Args = TypeVar("Args", bound=LoopArgs)
+Loop = TypeVar("Loop", bound=TrainingLoop)
+
+
+def add_option(
+    parser: argparse.ArgumentParser, name: str, value: Any, text: str, **kw: Any
+) -> None:
+    """An option with default `value`, and of its type."""
+    text = f"{text} (default: {value})".replace("%", "%%")
+    parser.add_argument(name, type=type(value), default=value, help=text, **kw)
+
+
+def add_file_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint to write, .safetensors")
+    parser.add_argument("--resume", action="store_true", help="go on from <out>.resume.pt")
+    parser.add_argument("--log", type=Path, help="folder for log.csv and TensorBoard's events")
+
+
+def add_model_options(
+    parser: argparse.ArgumentParser, models: list[str], texts: dict[str, str]
+) -> None:
+    """`--model`, one of `models`, and options for those of its arguments that `texts` describes.
+
+    The model's own default holds for what is not given.
+    """
+    described = "; ".join(f"{name}: {REGISTRY[name].description}" for name in models)
+    add_option(parser, "--model", models[0], described, choices=models)
+    default = REGISTRY[models[0]].args()
+    for name, text in texts.items():
+        value = getattr(default, name[2:].replace("-", "_"))
+        parser.add_argument(
+            name,
+            type=type(value),
+            default=argparse.SUPPRESS,
+            help=f"{text} (default: {value}, if --model has no other)",
+        )
+
+
+def given_model_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of the model that were given as options."""
+    fields = {field.name for field in dataclasses.fields(REGISTRY[options.model].args_class)}
+    return {name: value for name, value in vars(options).items() if name in fields}
+
+
+def add_loop_options(parser: argparse.ArgumentParser, default: LoopArgs) -> None:
+    """An option for each field of `LoopArgs`, and where to run."""
+
+    def option(name: str, text: str, **kwargs: Any) -> None:
+        value = getattr(default, name[2:].replace("-", "_"))
+        add_option(parser, name, value, text, **kwargs)
+
+    option("--epochs", "at most")
+    option("--batch-size", "samples in a step")
+    option("--accumulate", "passes that a process makes for a step, to save memory")
+    option("--lr", "highest learning rate of AdamW")
+    option("--warmup", "epochs in which the learning rate rises to --lr")
+    option("--weight-decay", "of matrices")
+    option("--clip-norm", "largest norm of the gradient")
+    option("--ema", "decay of the moving average of the weights, such as 0.999; 0 for none")
+    option(
+        "--precision",
+        "of the forward pass; auto is fp32 on a CPU and bf16 or fp16 on a GPU",
+        choices=PRECISIONS,
+    )
+    option("--patience", "epochs without a better validation")
+    option("--seed", "of weights, order, dropout and mixup")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    add_option(parser, "--device", device, "cpu, cuda, cuda:1, ...")
+    parser.add_argument("--threads", type=int, help="of PyTorch on the CPU (default: its own)")
+
+
+def args_from(options: argparse.Namespace, args_class: type[Args]) -> Args:
+    """The training arguments among the options. Raises ValueError."""
+    names = [field.name for field in dataclasses.fields(args_class)]
+    return args_class(**{name: getattr(options, name) for name in names})
+
+
+def run_command(
+    options: argparse.Namespace,
+    make_loop: Callable[[argparse.Namespace, ProcessGroup], Loop],
+    report: Callable[[Loop], None],
+) -> int:
+    """Trains and returns the exit status: 0, 1 with an error, 130 if interrupted.
+
+    `make_loop` makes the training of the options; `report` evaluates what it left in `out`, in the
+    first process alone. Then the state to resume from is removed.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    out: Path = options.out
+    with process_group(options.device) as group:
+        name = "error" if group.first else f"error in process {group.rank}"
+        try:
+            if out.suffix != ".safetensors":
+                raise ValueError(f"--out: expected a name ending in .safetensors, found {out}")
+            out.parent.mkdir(parents=True, exist_ok=True)
+            loop = make_loop(options, group)
+            if options.resume:
+                loop.load_state()
+            try:
+                loop.run()
+            except KeyboardInterrupt:
+                then = "--resume goes on" if loop.epoch else "there is nothing to resume yet"
+                print(f"interrupted after epoch {loop.epoch}: {then}", file=sys.stderr)
+                return 130
+            if group.first:
+                report(loop)
+                resume_path(out).unlink()
+        except (DataError, TrainingError, OSError, ValueError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 1
+    return 0

@@ -1,0 +1,31 @@
+"""What is decayed, and how the learning rate goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Decays matrices only: not biases, norms and D, and not A_log, whose 0 is no natural rest."""
+    decayed, free = [], []
+    for name, parameter in model.named_parameters():
+        matrix = parameter.ndim >= 2 and not name.endswith("A_log")
+        (decayed if matrix else free).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+
+
+def cosine_schedule(optimizer: Optimizer, steps: int, warmup_steps: int = 0) -> LRScheduler:
+    """The learning rate of each of `steps`: a straight rise over `warmup_steps`, then half a cosine
+    down to 0 (Loshchilov and Hutter, ICLR 2017)."""
+    cosine = CosineAnnealingLR(optimizer, steps - warmup_steps)
+    if not warmup_steps:
+        return cosine
+    rise = LinearLR(optimizer, 1 / (warmup_steps + 1), 1.0, warmup_steps)
+    return SequentialLR(optimizer, [rise, cosine], [warmup_steps])

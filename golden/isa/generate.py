@@ -18,6 +18,7 @@ from pathlib import Path
 
 from golden import arithmetic, isa
 from golden.isa import systemverilog
+from model import generated
 
 ROOT = Path(__file__).resolve().parents[2]
 ISA_HEADER = Path("hls/include/isa.h")
@@ -333,20 +334,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if not current")
     args = parser.parse_args()
-    stale = []
-    for path, text in outputs().items():
-        target = ROOT / path
-        if target.exists() and target.read_text(encoding="utf-8") == text:
-            continue
-        stale.append(path)
-        if not args.check:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
-            print(f"wrote {path}")
-    if args.check and stale:
-        print(f"not current, run `make isa`: {', '.join(map(str, stale))}", file=sys.stderr)
-        return 1
-    return 0
+    return generated.update(ROOT, outputs(), check=args.check, command="make isa")
 
 
 if __name__ == "__main__":

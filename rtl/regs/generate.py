@@ -23,7 +23,10 @@ from peakrdl_regblock.udps import ALL_UDPS
 from systemrdl import RDLCompiler
 from systemrdl.node import AddrmapNode, FieldNode, RegNode
 
+from model import generated
+
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 SOURCE = HERE / "cmamba_regs.rdl"
 
 
@@ -89,19 +92,9 @@ def main() -> int:
     if args.html:
         HTMLExporter().export(elaborate(), str(args.html))
         return 0
-    stale = []
-    for name, text in outputs().items():
-        path = HERE / name
-        if path.exists() and path.read_text(encoding="utf-8") == text:
-            continue
-        stale.append(name)
-        if not args.check:
-            path.write_text(text, encoding="utf-8")
-            print(f"wrote {path.relative_to(Path.cwd())}")
-    if args.check and stale:
-        print(f"not current, run `make regs`: {', '.join(stale)}", file=sys.stderr)
-        return 1
-    return 0
+    folder = HERE.relative_to(ROOT)
+    files = {folder / name: text for name, text in outputs().items()}
+    return generated.update(ROOT, files, check=args.check, command="make regs")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import grpc
 import numpy as np
@@ -42,7 +42,7 @@ from tests.virtual_boards import RawClient, connect, keep_pynq_state_in
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pynq's own
 BUILD = isa.build("small")
-IDLE_SECONDS = 3.0
+IDLE_SECONDS = 2.0
 MEMORY_BYTES = 64 << 20
 
 
@@ -526,6 +526,31 @@ def test_allocations_are_bounded(device, board):
         )
     ]
     assert "17 bytes written to a buffer of 16" in stub.write(iter(too_long)).msg
+
+
+def test_memory_of_clients_that_are_gone_is_used_again(device, board):
+    before = board.memory.buffers
+    kept = device.allocate((1 << 20,), "u1")
+    kept[:] = 7
+    kept.flush()
+    # A connection of its own: channels of a process share one.
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    with grpc.insecure_channel(f"{board.address}:{board.port}", options) as channel:
+        stub = buffer_pb2_grpc.RemoteBufferStub(channel)
+        for _ in range(3):
+            stub.allocate(buffer_pb2.AllocateRequest(size=20 << 20))
+        with pytest.raises(grpc.RpcError, match="no 20971520 contiguous bytes"):
+            device.allocate((20 << 20,), "u1")
+        assert board.memory.buffers == before + 4
+
+    def allocated():
+        with suppress(grpc.RpcError):
+            return device.allocate((20 << 20,), "u1") is not None
+
+    wait_until(allocated)
+    assert board.memory.buffers == before + 1
+    kept.sync_from_device()
+    assert (kept == 7).all()
 
 
 @pytest.mark.parametrize("address, size", [(0, 4), (0xA000_0000, 0x1004), (0xA001_FFFC, 8)])

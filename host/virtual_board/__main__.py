@@ -35,8 +35,8 @@ def _probability(text: str) -> float:
 
 def _count(text: str) -> int:
     value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"found {text}, expected 0 or more")
+    if not 0 <= value < 2**31:
+        raise argparse.ArgumentTypeError(f"found {text}, expected 0 or more, and less than 2**31")
     return value
 
 

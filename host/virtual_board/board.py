@@ -15,6 +15,9 @@ from host.virtual_board.processor import BLOCK_BYTES, BLOCKS, ProcessorRegisters
 from rtl.simulator import Simulator
 
 DEFAULT_MEMORY_BYTES = 512 << 20
+# First address and size of what has registers.
+_FABRIC = tuple((ip.base, ip.range) for ip in (DESIGN.accelerator, DESIGN.dma))
+_REGISTERS = (*_FABRIC, *((base, BLOCK_BYTES) for base in BLOCKS))
 _log = logging.getLogger(__name__)
 
 
@@ -89,9 +92,7 @@ class Board:
 
     def check_range(self, address: int, size: int) -> None:
         """Raises AddressError unless one block of registers has these bytes."""
-        blocks = [(base, BLOCK_BYTES) for base in BLOCKS]
-        blocks += [(ip.base, ip.range) for ip in (DESIGN.accelerator, DESIGN.dma)]
-        if not any(base <= address and address + size <= base + n for base, n in blocks):
+        if not any(base <= address and address + size <= base + n for base, n in _REGISTERS):
             raise AddressError(f"the board has no registers at {address:#x} of {size} bytes")
 
     def read(self, address: int) -> int:
@@ -120,9 +121,7 @@ class Board:
 
     def _in_fabric(self, address: int) -> bool:
         self.check_range(address, 4)
-        if not any(
-            ip.base <= address < ip.base + ip.range for ip in (DESIGN.accelerator, DESIGN.dma)
-        ):
+        if not any(base <= address < base + n for base, n in _FABRIC):
             return False
         if not self._programmed:
             raise AddressError(f"{address:#x} is in the PL, which is not programmed")

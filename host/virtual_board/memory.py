@@ -20,11 +20,12 @@ class DecodeError(Exception):
 
 @dataclass(frozen=True)
 class Buffer:
-    """Contiguous memory: address of its first byte and size in bytes."""
+    """Contiguous memory: address of its first byte, size in bytes, and who asked for it."""
 
     name: str
     address: int
     size: int
+    owner: str
 
 
 class Memory:
@@ -57,7 +58,7 @@ class Memory:
 
     # ---- buffers ----
 
-    def allocate(self, size: int) -> Buffer:
+    def allocate(self, size: int, owner: str = "") -> Buffer:
         """A new buffer, whose content is what was there before. Raises OutOfMemoryError."""
         if size <= 0:
             raise OutOfMemoryError(f"a buffer has at least 1 byte, asked for {size}")
@@ -71,7 +72,7 @@ class Memory:
                     f"no {size} contiguous bytes: {used} of {self.size} bytes are in use, "
                     f"by {len(self._buffers)} buffers"
                 )
-            buffer = Buffer(f"0:{self._next_name}", start, size)
+            buffer = Buffer(f"0:{self._next_name}", start, size, owner)
             self._next_name += 1
             self._buffers[buffer.name] = buffer
             return buffer
@@ -94,6 +95,19 @@ class Memory:
         """Give a buffer back; one that is gone already is not an error."""
         with self._lock:
             self._buffers.pop(name, None)
+
+    def owners(self) -> set[str]:
+        """Those who have buffers."""
+        with self._lock:
+            return {buffer.owner for buffer in self._buffers.values()}
+
+    def free_all(self, owner: str) -> int:
+        """Give back what somebody has; how many buffers."""
+        with self._lock:
+            names = [b.name for b in self._buffers.values() if b.owner == owner]
+            for name in names:
+                del self._buffers[name]
+            return len(names)
 
     @property
     def buffers(self) -> int:

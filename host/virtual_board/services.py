@@ -5,11 +5,13 @@ Errors that a reply has a `msg` for become RuntimeError at the client, the other
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
 from pynq.remote import (
@@ -29,9 +31,24 @@ from host.virtual_board.files import MAX_FILE_BYTES, FileRefusedError
 from host.virtual_board.memory import OutOfMemoryError
 from host.virtual_board.overlay import NotOurOverlayError
 
+_TCP_ESTABLISHED = 1
 CHUNK_BYTES = 2 << 20  # of a stream; gRPC's limit for a message is 4 MiB
 _MMIO_ERRORS = (AddressError, DmaUsageError, FabricError, ClosedError)
 _CODES = grpc.StatusCode
+_log = logging.getLogger(__name__)
+
+
+def connected_ports() -> set[int] | None:
+    """The ports at the other ends of this machine's TCP connections; None if it is not Linux."""
+    if not Path("/proc/net/tcp").exists():
+        return None
+    ports = set()
+    for table in Path("/proc/net").glob("tcp*"):
+        for line in table.read_text().splitlines()[1:]:
+            _, _, remote, state = line.split()[:4]
+            if int(state, 16) == _TCP_ESTABLISHED:
+                ports.add(int(remote.rpartition(":")[2], 16))
+    return ports
 
 
 class Stream:
@@ -227,10 +244,22 @@ class RemoteBuffer(buffer_pb2_grpc.RemoteBufferServicer):
 
     def allocate(self, request, context):
         try:
-            buffer = self._memory.allocate(request.size)
+            try:
+                buffer = self._memory.allocate(request.size, context.peer())
+            except OutOfMemoryError:
+                self._free_abandoned()
+                buffer = self._memory.allocate(request.size, context.peer())
         except OutOfMemoryError as error:
             context.abort(_CODES.RESOURCE_EXHAUSTED, str(error))
         return buffer_pb2.AllocateResponse(buffer_id=buffer.name)
+
+    def _free_abandoned(self) -> None:
+        """Free the buffers of clients whose connection is gone; they would stay for ever."""
+        connected = connected_ports()
+        for owner in self._memory.owners():
+            if connected is not None and int(owner.rpartition(":")[2]) not in connected:
+                n = self._memory.free_all(owner)
+                _log.info("freed %d buffers of %s, which is not connected any more", n, owner)
 
     def write(self, request_iterator, context):
         name, offset = None, 0

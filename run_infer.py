@@ -5,7 +5,8 @@
     python run_infer.py --weights W.pt --args A.json --input X.npz --output Y.npz --backend int8
 
 Back ends: fp32 is the PyTorch model; int8 the PyTorch integer model; hls the HLS C++ in its
-native-integer build; rtl the RTL in simulation. The integer ones run a package: the one given with
+native-integer build; rtl the RTL in simulation; board a ZCU102, the one that this runs on or that
+at --board (`make board` serves a virtual one). The integer ones run a package: the one given with
 --package, or one compiled on the spot, calibrated on --calibration or on the input itself.
 """
 
@@ -25,6 +26,7 @@ from golden.inputs import read_args, read_windows
 from golden.package import Package, PackageError
 from golden.program import CompileError
 from golden.streams import AcceleratorError
+from host.errors import BoardError
 from model.atomic_write import atomic_write
 from model.cmamba import CMamba
 from model.io import CheckpointError, InputError, load_model
@@ -65,6 +67,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--backend", choices=["fp32", *BACKENDS], default="fp32")
     parser.add_argument("--package", type=Path, help="compiled package for the integer back ends")
     parser.add_argument("--calibration", type=Path, help=".npz with windows to calibrate on")
+    parser.add_argument("--board", metavar="IP[:PORT]", help="board on the network")
+    parser.add_argument("--bitfile", help="bitstream for the board, beside its .hwh")
     args = parser.parse_args(argv)
     try:
         model = load_model(args.weights, read_args(args.args))
@@ -73,7 +77,9 @@ def main(argv: list[str] | None = None) -> int:
             reference = model(x).numpy()
         y = reference
         if args.backend != "fp32":
-            y = Forecaster(integer_package(model, x, args), args.backend)(x.numpy())
+            board = {"address": args.board, "bitfile": args.bitfile}
+            options = board if args.backend == "board" else {}
+            y = Forecaster(integer_package(model, x, args), args.backend, **options)(x.numpy())
         print(f"input: {tuple(x.shape)} output: {tuple(y.shape)}")
         if args.backend != "fp32":
             error = y - reference
@@ -90,6 +96,7 @@ def main(argv: list[str] | None = None) -> int:
                 np.savez(file, y=y.astype(np.float32))
     except (
         AcceleratorError,
+        BoardError,
         CalibrationError,
         CheckpointError,
         CompileError,

@@ -3,6 +3,7 @@
     int8  the PyTorch integer model, `golden.integer_model`
     hls   the HLS C++ in its native-integer build, `hls.bindings`
     rtl   the RTL in simulation, every clock cycle of it, `rtl.simulator`
+    board a ZCU102, here, on the network, or virtual, `host`
 
 All compute the same bits.
 """
@@ -56,27 +57,44 @@ def _rtl(package: Package) -> RunFn:
     return accelerator.run
 
 
-BACKENDS: dict[str, Callable[[Package], RunFn]] = {
+def _board(package: Package, address: str | None = None, bitfile: str | None = None) -> RunFn:
+    """The board at an IP or IP:PORT, or pynq's active device; the bitstream as `host` finds it."""
+    from host import Accelerator, connect, find_bitfile
+
+    device = connect(address) if address else None
+    accelerator = Accelerator(bitfile or find_bitfile(), device=device)
+    accelerator.load(package)
+    return accelerator.run
+
+
+BACKENDS: dict[str, Callable[..., RunFn]] = {
     "int8": _integer_model,
     "hls": _hls,
     "rtl": _rtl,
+    "board": _board,
 }
 
 
 class Forecaster:
     """`forecaster(x)`: float32 [B, V, L] -> float32 [B, V, H]."""
 
-    def __init__(self, package: Package, backend: str = "int8") -> None:
+    def __init__(self, package: Package, backend: str = "int8", **options: str | None) -> None:
         """
+        Args:
+            package: what to run.
+            backend: one of `BACKENDS`.
+            options: of the back end; only the board has some, `address` and `bitfile`.
+
         Raises:
             ValueError: unknown back end.
             ImportError: the back end is not built.
             AcceleratorError: the back end refuses the package.
+            host.errors.BoardError: no board, or one that does not work.
         """
         if backend not in BACKENDS:
             raise ValueError(f"backend: found {backend!r}, expected one of {list(BACKENDS)}")
         self.host = HostSide(package)
-        self._run = BACKENDS[backend](package)
+        self._run = BACKENDS[backend](package, **options)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """

@@ -27,6 +27,7 @@ _LAZY = {
     "Capabilities": "host.capabilities",
     "Profile": "host.profile",
     "connect": "host.remote",
+    "find_bitfile": "host.remote",
 }
 _NEED_PYNQ = {"Accelerator", "connect"}
 

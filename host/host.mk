@@ -1,7 +1,8 @@
 # Targets of the board, real or virtual. Included by the Makefile.
 #
 #   BUILD=small   build in the virtual board's PL
-#   ARGS="..."    further options of the virtual board (python -m host.virtual_board --help)
+#   BOARD=IP      board on the network, for what uses one
+#   ARGS="..."    further options of what is started (--help lists them)
 
 BOARD_BUILD := $(or $(BUILD),default)
 
@@ -13,3 +14,15 @@ board: build/simulator/$(BOARD_BUILD)/cmamba_rtl_$(BOARD_BUILD).so ## serve a vi
 .PHONY: board-package
 board-package: $(READY) $(GOLDEN_CURRENT) ## pack driver, packages, notebook and bitstream for the board: build/cmamba-board.tar.gz
 	$(PY) -m host.board_package
+
+# Without BOARD, a virtual board is started for the time of the program.
+WHICH_BOARD := $(if $(BOARD),--board $(BOARD),--virtual $(BOARD_BUILD))
+BOARD_READY := $(if $(BOARD),,build/simulator/$(BOARD_BUILD)/cmamba_rtl_$(BOARD_BUILD).so)
+
+.PHONY: board-selftest
+board-selftest: $(GOLDEN_CURRENT) $(BOARD_READY) ## compare a board with the golden vectors, every beat (BOARD=IP, else a virtual one)
+	$(PY) -m host.selftest $(WHICH_BOARD) $(ARGS)
+
+.PHONY: bench-host
+bench-host: $(GOLDEN_CURRENT) $(BOARD_READY) ## what each step of a forecast costs (BOARD=IP, else a virtual board)
+	$(PY) -m host.bench $(WHICH_BOARD) $(ARGS)

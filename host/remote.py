@@ -6,6 +6,7 @@ or does not answer becomes an exception of `host.errors`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from golden.streams import AcceleratorError
 from host.errors import BoardConnectionError, BoardError, BoardTimeoutError
 
 DEFAULT_PORT = 7967
+BITFILES = ("cmamba.bit", "build/bitstream/cmamba.bit", "build/overlay/cmamba.bit")
 # Of a call. Buffers move in calls of up to 16 MiB.
 CALL_SECONDS = 60.0
 
@@ -37,6 +39,21 @@ def connect(address: str) -> Any:
         return RemoteDevice(0, host, int(port), tag=f"{host}:{port}")
     except (RuntimeError, grpc.RpcError) as error:
         raise BoardConnectionError(f"no board answers at {host}:{port}: {error}") from error
+
+
+def find_bitfile() -> str:
+    """The bitstream in this folder, that of `make bitstream`, or that of the virtual board.
+
+    Raises:
+        FileNotFoundError: none is there.
+    """
+    for path in BITFILES:
+        if os.path.isfile(path):
+            return path
+    raise FileNotFoundError(
+        f"found none of {', '.join(BITFILES)}; the last is the virtual board's, which `make board` "
+        "writes"
+    )
 
 
 def add_deadlines(device: Any) -> None:

@@ -21,6 +21,7 @@ from rtl.regs import registers as reg
 from tests.compiled_models import SMALL, compile_random
 from tests.local_board import LocalDevice
 from tests.program_builder import random_package
+from tests.virtual_boards import keep_pynq_state_in
 
 BUILD = isa.build("small")
 WATCHDOG = 5_000
@@ -31,6 +32,11 @@ MODELS = {
     # 7 * 3 elements of a token and 13 of a forecast leave beats partly filled.
     "odd": SMALL | {"num_channels": 7, "patch_len": 3, "forecast_len": 13, "pad_multiple": 1},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pynq_state(tmp_path_factory):
+    keep_pynq_state_in(tmp_path_factory.mktemp("pynq"))
 
 
 @pytest.fixture(scope="module")

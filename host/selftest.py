@@ -1,0 +1,168 @@
+"""Compare the board with golden vectors, every beat: ``python -m host.selftest --help``.
+
+For each golden folder: its package is loaded, then all its forecasts in one run, one by one, and
+all again. At the end a run is cut short on purpose, and the forecast after it must be right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from golden.package import PackageError
+from golden.streams import BEAT_BYTES, AcceleratorError, StreamShape, to_beats
+from host.arguments import add_board_arguments, golden_folders, open_accelerator
+from host.errors import BoardError, TlastEarlyError
+from host.table import Table
+
+if TYPE_CHECKING:
+    from host.accelerator import Accelerator
+
+Row = tuple[str, str, str, str, str]
+
+
+class SelfTestError(RuntimeError):
+    """Something is not as it should be."""
+
+
+class Vectors:
+    """A golden folder: `package` its bytes, `tokens` of its run, `beats` that must come."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises OSError, or ValueError if the files do not belong together."""
+        self.name = folder.name
+        self.package = (folder / "package.bin").read_bytes()
+        self.shape = shape = StreamShape.of_header(self.package)
+        row = (shape.n_sequences, shape.n_positions, shape.token_bytes)
+        out = (shape.n_sequences, shape.forecast_elements)
+        try:
+            tokens = np.fromfile(folder / "input.bin", np.int8).reshape(-1, *row)
+            forecasts = np.fromfile(folder / "forecast.bin", "<i2").reshape(-1, *out)
+            self.tokens = shape.check(tokens)
+        except ValueError as error:
+            raise ValueError(f"{folder}: input or forecast is not the package's: {error}") from None
+        if len(forecasts) != len(tokens):
+            raise ValueError(f"{folder}: found {len(forecasts)} forecasts, expected {len(tokens)}")
+        self.beats = to_beats(forecasts.reshape(-1, shape.forecast_elements))
+
+    @property
+    def n_forecasts(self) -> int:
+        return len(self.tokens) // self.shape.iterations
+
+    def one(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and beats of a single forecast."""
+        n, each = self.shape.iterations, len(self.beats) // self.n_forecasts
+        return (
+            self.tokens[index * n : (index + 1) * n],
+            self.beats[index * each : (index + 1) * each],
+        )
+
+
+def compare(found: np.ndarray, expected: np.ndarray, what: str) -> int:
+    """Number of beats compared. Raises SelfTestError, which names the first one that differs."""
+    if found.shape != expected.shape:
+        raise SelfTestError(f"{what}: found {len(found)} beats, expected {len(expected)}")
+    wrong = np.flatnonzero((found != expected).any(axis=1))
+    if len(wrong):
+        first = wrong[0]
+        raise SelfTestError(
+            f"{what}: {len(wrong)} of {len(expected)} beats differ, the first is beat {first}: "
+            f"found {found[first].tobytes().hex()}, expected {expected[first].tobytes().hex()}"
+        )
+    return len(expected)
+
+
+def check_vectors(accelerator: Accelerator, vectors: Vectors) -> Row:
+    """Load and compare. Raises SelfTestError, and what the driver raises."""
+    accelerator.load(vectors.package)
+    beats = compare(accelerator.run_beats(vectors.tokens), vectors.beats, "all in one run")
+    profile = accelerator.profile()
+    expected = len(vectors.tokens) * len(accelerator.package.schedule)
+    if profile.entries != expected:
+        raise SelfTestError(f"counted {profile.entries} entries of the schedule, not {expected}")
+    for index in range(vectors.n_forecasts):
+        tokens, right = vectors.one(index)
+        beats += compare(accelerator.run_beats(tokens), right, f"forecast {index} alone")
+    beats += compare(accelerator.run_beats(vectors.tokens), vectors.beats, "all again")
+    cycles = profile.cycles / vectors.n_forecasts
+    return (
+        vectors.name,
+        "ok",
+        f"{beats:,}",
+        f"{cycles:,.0f}",
+        f"{cycles / profile.clock_mhz:,.1f} us",
+    )
+
+
+def check_recovery(accelerator: Accelerator, vectors: Vectors) -> Row:
+    """A run whose input is a beat short ends with TLAST_EARLY, and the next is right."""
+    send = accelerator._dma.send
+    transfer = send.transfer
+    send.transfer = lambda address, nbytes: transfer(address, nbytes - BEAT_BYTES)
+    try:
+        accelerator.run_beats(vectors.tokens)
+    except TlastEarlyError:
+        pass
+    else:
+        raise SelfTestError("an input that is a beat short was taken")
+    finally:
+        send.transfer = transfer
+    beats = compare(accelerator.run_beats(vectors.tokens), vectors.beats, "after an error")
+    return ("recovery from an error", "ok", f"{beats:,}", "", "")
+
+
+def selftest(accelerator: Accelerator, folders: list[Path]) -> tuple[Table, bool]:
+    """All rows, and whether all is well."""
+    rows: list[Row] = []
+    vectors: Vectors | None = None
+    for folder in folders:
+        try:
+            vectors = Vectors(folder)
+            rows.append(check_vectors(accelerator, vectors))
+        except (AcceleratorError, BoardError, PackageError, SelfTestError, ValueError) as error:
+            rows.append((folder.name, "FAILED", str(error), "", ""))
+    try:
+        if accelerator.package is None or vectors is None:
+            raise SelfTestError("no package is loaded")
+        rows.append(check_recovery(accelerator, vectors))
+    except (AcceleratorError, BoardError, SelfTestError) as error:
+        rows.append(("recovery from an error", "FAILED", str(error), "", ""))
+    build = accelerator.capabilities.build
+    head = ("", "", "beats equal", "cycles", "time each")
+    return Table(f"Self-test, build {build.name}", head, rows), all(r[1] == "ok" for r in rows)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0: all is well; 1: something differs; 2: there is no board, or nothing to compare."""
+    parser = argparse.ArgumentParser(
+        prog="python -m host.selftest",
+        description="Compare the board's forecasts with golden vectors, every beat.",
+    )
+    add_board_arguments(parser)
+    parser.add_argument(
+        "--golden",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        help="folder with package.bin, input.bin and forecast.bin, or of such folders; may be "
+        "given again (packages beside host, or build/golden)",
+    )
+    args = parser.parse_args(argv)
+    try:
+        folders = golden_folders(args.golden)
+        with open_accelerator(args) as accelerator:
+            table, is_well = selftest(accelerator, folders)
+    except (BoardError, ImportError, OSError, ValueError) as error:
+        print(f"selftest: {error}", file=sys.stderr)
+        return 2
+    print(table)
+    print("PASSED" if is_well else "FAILED")
+    return 0 if is_well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

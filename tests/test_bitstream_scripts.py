@@ -233,6 +233,7 @@ def test_interfaces_of_the_ip(ip):
         "m_axis": ("axis", "master"),
         "m_axi_gmem": ("aximm", "master"),
     }
+    assert all(bus.abstraction == f"{bus.kind}_rtl" for bus in ip.interfaces.values())
     mapped = [port for bus in ip.interfaces.values() for port in bus.ports.values()]
     assert sorted(mapped) == sorted(PORTS)
     for name, bus in ip.interfaces.items():
@@ -364,6 +365,9 @@ def test_vlnvs_are_those_of_the_hwh(design, hwh):
 
 
 def test_parameters_are_those_of_the_hwh(design, hwh):
+    # Widths that the settings give stay, whatever is connected.
+    for width in ("c_m_axi_s2mm_data_width", "c_s_axis_s2mm_tdata_width"):
+        assert design.config[DMA][f"{width}.VALUE_SRC"] == "USER"
     described = hwh[DMA]["parameters"]
     ours = {k: v for k, v in design.config[DMA].items() if k in described}
     assert len(ours) == len([k for k in described if k.startswith("c_")])
@@ -506,6 +510,19 @@ def test_unknown_commands_and_options_are_found(tmp_path, old, new, message):
 # ------------------------------------------------------------------------------- runs
 
 
+def test_order_of_packaging(calls):
+    names = [call.name for call in calls]
+    steps = [
+        *("create_project", "add_files", "update_compile_order", "ipx::package_project"),
+        *("ipx::remove_all_bus_interface", "ipx::add_bus_interface", "ipx::add_register"),
+        *("ipx::create_xgui_files", "ipx::update_checksums", "ipx::check_integrity"),
+        *("ipx::save_core", "close_project", "update_ip_catalog"),
+    ]
+    at = [names.index(step) for step in steps]
+    assert at == sorted(at)
+    assert names.count("create_project") == names.count("close_project") == 2
+
+
 def test_order_of_the_steps(calls):
     names = [call.name for call in calls]
     steps = [
@@ -517,14 +534,38 @@ def test_order_of_the_steps(calls):
     assert at == sorted(at)
     (platform,) = find(calls, "write_hw_platform")
     assert {"-fixed", "-include_bit"} <= platform.options.keys()
-    launched = [
-        (call.words[0], call.options.get("-to_step")) for call in find(calls, "launch_runs")
+
+
+def test_runs_are_waited_for(calls):
+    steps = ("launch_runs", "wait_on_runs", "current_run", "open_run", "close_design")
+    found = [
+        (call.name, *call.words, call.options.get("-to_step"))
+        for call in calls
+        if call.name in steps
     ]
-    assert launched == [
-        ("synth_1", None),
-        ("impl_1 impl_2", None),
-        ("impl_1", "write_bitstream"),
+    assert found == [
+        ("launch_runs", "synth_1", None),
+        ("wait_on_runs", "synth_1", None),
+        ("launch_runs", "impl_1 impl_2", None),
+        ("wait_on_runs", "impl_1 impl_2", None),
+        ("current_run", "impl_1", None),
+        ("open_run", "impl_1", None),
+        ("close_design", None),
+        ("launch_runs", "impl_1", "write_bitstream"),
+        ("wait_on_runs", "impl_1", None),
+        ("open_run", "impl_1", None),
     ]
+
+
+def test_the_wrapper_is_the_top(calls):
+    (made,) = find(calls, "make_wrapper")
+    assert made.options == {"-files": "file:cmamba_zcu102.bd", "-top": ""}
+    added = [call.words[0] for call in find(calls, "add_files")]
+    assert added[-1].endswith("/wrapper.v")
+    values = [c.words for c in find(calls, "set_property")]
+    assert ("top", "cmamba_zcu102_wrapper", "fileset") in values
+    assert ("target_language", "Verilog", "project") in values
+    assert len(find(calls, "update_compile_order")) == 2
 
 
 def test_strategies(calls):
@@ -586,6 +627,18 @@ def test_products(tmp_path):
     }
     assert (run.out / "cmamba.bit").read_text() == "bitstream\n"
     assert (run.out / "cmamba.hwh").read_text() == "handoff\n"
+    assert (run.out / "run.txt").read_text() == "Performance_Explore\n"
+
+
+def test_a_second_run_starts_afresh(tmp_path):
+    run = Run(tmp_path)
+    run.calls()
+    stale = run.out / "ip/old/component.xml"
+    stale.parent.mkdir()
+    stale.write_text("an IP of an earlier run")
+    run.record.unlink()
+    run.calls()
+    assert not stale.exists()
 
 
 @pytest.mark.parametrize(
@@ -624,6 +677,8 @@ def test_missed_timing_can_be_kept(tmp_path):
         (Vivado(board_parts=[]), {}, "no files of the board xilinx.com:zcu102:part0:3.4"),
         (Vivado(ip_runs=[]), {}, "0 runs of synthesis"),
         (Vivado(properties={("synth_1", "PROGRESS"): "10%"}), {}, "synth_1: done, see"),
+        (Vivado(no_bitstream=True), {}, "impl_1: write_bitstream ERROR"),
+        (Vivado(no_handoff=True), {}, "expected one cmamba_zcu102.hwh"),
         (Vivado(), {"build": "huge"}, "BUILD is a folder of rtl/build"),
         (
             Vivado(properties={(f"impl_{i}", "PROGRESS"): "0%" for i in (1, 2)}),
@@ -636,6 +691,12 @@ def test_what_cannot_work_is_said(tmp_path, vivado, settings, message):
     result = Run(tmp_path, vivado, **settings)()
     assert result.returncode == 1
     assert message in result.stderr
+
+
+def test_missing_settings(tmp_path):
+    run = Run(tmp_path)
+    del run.settings["keep"]
+    assert "-tclargs lacks keep" in run().stderr
 
 
 @pytest.mark.parametrize("version", ["2022.2", "2022.2.2", "2023.1_AR1234", "2024.2"])

@@ -146,6 +146,8 @@ class Vivado:
         ipdefs: VLNV of further IP that is installed.
         ip_runs: runs that out-of-context synthesis of the block design has.
         properties: of objects, for example ("impl_1", "STATS.WNS").
+        no_bitstream: the run of the bitstream fails.
+        no_handoff: the block design has no .hwh.
     """
 
     version: str = "2022.2"
@@ -153,6 +155,8 @@ class Vivado:
     ipdefs: list[str] = field(default_factory=lambda: ["xilinx.com:ip:xlconcat:2.1"])
     ip_runs: list[str] = field(default_factory=lambda: ["cmamba_zcu102_cmamba_0_0_synth_1"])
     properties: dict[tuple[str, str], str] = field(default_factory=dict)
+    no_bitstream: bool = False
+    no_handoff: bool = False
 
     def run(
         self, script: Path, settings: dict[str, str], ports: list[str], record: Path
@@ -175,6 +179,8 @@ class Vivado:
             f"set vivado::board_parts {{{' '.join(self.board_parts)}}}",
             f"set vivado::ip_runs {{{' '.join(self.ip_runs)}}}",
             f"set vivado::ports {{{' '.join(ports)}}}",
+            f"set vivado::no_bitstream {int(self.no_bitstream)}",
+            f"set vivado::no_handoff {int(self.no_handoff)}",
             f"set vivado::commands {{{commands}}}",
             f"set vivado::defaults {{{' '.join(f'{k} {v}' for k, v in defaults.items())}}}",
             f"source {{{STUBS}}}",
@@ -202,6 +208,7 @@ class BusInterface:
     """An interface of a packaged IP: kind aximm, axis, clock, reset or interrupt."""
 
     kind: str = ""
+    abstraction: str = ""
     mode: str = ""
     ports: dict[str, str] = field(default_factory=dict)  # logical name: port
     parameters: dict[str, str] = field(default_factory=dict)
@@ -234,7 +241,11 @@ def packaged_ip(calls: list[Call]) -> Ip:
         elif call.name.startswith("ipx::remove"):
             cleared.add(call.name)
         elif call.name == "ipx::add_bus_interface":
-            assert cleared >= {"ipx::remove_all_bus_interface", "ipx::remove_memory_map"}
+            assert cleared == {
+                "ipx::remove_all_bus_interface",
+                "ipx::remove_memory_map",
+                "ipx::remove_address_space",
+            }
             ip.interfaces[call.words[0]] = BusInterface()
         elif call.name == "ipx::associate_bus_interfaces":
             ip.interfaces[call.options["-busif"]].clock = call.options["-clock"]
@@ -256,7 +267,7 @@ def _set(ip: Ip, key: str, value: str, kind: str, *names: str) -> None:
         if key == "bus_type_vlnv":
             bus.kind = value.split(":")[2]
         elif key == "abstraction_type_vlnv":
-            assert value.split(":")[2].endswith("_rtl")
+            bus.abstraction = value.split(":")[2]
         elif key == "interface_mode":
             bus.mode = value
         else:

@@ -4,6 +4,7 @@
 namespace eval vivado {
   variable properties {}
   variable ipdefs {}
+  variable packaged {}
   variable runs {}
   variable project {}
 }
@@ -99,12 +100,18 @@ proc vivado::call {name args} {
     get_runs { return [lmap run [lsearch -all -inline -glob $vivado::runs $first] { set run }] }
     launch_runs {
       if {"-to_step" in $args} {
+        if {$vivado::no_bitstream} {
+          vivado::set_value $first PROGRESS 95%
+          vivado::set_value $first STATUS "write_bitstream ERROR"
+          return
+        }
         set folder [file join $vivado::project runs $first]
         vivado::set_value $first DIRECTORY $folder
         vivado::write [file join $folder ${design::board_block_design}_wrapper.bit] bitstream
       }
     }
     generate_target {
+      if {$vivado::no_handoff} { return }
       set block $design::board_block_design
       vivado::write [file join $vivado::project cmamba.gen sources_1 bd $block hw_handoff $block.hwh] \
           handoff
@@ -113,7 +120,11 @@ proc vivado::call {name args} {
     report_* { vivado::write [vivado::option $args -file] "$name of the stand-in" }
     write_hw_platform { vivado::write $first platform }
     update_ip_catalog {
-      if {"-add_ip" in $args} { lappend vivado::ipdefs $design::hls_vlnv }
+      # IP is found in the repositories that the project has.
+      if {[dict exists $vivado::properties project IP_REPO_PATHS]} {
+        lappend vivado::ipdefs {*}$vivado::packaged
+        if {"-add_ip" in $args} { lappend vivado::ipdefs $design::hls_vlnv }
+      }
     }
     ipx::current_core { return core }
     ipx::get_ports {
@@ -121,7 +132,7 @@ proc vivado::call {name args} {
     }
     ipx::save_core {
       set names {VENDOR LIBRARY NAME VERSION}
-      lappend vivado::ipdefs [join [lmap key $names { dict get $vivado::properties core $key }] :]
+      lappend vivado::packaged [join [lmap key $names { dict get $vivado::properties core $key }] :]
     }
     ipx::package_project {
       vivado::set_value core VENDOR [vivado::option $args -vendor]

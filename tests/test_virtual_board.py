@@ -460,6 +460,19 @@ def test_other_paths_cannot_be_written(device, path):
     assert "cannot be written: only /lib/firmware/NAME" in caught.value.details()
 
 
+def test_what_is_not_supported_says_so(device, caplog):
+    stub = device._stub["device"]
+    for call in (
+        lambda: stub.download(iter([remote_device_pb2.DownloadRequest(buffer=b"x")])),
+        lambda: stub.set_pl_clk(remote_device_pb2.SetPlClkRequest()),
+        lambda: stub.shutdown(remote_device_pb2.ShutdownRequest()),
+    ):
+        with pytest.raises(grpc.RpcError, match="not supported"):
+            call()
+    stub.writefile(iter([]))  # writes nothing
+    assert not caplog.records
+
+
 def test_files_are_bounded(device, board):
     with pytest.raises(grpc.RpcError, match=f"/tmp/huge: more than {MAX_FILE_BYTES} bytes"):
         device.write_file("/tmp/huge", bytes(MAX_FILE_BYTES + 1))

@@ -1,6 +1,7 @@
 """PYNQ.remote's gRPC services, answered by a `Board`.
 
-Errors that a reply has a `msg` for become RuntimeError at the client, the others RpcError.
+Arguments and results are the messages of its .proto files. Errors that a reply has a `msg` for become
+RuntimeError at the client, the others RpcError.
 """
 
 from __future__ import annotations
@@ -182,6 +183,11 @@ class RemoteDevice(remote_device_pb2_grpc.RemoteDeviceServicer):
             if size > MAX_FILE_BYTES:
                 raise FileRefusedError(f"{path}: more than {MAX_FILE_BYTES} bytes")
         return (path, b"".join(parts)) if path is not None and stream.is_whole() else None
+
+    def _unsupported(self, request, context):
+        context.abort(_CODES.UNIMPLEMENTED, "not used by pynq's client, and not supported")
+
+    download = set_pl_clk = shutdown = _unsupported
 
     def set_bitstream_attrs(self, request, context):
         # pynq uploads a firmware file only if it does not exist.

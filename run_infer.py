@@ -8,6 +8,8 @@ Back ends: fp32 is the PyTorch model; int8 the PyTorch integer model; hls the HL
 native-integer build; rtl the RTL in simulation; board a ZCU102, the one that this runs on or that
 at --board (`make board` serves a virtual one). The integer ones run a package: the one given with
 --package, or one compiled on the spot, calibrated on --calibration or on the input itself.
+
+A MambaRegressor maps frames [B, T, Din] to positions [B, 2], in fp32 only.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ from golden.streams import AcceleratorError
 from host.errors import BoardError
 from model.atomic_write import atomic_write
 from model.cmamba import CMamba
-from model.io import CheckpointError, InputError, load_model
+from model.io import CheckpointError, InputError, load_model, load_npz_input
 from model.quantization.calibrate import CalibrationError, calibrate
+from model.regressor import MambaRegressor
 from rtl.simulator import SimulationError
 
 
@@ -71,8 +74,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--bitfile", help="bitstream for the board, beside its .hwh")
     args = parser.parse_args(argv)
     try:
-        model = load_model(args.weights, read_args(args.args))
-        x = read_windows(args.input, model.args)
+        model = load_model(args.weights, read_args(args.args), kind=torch.nn.Module)
+        if isinstance(model, MambaRegressor):
+            if args.backend != "fp32":
+                raise ValueError(f"--backend {args.backend}: a regressor runs in fp32 only")
+            x = load_npz_input(args.input)
+        else:
+            x = read_windows(args.input, model.args)
         with torch.no_grad():
             reference = model(x).numpy()
         y = reference

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from model.args import ModelArgs
 from model.io import InputError, load_npz_input
+from model.registry import args_from_json
 
 
 def read_args(path: Path | None) -> ModelArgs | None:
@@ -18,7 +19,7 @@ def read_args(path: Path | None) -> ModelArgs | None:
     if path is None:
         return None
     try:
-        return ModelArgs.from_json(path.read_text(encoding="utf-8"))
+        return args_from_json(path.read_text(encoding="utf-8"))
     except ValueError as error:  # also from the text's encoding
         raise ValueError(f"{path}: {error}") from None
 

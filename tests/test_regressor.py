@@ -1,0 +1,121 @@
+"""MambaRegressor: its windows, its statistics, and the parts it is made of."""
+
+import pytest
+import torch
+from torch import nn
+
+from model.io import load_model, save_checkpoint
+from model.regressor import LayerNorm, MambaRegressor, RegressorArgs
+
+ARGS = RegressorArgs(
+    num_features=5, num_channels=6, seq_len=8, patch_len=4, stride=2, d_model=16, n_layer=1
+)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    model = MambaRegressor(ARGS)
+    model.set_statistics(
+        torch.linspace(-100, 50, 5),
+        torch.linspace(0.1, 20, 5),
+        torch.tensor([20.0, 10.0]),
+        torch.tensor([8.0, 4.0]),
+    )
+    return model.eval()
+
+
+def frames(*shape):
+    return torch.randn(*shape, 5) * torch.linspace(0.1, 20, 5) + torch.linspace(-100, 50, 5)
+
+
+def test_layer_norm_is_that_of_pytorch():
+    torch.manual_seed(1)
+    ours, theirs = LayerNorm(32, 1e-5), nn.LayerNorm(32, eps=1e-5)
+    with torch.no_grad():
+        theirs.weight.copy_(ours.rms_norm.weight.normal_())
+        theirs.bias.copy_(ours.bias.normal_())
+    x = torch.randn(3, 7, 32) * 5 + 2
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+def test_definition(model):
+    """The network written out with PyTorch's own layers, as the design states it."""
+    x = frames(3, 8)
+    y = (x - torch.linspace(-100, 50, 5)) / torch.linspace(0.1, 20, 5)
+    y = model.frame_projection(y)
+    norm = model.frame_norm
+    y = nn.functional.layer_norm(y, [6], norm.rms_norm.weight, norm.bias, ARGS.norm_eps)
+    y = model.cmamba(y.transpose(1, 2))
+    assert y.shape == (3, 6, 1)
+    y = model.position_head(y.mean(2)) * torch.tensor([8.0, 4.0]) + torch.tensor([20.0, 10.0])
+    torch.testing.assert_close(model(x), y)
+
+
+def test_a_longer_window_keeps_its_last_frames(model):
+    x = frames(2, 13)
+    assert torch.equal(model(x), model(x[:, -8:]))
+
+
+def test_a_shorter_window_has_zeros_in_front(model):
+    x = frames(2, 3)
+    assert torch.equal(model.to_frames(x)[:, :5], torch.zeros(2, 5, 5))
+    whole = model.to_frames(torch.cat([frames(2, 5), x], dim=1))
+    assert torch.equal(model.to_frames(x)[:, 5:], whole[:, 5:])
+    mean = torch.linspace(-100, 50, 5).expand(2, 5, 5)
+    torch.testing.assert_close(model(x), model(torch.cat([mean, x], dim=1)))
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 4), (2, 0, 5), (8, 5), (2, 8, 5, 1)])
+def test_other_shapes_are_refused(model, shape):
+    with pytest.raises(ValueError, match=r"frames: found shape .*, expected \[B, T, Din\] = .*5\]"):
+        model(torch.zeros(shape))
+
+
+def test_what_leaves_the_core_is_what_the_host_scales(model):
+    x = frames(4, 8)
+    y = model.core(model.to_frames(x))
+    torch.testing.assert_close(model.from_core(y), model(x))
+    assert y.abs().mean() < 5  # standardized
+
+
+def test_mean_removal_folds_into_the_projection_and_the_shift_into_the_embedding(model):
+    """What a compiler may do: the same function without mean removal and shift."""
+    x = model.to_frames(frames(3, 8))
+    with torch.no_grad():
+        model.frame_norm.bias.normal_()
+        expected = model.core(x)
+        weight, bias = model.frame_projection.weight, model.frame_projection.bias
+        weight -= weight.mean(0)
+        bias -= bias.mean()
+        model.frame_norm.forward = model.frame_norm.rms_norm.forward
+        embedding = model.cmamba.patch_embedding  # input v * P + p is channel v at step p
+        embedding.bias += embedding.weight @ model.frame_norm.bias.repeat_interleave(ARGS.patch_len)
+        torch.testing.assert_close(model.core(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_quant_points_see_the_tensors_they_name(model):
+    seen = {}
+    points = {
+        "frames": model.q_frames,
+        "centered": model.frame_norm.q_centered,
+        "normalized": model.frame_norm.q_normalized,
+        "patches": model.cmamba.q_input,
+        "position": model.q_position,
+    }
+    for name, point in points.items():
+        point.hook = lambda x, name=name: seen.setdefault(name, x)
+    x = frames(2, 8)
+    model(x)
+    assert list(seen) == list(points)
+    shapes = [list(value.shape) for value in seen.values()]
+    assert shapes == [[2, 8, 5], [2, 8, 6], [2, 8, 6], [2, 3, 24], [2, 2]]
+    torch.testing.assert_close(seen["centered"].mean(-1), torch.zeros(2, 8), rtol=0, atol=1e-6)
+    assert torch.equal(seen["frames"], model.to_frames(x))
+
+
+def test_checkpoint_carries_the_statistics(tmp_path, model):
+    save_checkpoint(model, tmp_path / "w.npz")
+    x = frames(3, 8)
+    loaded = load_model(tmp_path / "w.npz", kind=MambaRegressor)
+    assert torch.equal(loaded(x), model(x))

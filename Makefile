@@ -24,7 +24,7 @@ CXX_FILES   := $(shell find hls -name '*.cpp' -o -name '*.h')
 
 .PHONY: help
 help: ## list the targets
-	@sed -nE 's/^([a-z_-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -nE 's/^([a-z_-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 # --- environment and data ------------------------------------------------------------------------
 
@@ -72,6 +72,7 @@ isa: $(READY) ## write what is generated from golden/isa: C++ headers, SystemVer
 
 include hls/hls.mk
 include rtl/rtl.mk
+include model/quantization/quantization.mk
 include bitstream_scripts/bitstream.mk
 include host/host.mk
 

@@ -1,0 +1,122 @@
+"""Times of the quantization operations in PyTorch (`ops`) and in C++ (`cpp`), in one run.
+
+    python -m model.quantization.bench
+
+The layer has an input [128, 1408], quantized per tensor with a learned zero point, and a weight
+[2304, 1408], quantized per channel. What is compared runs in turns, so that other work on the
+machine slows both alike; "least" is the time of the turn that was disturbed least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.quantization import cpp, ops
+
+TOKENS, INPUTS, OUTPUTS = 128, 1408, 2304
+
+Step = Callable[[ModuleType], object]
+
+
+def steps(dtype: torch.dtype) -> Iterator[tuple[str, Step]]:
+    """What is timed: a name, and a function of the module that computes it."""
+    torch.manual_seed(0)
+    x = torch.randn(TOKENS, INPUTS, dtype=dtype, requires_grad=True)
+    w = torch.randn(OUTPUTS, INPUTS, dtype=dtype, requires_grad=True)
+    # As a calibration sets them: 3 standard deviations, and the largest weight of each channel.
+    x_scale = torch.tensor(6.0 / 255.0, dtype=dtype, requires_grad=True)
+    x_zero_point = torch.tensor(3.0, dtype=dtype, requires_grad=True)
+    w_scale = (w.detach().abs().amax(1) / 127.0).requires_grad_()
+    dx, dw, dy = torch.randn_like(x), torch.randn_like(w), torch.randn(TOKENS, OUTPUTS, dtype=dtype)
+    learned = [x, x_scale, x_zero_point, w, w_scale]
+    w_q = ops.quantize_per_channel_sym(w, w_scale)
+
+    def quantize(module: ModuleType) -> object:
+        return (
+            module.quantize_per_tensor_asym(x, x_scale, x_zero_point.detach()),
+            module.quantize_per_channel_sym(w, w_scale),
+        )
+
+    def fake_quantize(module: ModuleType) -> tuple[Tensor, Tensor]:
+        return (
+            module.fake_quantize(x, x_scale, x_zero_point, -128, 127),
+            module.fake_quantize(w, w_scale, 0, -127, 127, axis=0),
+        )
+
+    def train(module: ModuleType) -> object:
+        return torch.autograd.grad(fake_quantize(module), learned, [dx, dw])
+
+    def train_layer(module: ModuleType) -> object:
+        return torch.autograd.grad(F.linear(*fake_quantize(module)), learned, dy)
+
+    yield "quantize to int8, input and weight", quantize
+    yield "dequantize the weight", lambda module: module.dequantize(w_q, w_scale.detach(), axis=0)
+    yield "fake-quantize, forward", fake_quantize
+    yield "fake-quantize, forward and backward", train
+    yield "the same with the layer's products", train_layer
+
+
+def times(step: Step, repeats: int) -> tuple[list[float], list[float]]:
+    """Seconds of each turn of ops and of cpp; two turns before only warm up."""
+    turns = []
+    for _ in range(repeats + 2):
+        turn = []
+        for module in (ops, cpp):
+            start = time.perf_counter()
+            step(module)
+            turn.append(time.perf_counter() - start)
+        turns.append(turn)
+    ours, theirs = zip(*turns[2:], strict=True)
+    return list(ours), list(theirs)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m model.quantization.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--repeats", type=int, default=30, help="turns of each comparison")
+    parser.add_argument("--threads", type=int, default=0, help="threads (default: PyTorch's)")
+    parser.add_argument("--float64", action="store_true", help="in float64 instead of float32")
+    args = parser.parse_args(argv)
+    if args.repeats < 1:
+        parser.error(f"--repeats: expected at least 1, found {args.repeats}")
+    if args.threads < 0:
+        parser.error(f"--threads: expected at least 1, found {args.threads}")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    dtype = torch.float64 if args.float64 else torch.float32
+    print(
+        f"{OUTPUTS} x {INPUTS} weights, {TOKENS} tokens, {dtype}, {torch.get_num_threads()} "
+        f"threads of {os.cpu_count()} cores, PyTorch {torch.__version__}, load of the last minute "
+        f"{os.getloadavg()[0]:.1f}\n"
+    )
+    print(
+        f"{'milliseconds':38}{'PyTorch':>10}{'C++':>9}{'ratio':>8}{'PyTorch':>12}{'C++':>9}"
+        f"{'ratio':>8}\n{f'of {args.repeats} turns':38}{'median':>10}{'median':>9}{'':8}"
+        f"{'least':>12}{'least':>9}"
+    )
+    for name, step in steps(dtype):
+        python, native = times(step, args.repeats)
+        a, b = statistics.median(python) * 1e3, statistics.median(native) * 1e3
+        c, d = min(python) * 1e3, min(native) * 1e3
+        print(
+            f"{name:38}{a:10.2f}{b:9.2f}{a / b:8.1f}{c:12.2f}{d:9.2f}{c / d:8.1f}",
+            flush=True,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

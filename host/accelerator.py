@@ -629,37 +629,40 @@ class Accelerator:
     def _settle(self) -> None:
         """After an error: bring the hardware to where the next run finds nothing of the last one.
 
-        1. The accelerator ends by itself: at an error, or by its watchdog. It then drops what is
-           left of the packet on s_axis up to TLAST, or until nothing comes for the watchdog's time,
-           and only then is idle. A package stays loaded.
-        2. The DMA is reset, which forgets what it was told and the beats inside. The accelerator is
-           idle and takes none, so a packet that this cuts off is not half received.
+        1. The DMA is reset. It forgets what it was told and the beats inside, which cuts off a
+           packet that is on its way to the accelerator, and writes nowhere any more.
+        2. An accelerator that still runs gets a beat with TLAST. One that waits for input ends with
+           TLAST_EARLY; one that has failed and drops the rest of a packet sees its end. One that
+           waits for something else ends by its watchdog. A package stays loaded.
         3. One beat may be left: what m_axis offers stays until it is taken, as AXI4-Stream demands,
-           and would be the first of the next forecast. S2MM takes it into a scratch buffer, and a
-           second reset makes the DMA forget that too.
+           and would be the first of the next forecast. S2MM takes it to a scratch buffer, and
+           another reset makes the DMA forget that too.
 
         Where this fails, or did not help the call before, the bitstream is downloaded again.
         """
         if not self._stale:
             return
         if self._failures < _MAX_FAILURES:
-            try:
-                self._wait("the accelerator to stop", dma=False)
-                self._dma.reset()
-                self._take_stale_beat()
+            with suppress(BoardError):
+                self._end_run()
                 self._stale = False
                 return
-            except BoardError:
-                pass
         self._download()
 
-    def _take_stale_beat(self) -> None:
-        pool = self._open()
+    def _end_run(self) -> None:
+        pool, dma = self._open(), self._dma
         scratch = pool.acquire(_SCRATCH_BYTES)
-        self._dma.receive.transfer(scratch.address, scratch.nbytes)
+        room = scratch.nbytes - BEAT_BYTES  # the last beat is the one to send
+        dma.reset()
+        if self._busy():
+            dma.receive.transfer(scratch.address, room)
+            dma.send.transfer(scratch.address + room, BEAT_BYTES)
+            self._wait("the accelerator to stop", dma=False)
+            dma.reset()
+        dma.receive.transfer(scratch.address, room)
         for _ in range(8):  # many times as long as a beat needs
             self._busy()
-        self._dma.reset()
+        dma.reset()
         pool.release(scratch)
 
     def _download(self) -> None:

@@ -536,15 +536,16 @@ def test_the_bits_of_a_dma_error(loaded, board, compiled):
     assert (caught.value.channel, caught.value.bits) == ("MM2S", ("DMADecErr",))
 
 
-def test_one_fault_after_the_other(loaded, board, compiled):
+def test_one_fault_after_the_other(loaded, board, compiled, monkeypatch):
     """Also where the forecast after a fault meets the next one."""
     model = compiled()
-    check(loaded, model)
+    start = loaded._start
     for fault, (kind, _) in FAULTS.items():
-        # What settles the hardware makes a transfer of its own in S2MM; a download does not.
-        board.inject(fault, after=int(fault.channel == "s2mm" and loaded._failures == 1))
+        # Once the hardware is settled, for which there are transfers as well.
+        monkeypatch.setattr(loaded, "_start", lambda run, f=fault: (board.inject(f), start(run)))
         with pytest.raises(kind):
             loaded.forecast(model.windows.numpy())
+    monkeypatch.undo()
     check(loaded, model)
 
 
@@ -613,8 +614,9 @@ def test_a_run_without_a_package(accelerator, loaded, compiled, board):
     """NOT_LOADED from the hardware, where the driver believes that there is a package."""
     model = compiled()
     state = accelerator._loaded
-    accelerator.overlay.download()
-    accelerator._prepare_hardware()
+    with accelerator._on_board():
+        accelerator.overlay.download()
+        accelerator._prepare_hardware()
     assert accelerator._loaded is state
     with pytest.raises(errors.NotLoadedError, match="run of 8 forecasts ended after 0 entries"):
         accelerator.forecast(model.windows.numpy())
@@ -623,40 +625,46 @@ def test_a_run_without_a_package(accelerator, loaded, compiled, board):
 
 
 def test_the_beat_that_m_axis_offers_after_an_error(loaded, board, compiled, monkeypatch):
-    """Without the step that takes it, the next forecast would begin with it."""
+    """Resetting the DMA is not enough: the next forecast would begin with it."""
     model = compiled()
-    taken = count(monkeypatch, loaded, "_take_stale_beat")
     board.inject(Fault.S2MM_HANG)
     with pytest.raises(errors.HardwareTimeoutError):
         loaded.forecast(model.windows.numpy())
     check(loaded, model)
-    assert len(taken) == 1
-    monkeypatch.setattr(loaded, "_take_stale_beat", lambda: None)
+    monkeypatch.setattr(loaded, "_end_run", loaded._dma.reset)
     board.inject(Fault.S2MM_HANG)
     with pytest.raises(errors.HardwareTimeoutError):
         loaded.forecast(model.windows.numpy())
-    with pytest.raises(errors.DmaError):  # noticed all the same, by the length
+    with pytest.raises(errors.DmaError, match="DMAIntErr"):  # noticed all the same
         loaded.forecast(model.windows.numpy())
     downloads = count(monkeypatch, loaded.overlay, "download")
     check(loaded, model)
     assert len(downloads) == 1  # after the second failure in a row
 
 
+def test_a_run_that_waits_for_input_is_ended_at_once(make, device, board, compiled):
+    """Not by the watchdog, which may be long."""
+    accelerator, model = make(device, watchdog_cycles=1 << 31), compiled()
+    accelerator.load(model.package)
+    for fault in (Fault.MM2S_SLAVE_ERROR, Fault.S2MM_SLAVE_ERROR):
+        board.inject(fault)
+        with pytest.raises(errors.DmaError):
+            accelerator.forecast(model.windows.numpy())
+        check(accelerator, model)
+
+
 def test_a_watchdog_that_does_not_bite(make, device, board, compiled, monkeypatch):
-    """The driver gives up by itself, and then downloads the bitstream again."""
+    """The driver gives up by itself, and the next forecast brings the hardware to an end."""
     accelerator, model = make(device, watchdog_cycles=500), compiled()
     accelerator.load(model.package)
     accelerator._registers.write(reg.WATCHDOG_CYCLES, 0xFFFFFFFF)
     monkeypatch.setattr(accelerator, "_timeout", 0.5)
-    downloads = count(monkeypatch, accelerator.overlay, "download")
     board.inject(Fault.S2MM_HANG)
     with pytest.raises(
         errors.BoardTimeoutError, match=r"nothing has completed for \d+ cycles, .* S2MM busy"
     ):
         accelerator.forecast(model.windows.numpy())
     check(accelerator, model)
-    assert len(downloads) == 1
-    assert accelerator.package is model.package
 
 
 def test_an_accelerator_that_stands_still(make, local_device, compiled):
@@ -667,10 +675,33 @@ def test_an_accelerator_that_stands_still(make, local_device, compiled):
     with pytest.raises(errors.BoardTimeoutError, match="waited for a run to end, but nothing has"):
         accelerator.forecast(model.windows.numpy())
     with pytest.raises(errors.BoardTimeoutError, match="waited for a load to end"):
-        accelerator.load(model.package)  # also the download did not help
+        accelerator.forecast(model.windows.numpy())  # not even the download has helped
+    assert accelerator.package is None
     local_device.faked.clear()
     accelerator.load(model.package)
     check(accelerator, model)
+
+
+def test_a_download_as_the_last_resort(make, local_device, compiled, monkeypatch):
+    """It comes with the package, and with whatever else the driver has set."""
+    accelerator, model = make(local_device, timeout=0.3), compiled()
+    accelerator.load(model.package)
+    base = accelerator._registers.base_addr
+    local_device.faked |= {base + reg.CTRL: reg.CTRL_START, base + reg.CYCLES_LO: 7}
+    with pytest.raises(errors.BoardTimeoutError):
+        accelerator.forecast(model.windows.numpy())
+    download = local_device.download
+    downloads = []
+
+    def helps(*args):
+        downloads.append(args)
+        local_device.faked.clear()
+        download(*args)
+
+    monkeypatch.setattr(local_device, "download", helps)
+    check(accelerator, model)
+    assert len(downloads) == 1 and accelerator.package is model.package
+    assert accelerator._registers.read(reg.WATCHDOG_CYCLES) == WATCHDOG
 
 
 @pytest.mark.parametrize("channel", ["send", "receive"])

@@ -17,8 +17,10 @@ BEAT_BYTES = 16
 DISPATCH = 1
 # Cycles from the decision to read an entry of the schedule to its place in its unit's queue, and
 # entries in a queue at which reading stops.
-FETCH = 7
-QUEUE = 24
+FETCH = 10
+QUEUE = 23
+# Cycles from the start of one entry of a unit to that of its next, at least.
+START_INTERVAL = 2
 # Cycles of an entry beside those in which it occupies the unit.
 ARRAY_PIPELINE = 20  # and a level of adders for each time that four inputs are doubled
 CONV_PIPELINE = 16  # all taps of a word in place to the last result
@@ -160,6 +162,7 @@ class UnitTimes:
         else:
             self.free[unit] = start + cost.busy
             done = self.free[unit] + cost.latency
+        self.free[unit] = max(self.free[unit], start + START_INTERVAL)
         # A unit completes its entries in order.
         done = self._completed[unit] = max(done, self._completed[unit] + 1)
         return start, done

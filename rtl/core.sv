@@ -90,12 +90,14 @@ module core
 
   localparam int unsigned ScheduleWidth = $clog2(MaxSchedule);
   localparam int unsigned InstructionWidth = $clog2(MaxInstructions);
+  localparam int unsigned WordAddrWidth = 20 - $clog2(RowAlign);
 
   logic [NumUnits-1:0] start_valid, start_ready, unit_done;
   // verilator lint_off UNUSEDSIGNAL
-  // Not every unit uses all three.
+  // Not every unit uses all of them.
   logic [NumUnits-1:0][11:0] token, position;
   logic [NumUnits-1:0][9:0] sequence_index;
+  logic [NumUnits-1:0][4:0][WordAddrWidth-1:0] rows;
   // verilator lint_on UNUSEDSIGNAL
   recv_instruction_t recv;
   linear_instruction_t linear;
@@ -143,6 +145,7 @@ module core
       .token_o(token),
       .position_o(position),
       .sequence_o(sequence_index),
+      .rows_o(rows),
       .recv_o(recv),
       .linear_o(linear),
       .conv_o(conv_instruction),
@@ -160,8 +163,6 @@ module core
   always_ff @(posedge clk_i) unit_rst <= rst_i || abort_o;
 
   // ---------------------------------------------------------------- activation memories
-
-  localparam int unsigned WordAddrWidth = 20 - $clog2(RowAlign);
 
   logic patch_wr_en, norm_wr_en, conv_wr_en, scan_wr_en, resid_wr_en, resid_wr_ready, array_wr_en;
   logic array_rd_en, add_rd_en, resid_rd_en, logit_rd_en, conv_in_rd_en;
@@ -310,7 +311,7 @@ module core
       .start_valid_i(start_valid[UnitStreamIn]),
       .start_ready_o(start_ready[UnitStreamIn]),
       .instruction_i(recv),
-      .token_i(token[UnitStreamIn]),
+      .dst_word_i($clog2(PatchElements / RowAlign)'(rows[UnitStreamIn][0])),
       .last_i(recv_last),
       .done_o(unit_done[UnitStreamIn]),
       .s_axis_tvalid_i,
@@ -330,7 +331,7 @@ module core
       .start_valid_i(start_valid[UnitStreamOut]),
       .start_ready_o(start_ready[UnitStreamOut]),
       .instruction_i(send),
-      .sequence_i(sequence_index[UnitStreamOut]),
+      .src_word_i($clog2(HeadElements / RowAlign)'(rows[UnitStreamOut][0])),
       .last_i(send_last),
       .done_o(unit_done[UnitStreamOut]),
       .head_rd_en_o(head_rd_en),
@@ -386,9 +387,10 @@ module core
       .start_valid_i(start_valid[UnitArray]),
       .start_ready_o(start_ready[UnitArray]),
       .instruction_i(linear),
-      .token_i(token[UnitArray]),
       .position_i(position[UnitArray]),
-      .sequence_i(sequence_index[UnitArray]),
+      .src_word_i(rows[UnitArray][0]),
+      .dst_word_i(rows[UnitArray][1]),
+      .add_word_i(rows[UnitArray][2]),
       .done_o(unit_done[UnitArray]),
       .weight_rd_en_o(weight_rd_en),
       .weight_rd_addr_o(weight_rd_addr),
@@ -421,6 +423,15 @@ module core
 
   // ---------------------------------------------------------------- vector
 
+  localparam int unsigned VectorWordWidth = $clog2(
+      (ResidElements > NormElements && ResidElements > LogitElements ? ResidElements :
+       NormElements > LogitElements ? NormElements : LogitElements) / RowAlign
+  );
+  logic [2:0][VectorWordWidth-1:0] vector_rows;
+  for (genvar k = 0; k < 3; k++) begin : gen_vector_row
+    assign vector_rows[k] = rows[UnitVector][k][VectorWordWidth-1:0];
+  end
+
   vector_unit u_vector (
       .clk_i,
       .rst_i(unit_rst),
@@ -435,9 +446,8 @@ module core
       .norm_i(norm),
       .pool_i(pool),
       .scale_i(scale),
-      .token_i(token[UnitVector]),
       .position_i(position[UnitVector]),
-      .sequence_i(sequence_index[UnitVector]),
+      .row_words_i(vector_rows),
       .done_o(unit_done[UnitVector]),
       .resid_rd_en_o(resid_rd_en),
       .resid_rd_addr_o(resid_rd_addr),
@@ -466,6 +476,8 @@ module core
       .instruction_i(conv_instruction),
       .token_i(token[UnitConv]),
       .position_i(position[UnitConv]),
+      .src_word_i($clog2(ConvInElements / RowAlign)'(rows[UnitConv][0])),
+      .dst_word_i($clog2(ConvElements / RowAlign)'(rows[UnitConv][1])),
       .done_o(unit_done[UnitConv]),
       .conv_in_rd_en_o(conv_in_rd_en),
       .conv_in_rd_addr_o(conv_in_rd_addr),
@@ -490,8 +502,12 @@ module core
       .start_valid_i(start_valid[UnitScan]),
       .start_ready_o(start_ready[UnitScan]),
       .instruction_i(scan_instruction),
-      .token_i(token[UnitScan]),
       .position_i(position[UnitScan]),
+      .u_word_i($clog2(ConvElements / RowAlign)'(rows[UnitScan][0])),
+      .z_word_i($clog2(GateElements / RowAlign)'(rows[UnitScan][1])),
+      .dt_word_i($clog2(StepElements / RowAlign)'(rows[UnitScan][2])),
+      .bc_word_i($clog2(ProjElements / RowAlign)'(rows[UnitScan][3])),
+      .dst_word_i($clog2(ScanElements / RowAlign)'(rows[UnitScan][4])),
       .done_o(unit_done[UnitScan]),
       .conv_rd_en_o(conv_rd_en),
       .conv_rd_addr_o(conv_rd_addr),

@@ -1,7 +1,7 @@
-// The word of an activation memory where a row of an operand begins; combinational.
+// The word of an activation memory where a row of an operand begins, two cycles later.
 //
-// Row i starts at element addr + (i mod 2^log2_rows) * stride. A row lies inside its memory, so the
-// sum needs no more bits than a word address.
+// Row i starts at element addr + (i mod 2^log2_rows) * stride, which is one DSP48E2. A row lies inside
+// its memory, so the sum needs no more bits than a word address.
 
 `default_nettype none
 
@@ -11,6 +11,7 @@ module row_address #(
     // Bits of a word address.
     parameter int unsigned AddrWidth = 8
 ) (
+    input  wire logic clk_i,
     // The operand; `space` is not looked at.
     input  wire cmamba_pkg::operand_t operand_i,
     // Token, position or sequence.
@@ -27,16 +28,26 @@ module row_address #(
     $fatal(1, "row_address: AddrWidth is %0d, which an operand does not hold", AddrWidth);
   end
 
-  logic unused;
-  assign unused = ^{operand_i.space, operand_i.addr, operand_i.stride, index_i};
+  logic [11:0] row;
+  logic signed [47:0] word, unused_cascade;
+  assign row = index_i & ~(12'hFFF << operand_i.log2_rows);
+  assign word_o = word[AddrWidth-1:0];
 
-  logic [11:0] ring_mask;
-  logic [AddrWidth-1:0] first, row, stride;
-  assign ring_mask = ~(12'hFFF << operand_i.log2_rows);
-  assign row = AddrWidth'(index_i & ring_mask);
-  assign first = AddrWidth'(operand_i.addr >> AlignWidth);
-  assign stride = AddrWidth'(operand_i.stride >> AlignWidth);
-  assign word_o = first + row * stride;
+  logic unused;
+  assign unused = ^{operand_i.space, operand_i.addr, operand_i.stride, word, unused_cascade};
+
+  multiply_add #(
+      .ProductRegister(1'b0),
+      .Addend("c"),
+      .AddendRegister(1'b1)
+  ) u_multiply_add (
+      .clk_i,
+      .a_i(27'(operand_i.stride >> AlignWidth)),
+      .b_i(18'(row)),
+      .c_i(48'(operand_i.addr >> AlignWidth)),
+      .sum_o(word),
+      .cascade_o(unused_cascade)
+  );
 
 endmodule
 

@@ -15,7 +15,7 @@ module stream_in_formal #(
     input wire logic [31:0] watchdog_cycles_i,
     input wire logic start_valid_i,
     input wire cmamba_pkg::recv_instruction_t instruction_i,
-    input wire logic [11:0] token_i,
+    input wire logic [$clog2(PatchElements/RowAlign)-1:0] dst_word_i,
     input wire logic last_i,
     input wire logic s_axis_tvalid_i,
     input wire logic [127:0] s_axis_tdata_i,
@@ -46,7 +46,7 @@ module stream_in_formal #(
       .start_valid_i,
       .start_ready_o(start_ready),
       .instruction_i,
-      .token_i,
+      .dst_word_i,
       .last_i,
       .done_o(done),
       .s_axis_tvalid_i,
@@ -90,7 +90,7 @@ module stream_in_formal #(
       beats_q <= 13'((17'(instruction_i.n) + 17'd15) >> 4);
       taken_q <= '0;
       tail_q  <= instruction_i.n[3:0];
-      place_q <= {dut.row_word, ($clog2(Slots))'(0)};
+      place_q <= {dst_word_i, ($clog2(Slots))'(0)};
     end else if (write) begin
       taken_q <= taken_q + 1'b1;
       place_q <= place_q + 1'b1;

@@ -13,7 +13,7 @@ module stream_out_formal #(
     input wire logic abort_i,
     input wire logic start_valid_i,
     input wire cmamba_pkg::send_instruction_t instruction_i,
-    input wire logic [9:0] sequence_i,
+    input wire logic [$clog2(HeadElements/RowAlign)-1:0] src_word_i,
     input wire logic last_i,
     input wire logic [RowAlign*16-1:0] head_rd_data_i,
     input wire logic m_axis_tready_i
@@ -34,7 +34,7 @@ module stream_out_formal #(
       .start_valid_i,
       .start_ready_o(start_ready),
       .instruction_i,
-      .sequence_i,
+      .src_word_i,
       .last_i,
       .done_o(done),
       .head_rd_en_o(head_rd_en),

@@ -23,6 +23,30 @@ def instruction(opcode: str, **fields: object) -> int:
     return int.from_bytes(isa.Instruction(opcode, fields).encode(), "little")
 
 
+def row_words(
+    i: isa.Instruction, build: isa.Build, token: int = 0, position: int = 0, sequence: int = 0
+) -> list[tuple[str, int]]:
+    """What the sequencer tells a unit of an entry's rows: (operand, word where its row begins).
+
+    The operands are in the order of the instruction; POOL has a third row, ``maximum``.
+    """
+    index = {f.name: token for f in isa.OPCODES[i.opcode].format.fields if f.operand}
+    rows = {name: i.fields[name] for name in index}
+    if i.opcode == "LINEAR":
+        index["dst"] = sequence if i.reduce else token
+        index["add"] = position if i.add_position else token
+    elif i.opcode == "CONV":
+        index["src"] = token - i.kernel + 1
+    elif i.opcode == "POOL":
+        rows["maximum"] = i.dst
+        index |= {"dst": 2 * sequence, "maximum": 2 * sequence + 1}
+    elif i.opcode == "SCALE":
+        index["logit"] = sequence
+    elif i.opcode == "SEND":
+        index["src"] = sequence
+    return [(name, rows[name].row(index[name]) // build.row_align) for name in rows]
+
+
 class Joined:
     """Several signals as the one that `Source` and `Sink` want: a mapping in, a tuple out."""
 

@@ -1,6 +1,6 @@
 // Front of the array: turns entries into reads of one weight tile and one word of inputs a cycle.
 //
-//   start --> [raw entry] --> [addresses] --> counters --> [read ports]
+//   start --> [raw entry] --> [the entry: counters] --> [read ports]
 //
 // The raw entry holds the next one while the tiles of the one before are read, so that two entries
 // follow each other without a gap. Output tiles are the outer loop, input tiles the inner one. The
@@ -34,9 +34,11 @@ module array_issue #(
     input  wire logic start_valid_i,
     output logic start_ready_o,
     input  wire cmamba_pkg::linear_instruction_t instruction_i,
-    input  wire logic [11:0] token_i,
     input  wire logic [11:0] position_i,
-    input  wire logic [9:0] sequence_i,
+    // Where the rows of src, dst and add begin.
+    input  wire logic [WordAddrBits-1:0] src_word_i,
+    input  wire logic [WordAddrBits-1:0] dst_word_i,
+    input  wire logic [WordAddrBits-1:0] add_word_i,
 
     // Of the loaded package: tiles in the weight memory, and whether there are more.
     input  wire logic [TileBits-1:0] resident_tiles_i,
@@ -79,7 +81,6 @@ module array_issue #(
 
   localparam int unsigned Log2TileIn = $clog2(TileIn);
   localparam int unsigned Log2TileOut = $clog2(TileOut);
-  localparam int unsigned Log2Word = Log2TileIn + 2;
   localparam int unsigned PartAddrBits = WordAddrBits + 2;
   localparam int unsigned CreditBits = $clog2(Credits + 1);
 
@@ -90,20 +91,16 @@ module array_issue #(
     $fatal(1, "array_issue: WeightTiles is %0d, more than a package can hold", WeightTiles);
   end
 
-  // ---- Raw entry: fields and ring indices ----
-
-  // index mod 2^log2_rows
-  function automatic logic [11:0] ring_index(logic [11:0] index, logic [3:0] log2_rows);
-    return index & ~(12'hFFF << log2_rows);
-  endfunction
+  // ---- Raw entry ----
 
   logic raw_valid_q;
   cmamba_pkg::linear_instruction_t raw_q;
-  logic [11:0] src_row_q, dst_row_q, add_row_q, weight_row_q;
+  logic [WordAddrBits-1:0] raw_src_word_q, raw_dst_word_q, raw_add_word_q;
+  logic [11:0] weight_row_q;
   logic raw_first_q, raw_final_q;  // the first, the last position of a sequence
 
   logic take, start;
-  assign start_ready_o = !raw_valid_q || take;
+  assign start_ready_o = !raw_valid_q;
   assign start = start_valid_i && start_ready_o;
 
   always_ff @(posedge clk_i) begin
@@ -115,25 +112,14 @@ module array_issue #(
   always_ff @(posedge clk_i) begin
     if (start) begin
       raw_q <= instruction_i;
-      src_row_q <= ring_index(token_i, instruction_i.src.log2_rows);
-      dst_row_q <= ring_index(
-          instruction_i.reduce ? 12'(sequence_i) : token_i, instruction_i.dst.log2_rows
-      );
-      add_row_q <= ring_index(
-          instruction_i.add_position ? position_i : token_i, instruction_i.add.log2_rows
-      );
+      raw_src_word_q <= src_word_i;
+      raw_dst_word_q <= dst_word_i;
+      raw_add_word_q <= add_word_i;
       weight_row_q <= instruction_i.reduce ? position_i : 12'd0;
       raw_first_q <= position_i == '0;
       raw_final_q <= position_i == instruction_i.n_positions - 12'd1;
     end
   end
-
-  // The word where a row begins; rows lie inside their memory, as the loader has seen to.
-  // (Like row_address, but the ring index is known from the cycle before.)
-  function automatic logic [WordAddrBits-1:0] row_word(logic [19:0] addr, logic [15:0] stride,
-                                                       logic [11:0] row);
-    return WordAddrBits'(addr >> Log2Word) + WordAddrBits'(row) * WordAddrBits'(stride >> Log2Word);
-  endfunction
 
   logic [TileBits-1:0] first_tile;
   logic [15:0] last_in, last_out;  // tiles less one
@@ -143,15 +129,17 @@ module array_issue #(
 
   // ---- Requests for streamed tiles, before the entry goes on ----
 
-  typedef enum logic [1:0] {
+  typedef enum logic [2:0] {
     CheckFirst,
+    CheckCount,
     CheckEnd,
     CheckCompare,
     CheckDone
   } check_e;
   check_e check_q;
   logic fetch_valid_q, first_streamed_q;
-  logic [TileBits-1:0] check_first_q, check_count_q, check_end_q, fetch_first_q;
+  logic [TileBits-1:0] check_first_q, check_in_q, check_out_q;
+  logic [TileBits-1:0] check_count_q, check_end_q, fetch_first_q;
   logic checked;
 
   assign checked = !streams_i || (check_q == CheckDone && (!fetch_valid_q || fetch_ready_i));
@@ -163,8 +151,9 @@ module array_issue #(
       first_streamed_q <= 1'b0;
     end else begin
       unique case (check_q)
-        CheckFirst: if (raw_valid_q && streams_i) check_q <= CheckEnd;
-        CheckEnd:   check_q <= CheckCompare;
+        CheckFirst: if (raw_valid_q && streams_i) check_q <= CheckCount;
+        CheckCount: check_q <= CheckEnd;
+        CheckEnd: check_q <= CheckCompare;
         CheckCompare: begin
           check_q <= CheckDone;
           first_streamed_q <= check_first_q >= resident_tiles_i;
@@ -177,10 +166,13 @@ module array_issue #(
             first_streamed_q <= 1'b0;
           end
         end
+        default: check_q <= CheckFirst;
       endcase
     end
     check_first_q <= first_tile;
-    check_count_q <= (TileBits'(last_in) + TileBits'(1)) * (TileBits'(last_out) + TileBits'(1));
+    check_in_q    <= TileBits'(last_in) + TileBits'(1);
+    check_out_q   <= TileBits'(last_out) + TileBits'(1);
+    check_count_q <= check_in_q * check_out_q;
     check_end_q   <= check_first_q + check_count_q;
     if (check_q == CheckCompare) begin
       fetch_first_q <= check_first_q >= resident_tiles_i ? check_first_q : resident_tiles_i;
@@ -191,16 +183,15 @@ module array_issue #(
   assign fetch_first_o = fetch_first_q;
   assign fetch_end_o   = check_end_q;
 
-  // ---- Addresses: the entry whose tiles are read ----
+  // ---- The entry whose tiles are read ----
 
   logic valid_q;
   cmamba_pkg::linear_instruction_t instruction_q;
   logic first_q, final_q;
   logic [WordAddrBits-1:0] dst_word_q, add_word_q;
   logic [PartAddrBits-1:0] src_base_q;  // in parts of TileIn elements
-  logic [TileBits-1:0] first_tile_q;
-  logic first_tile_streamed_q;
-  logic [15:0] last_in_q, last_out_q;
+  logic [15:0] last_in_q;
+  logic one_in_q;
 
   logic issue, issue_last;
   assign take = raw_valid_q && checked && (!valid_q || issue_last);
@@ -211,60 +202,68 @@ module array_issue #(
     else if (issue_last) valid_q <= 1'b0;
   end
 
+  // Rows begin with a word, but an instruction may read from the middle of one.
+  logic [PartAddrBits-1:0] raw_src_base;
+  assign raw_src_base = {raw_src_word_q, raw_q.src.addr[Log2TileIn+:2]};
+
   always_ff @(posedge clk_i) begin
     if (take) begin
       instruction_q <= raw_q;
       first_q <= raw_first_q;
       final_q <= raw_final_q;
-      // Rows begin with a word, but an instruction may read from the middle of one.
-      src_base_q <= {
-        row_word(raw_q.src.addr, raw_q.src.stride, src_row_q), raw_q.src.addr[Log2TileIn+:2]
-      };
-      dst_word_q <= row_word(raw_q.dst.addr, raw_q.dst.stride, dst_row_q);
-      add_word_q <= row_word(raw_q.add.addr, raw_q.add.stride, add_row_q);
-      first_tile_q <= first_tile;
-      first_tile_streamed_q <= first_streamed_q;
+      src_base_q <= raw_src_base;
+      dst_word_q <= raw_dst_word_q;
+      add_word_q <= raw_add_word_q;
       last_in_q <= last_in;
-      last_out_q <= last_out;
+      one_in_q <= last_in == '0;
     end
   end
 
-  // ---- Counters ----
+  // ---- Counters: the tile that is read next ----
 
   logic entry_begins_q;  // no tile of the entry has been read yet
-  logic [15:0] in_q, out_q;
-  logic [PartAddrBits-1:0] part_q, part;
-  logic [TileBits-1:0] tile_q, tile;
-  logic tile_streamed_q, tile_streamed;
+  logic output_begins_q, output_ends_q, last_output_q;
+  logic [15:0] in_left_q, out_left_q;  // input and output tiles behind this one
+  logic [PartAddrBits-1:0] part_q;
+  logic [TileBits-1:0] tile_q, tile_next;
+  logic tile_streamed_q;
   logic [CreditBits-1:0] credits_q;
-  logic has_credit_q, output_begins, output_ends, take_credit;
-
-  assign output_begins = in_q == '0;
-  assign output_ends = in_q == last_in_q;
-  assign part = output_begins ? src_base_q : part_q;
-  assign tile = entry_begins_q ? first_tile_q : tile_q;
-  assign tile_streamed = entry_begins_q ? first_tile_streamed_q : tile_streamed_q;
+  logic has_credit_q, take_credit;
 
   // stream_valid_i still means the tile that is being read in the cycle of stream_ready_o.
-  assign issue = valid_q && (!output_begins || has_credit_q) &&
-      (!tile_streamed || (stream_valid_i && !stream_ready_o));
-  assign issue_last = issue && output_ends && out_q == last_out_q;
-  assign take_credit = issue && output_begins;
+  assign issue = valid_q && (!output_begins_q || has_credit_q) &&
+      (!tile_streamed_q || (stream_valid_i && !stream_ready_o));
+  assign issue_last = issue && output_ends_q && last_output_q;
+  assign take_credit = issue && output_begins_q;
+  assign tile_next = tile_q + TileBits'(1);
 
   always_ff @(posedge clk_i) begin
     if (take) begin
       entry_begins_q <= 1'b1;
-      in_q <= '0;
-      out_q <= '0;
+      output_begins_q <= 1'b1;
+      output_ends_q <= last_in == '0;
+      last_output_q <= last_out == '0;
+      in_left_q <= last_in;
+      out_left_q <= last_out;
+      part_q <= raw_src_base;
+      tile_q <= first_tile;
+      tile_streamed_q <= first_streamed_q;
     end else if (issue) begin
       entry_begins_q <= 1'b0;
-      in_q <= output_ends ? '0 : in_q + 16'd1;
-      if (output_ends) out_q <= out_q + 16'd1;
-    end
-    if (issue) begin
-      part_q <= part + (PartAddrBits'(1) << instruction_q.log2_split);
-      tile_q <= tile + TileBits'(1);
-      tile_streamed_q <= tile_streamed || tile + TileBits'(1) == resident_tiles_i;
+      output_begins_q <= output_ends_q;
+      tile_q <= tile_next;
+      tile_streamed_q <= tile_streamed_q || tile_next == resident_tiles_i;
+      if (output_ends_q) begin
+        output_ends_q <= one_in_q;
+        in_left_q <= last_in_q;
+        part_q <= src_base_q;
+        last_output_q <= out_left_q == 16'd1;
+        out_left_q <= out_left_q - 16'd1;
+      end else begin
+        output_ends_q <= in_left_q == 16'd1;
+        in_left_q <= in_left_q - 16'd1;
+        part_q <= part_q + (PartAddrBits'(1) << instruction_q.log2_split);
+      end
     end
   end
 
@@ -290,16 +289,16 @@ module array_issue #(
       streamed_rd_q <= 1'b0;
     end else begin
       rd_en_q <= issue;
-      streamed_rd_q <= issue && tile_streamed;
+      streamed_rd_q <= issue && tile_streamed_q;
     end
   end
   always_ff @(posedge clk_i) begin
-    weight_rd_addr_o <= tile_streamed ? stream_slot_i : tile[WeightAddrBits-1:0];
+    weight_rd_addr_o <= tile_streamed_q ? stream_slot_i : tile_q[WeightAddrBits-1:0];
     src_rd_space_o <= instruction_q.src.space;
-    src_rd_addr_o <= part[PartAddrBits-1:2];
-    tile_first_o <= output_begins;
-    tile_last_o <= output_ends;
-    tile_part_o <= part[1:0];
+    src_rd_addr_o <= part_q[PartAddrBits-1:2];
+    tile_first_o <= output_begins_q;
+    tile_last_o <= output_ends_q;
+    tile_part_o <= part_q[1:0];
     tile_log2_split_o <= instruction_q.log2_split;
   end
   assign weight_rd_en_o = rd_en_q;

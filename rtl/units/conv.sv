@@ -49,6 +49,9 @@ module conv
     input  wire conv_instruction_t instruction_i,
     input  wire logic [11:0]       token_i,
     input  wire logic [11:0]       position_i,
+    // Where the rows begin: of src that of the first tap.
+    input  wire logic [InAddrWidth-1:0]  src_word_i,
+    input  wire logic [OutAddrWidth-1:0] dst_word_i,
     output logic                   done_o,
 
     // Activation memories: data two cycles after the address.
@@ -107,30 +110,12 @@ module conv
   logic [11:0] ring_mask_q, row_q, first_row_q;
   logic [InAddrWidth-1:0] addr_q, first_addr_q, base_addr_q, stride_q;
   // Taps that lie before position 0.
-  logic [3:0] padded_q;
+  logic [ 3:0] padded_q;
 
   logic [11:0] first_row;
-  logic [InAddrWidth-1:0] first_addr;
-  logic [OutAddrWidth-1:0] dst_word;
   assign first_row = token_i - 12'(instruction_i.kernel) + 12'd1;
-  row_address #(
-      .RowAlign (RowAlign),
-      .AddrWidth(InAddrWidth)
-  ) u_row_src (
-      .operand_i(instruction_i.src),
-      .index_i  (first_row),
-      .word_o   (first_addr)
-  );
-  row_address #(
-      .RowAlign (RowAlign),
-      .AddrWidth(OutAddrWidth)
-  ) u_row_dst (
-      .operand_i(instruction_i.dst),
-      .index_i  (token_i),
-      .word_o   (dst_word)
-  );
   logic unused_fields;
-  assign unused_fields = &{instruction_i.opcode, instruction_i.n_positions};
+  assign unused_fields = ^instruction_i;
 
   // A word is complete in `fill` two cycles after its last tap was read. The next one may begin
   // when that word leaves before the first new tap arrives: now, or in the next cycle.
@@ -150,7 +135,7 @@ module conv
     if (start) begin
       word_q <= '{
           param_row: ParamAddrWidth'(instruction_i.param_addr >> LaneWidth),
-          dst_word: dst_word,
+          dst_word: dst_word_i,
           table_index: TableWidth'(instruction_i.table_index),
           default: '0
       };
@@ -165,8 +150,8 @@ module conv
       ring_mask_q <= ~(12'hFFF << instruction_i.src.log2_rows);
       row_q <= first_row;
       first_row_q <= first_row;
-      addr_q <= first_addr;
-      first_addr_q <= first_addr;
+      addr_q <= src_word_i;
+      first_addr_q <= src_word_i;
       base_addr_q <= InAddrWidth'(instruction_i.src.addr >> AlignWidth);
       stride_q <= InAddrWidth'(instruction_i.src.stride >> AlignWidth);
       padded_q <= '0;

@@ -61,8 +61,13 @@ module scan
     input  wire logic              start_valid_i,
     output logic                   start_ready_o,
     input  wire scan_instruction_t instruction_i,
-    input  wire logic [11:0]       token_i,
     input  wire logic [11:0]       position_i,
+    // Where the rows begin.
+    input  wire logic [ConvAddrWidth-1:0] u_word_i,
+    input  wire logic [GateAddrWidth-1:0] z_word_i,
+    input  wire logic [StepAddrWidth-1:0] dt_word_i,
+    input  wire logic [ProjAddrWidth-1:0] bc_word_i,
+    input  wire logic [ScanAddrWidth-1:0] dst_word_i,
     output logic                   done_o,
 
     // Activation memories: data two cycles after the address.
@@ -170,55 +175,12 @@ module scan
 
   // ---------------------------------------------------------------- entries
 
-  // Addresses of the rows, from the operands of the entry that starts.
-  logic [ConvAddrWidth-1:0] u_first, u_word_q;
-  logic [GateAddrWidth-1:0] z_first, z_word_q;
-  logic [StepAddrWidth-1:0] dt_first, dt_word_q;
-  logic [ProjAddrWidth-1:0] bc_first;
-  logic [ScanAddrWidth-1:0] dst_first;
-  row_address #(
-      .RowAlign (RowAlign),
-      .AddrWidth(ConvAddrWidth)
-  ) u_row_u (
-      .operand_i(instruction_i.u),
-      .index_i  (token_i),
-      .word_o   (u_first)
-  );
-  row_address #(
-      .RowAlign (RowAlign),
-      .AddrWidth(GateAddrWidth)
-  ) u_row_z (
-      .operand_i(instruction_i.z),
-      .index_i  (token_i),
-      .word_o   (z_first)
-  );
-  row_address #(
-      .RowAlign (RowAlign),
-      .AddrWidth(StepAddrWidth)
-  ) u_row_dt (
-      .operand_i(instruction_i.dt),
-      .index_i  (token_i),
-      .word_o   (dt_first)
-  );
-  row_address #(
-      .RowAlign (RowAlign),
-      .AddrWidth(ProjAddrWidth)
-  ) u_row_bc (
-      .operand_i(instruction_i.bc),
-      .index_i  (token_i),
-      .word_o   (bc_first)
-  );
-  row_address #(
-      .RowAlign (RowAlign),
-      .AddrWidth(ScanAddrWidth)
-  ) u_row_dst (
-      .operand_i(instruction_i.dst),
-      .index_i  (token_i),
-      .word_o   (dst_first)
-  );
+  logic [ConvAddrWidth-1:0] u_word_q;
+  logic [GateAddrWidth-1:0] z_word_q;
+  logic [StepAddrWidth-1:0] dt_word_q;
 
   logic unused_fields;
-  assign unused_fields = &{instruction_i.opcode, instruction_i.n_positions};
+  assign unused_fields = ^instruction_i;
 
   // The step that is issued. step holds what is known a cycle before: what is the same for the
   // whole entry, and where the step is.
@@ -291,8 +253,8 @@ module scan
           decay_row: DecayAddrWidth'(instruction_i.decay_addr >> Levels),
           state_row: StateAddrWidth'(instruction_i.state_addr >> Levels),
           param_row: ParamAddrWidth'(instruction_i.param_addr >> SlotBits),
-          dst_word: dst_first,
-          bc_word: bc_first,
+          dst_word: dst_word_i,
+          bc_word: bc_word_i,
           softplus_table: TableWidth'(instruction_i.softplus_table),
           silu_table: TableWidth'(instruction_i.silu_table),
           u_zero_point: instruction_i.u_zero_point,
@@ -305,9 +267,9 @@ module scan
           y_shift: instruction_i.y_shift,
           default: '0
       };
-      u_word_q <= u_first;
-      z_word_q <= z_first;
-      dt_word_q <= dt_first;
+      u_word_q <= u_word_i;
+      z_word_q <= z_word_i;
+      dt_word_q <= dt_word_i;
       remaining_q <= instruction_i.n;
       channels_q <= (SlotBits + 1)'(1) << log2_channels;
       last_part_q <= PartWidth'((32'd1 << log2_parts) - 32'd1);

@@ -33,7 +33,8 @@ module stream_in #(
     input  wire logic                          start_valid_i,
     output logic                               start_ready_o,
     input  wire cmamba_pkg::recv_instruction_t instruction_i,
-    input  wire logic [11:0]                   token_i,
+    // Where the row begins.
+    input  wire logic [AddrWidth-1:0]          dst_word_i,
     // The entry is the last RECV of the run.
     input  wire logic                          last_i,
     output logic                               done_o,
@@ -77,7 +78,7 @@ module stream_in #(
   logic give_up;
 
   logic unused;
-  assign unused = ^{instruction_i.opcode, instruction_i.n_positions};
+  assign unused = ^instruction_i;
 
   // ---------------------------------------------------------------- the packet
 
@@ -99,20 +100,10 @@ module stream_in #(
   // ---------------------------------------------------------------- one entry
 
   logic start;
-  logic [AddrWidth-1:0] row_word;
   logic [BeatWidth-1:0] beats;
   assign start_ready_o = !active_q && !halted_q && !draining_q && !abort_i;
   assign start = start_valid_i && start_ready_o;
   assign beats = BeatWidth'((17'(instruction_i.n) + 17'(BeatElements - 1)) >> 4);
-
-  row_address #(
-      .RowAlign (RowAlign),
-      .AddrWidth(AddrWidth)
-  ) u_row_address (
-      .operand_i(instruction_i.dst),
-      .index_i(token_i),
-      .word_o(row_word)
-  );
 
   always_ff @(posedge clk_i) begin
     if (rst_i || abort_i) begin
@@ -136,7 +127,7 @@ module stream_in #(
       beats_left_q <= beats;
       last_beat_q <= beats == BeatWidth'(1);
       tail_q <= instruction_i.n[3:0];
-      word_q <= row_word;
+      word_q <= dst_word_i;
       slot_q <= '0;
     end else if (take) begin
       beats_left_q <= beats_left_q - 1'b1;

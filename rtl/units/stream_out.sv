@@ -25,7 +25,8 @@ module stream_out #(
     input  wire logic                          start_valid_i,
     output logic                               start_ready_o,
     input  wire cmamba_pkg::send_instruction_t instruction_i,
-    input  wire logic [9:0]                    sequence_i,
+    // Where the row begins.
+    input  wire logic [AddrWidth-1:0]          src_word_i,
     // TLAST accompanies the last beat of this entry.
     input  wire logic                          last_i,
     output logic                               done_o,
@@ -76,25 +77,16 @@ module stream_out #(
   logic active_q, last_q, last_beat_q;
   logic [BeatWidth-1:0] beats_left_q, beats;
   logic [2:0] tail_q;  // elements of the last beat, 0 stands for 8
-  logic [AddrWidth-1:0] word_q, row_word;
+  logic [AddrWidth-1:0] word_q;
   logic [SlotWidth-1:0] slot_q;
   logic start, issue;
 
   logic unused;
-  assign unused = ^{instruction_i.opcode, instruction_i.n_positions};
+  assign unused = ^instruction_i;
 
   assign start_ready_o = (!active_q || (issue && last_beat_q)) && !abort_i;
   assign start = start_valid_i && start_ready_o;
   assign beats = BeatWidth'((17'(instruction_i.n) + 17'(BeatElements - 1)) >> 3);
-
-  row_address #(
-      .RowAlign (RowAlign),
-      .AddrWidth(AddrWidth)
-  ) u_row_address (
-      .operand_i(instruction_i.src),
-      .index_i(12'(sequence_i)),
-      .word_o(row_word)
-  );
 
   always_ff @(posedge clk_i) begin
     if (rst_i || abort_i) active_q <= 1'b0;
@@ -106,7 +98,7 @@ module stream_out #(
       beats_left_q <= beats;
       last_beat_q <= beats == BeatWidth'(1);
       tail_q <= instruction_i.n[2:0];
-      word_q <= row_word;
+      word_q <= src_word_i;
       slot_q <= '0;
     end else if (issue) begin
       beats_left_q <= beats_left_q - 1'b1;

@@ -49,6 +49,9 @@ module vector_unit #(
     localparam int unsigned ResidWidth = $clog2(ResidElements / RowAlign),
     localparam int unsigned NormWidth = $clog2(NormElements / RowAlign),
     localparam int unsigned LogitWidth = $clog2(LogitElements / RowAlign),
+    localparam int unsigned WordWidth =
+        ResidWidth > NormWidth && ResidWidth > LogitWidth ? ResidWidth :
+        NormWidth > LogitWidth ? NormWidth : LogitWidth,
     localparam int unsigned ParamWidth = $clog2(MaxParams),
     localparam int unsigned TableWidth = $clog2(MaxTables)
 ) (
@@ -69,9 +72,9 @@ module vector_unit #(
     input  wire cmamba_pkg::norm_instruction_t  norm_i,
     input  wire cmamba_pkg::pool_instruction_t  pool_i,
     input  wire cmamba_pkg::scale_instruction_t scale_i,
-    input  wire logic [11:0]                    token_i,
     input  wire logic [11:0]                    position_i,
-    input  wire logic [9:0]                     sequence_i,
+    // Where rows begin: of the operands, in their order; of POOL then that of the maximum.
+    input  wire logic [2:0][WordWidth-1:0]      row_words_i,
     output logic                                done_o,
 
     output logic                         resid_rd_en_o,
@@ -183,50 +186,9 @@ module vector_unit #(
 
   logic is_norm, is_pool;
   logic [15:0] n;
-  operand_t src, dst;
-  logic [11:0] dst_row;
-  logic [ResidWidth-1:0] src_word;
-  logic [LogitWidth-1:0] logit_word;
-  logic [DstWidth-1:0] dst_word, maximum_word;
   assign is_norm = norm_i.opcode == OpNorm;
   assign is_pool = norm_i.opcode == OpPool;
-  assign src = norm_i.src;  // in the same place in all three
   assign n = is_norm || is_pool ? norm_i.n : scale_i.n;
-  assign dst = is_norm || is_pool ? norm_i.dst : scale_i.dst;
-  assign dst_row = is_pool ? {1'b0, sequence_i, 1'b0} : token_i;
-
-  row_address #(
-      .RowAlign (RowAlign),
-      .AddrWidth(ResidWidth)
-  ) u_src_address (
-      .operand_i(src),
-      .index_i(token_i),
-      .word_o(src_word)
-  );
-  row_address #(
-      .RowAlign (RowAlign),
-      .AddrWidth(DstWidth)
-  ) u_dst_address (
-      .operand_i(dst),
-      .index_i(dst_row),
-      .word_o(dst_word)
-  );
-  row_address #(
-      .RowAlign (RowAlign),
-      .AddrWidth(DstWidth)
-  ) u_maximum_address (
-      .operand_i(dst),
-      .index_i(dst_row | 12'd1),
-      .word_o(maximum_word)
-  );
-  row_address #(
-      .RowAlign (RowAlign),
-      .AddrWidth(LogitWidth)
-  ) u_logit_address (
-      .operand_i(scale_i.logit),
-      .index_i(12'(sequence_i)),
-      .word_o(logit_word)
-  );
 
   logic [LaneWidth-1:0] n_tail;
   logic [Lanes-1:0] tail;
@@ -236,7 +198,7 @@ module vector_unit #(
   end
 
   logic unused;
-  assign unused = ^{norm_i, pool_i, scale_i, n, param_wr_data_i};
+  assign unused = ^{norm_i, pool_i, scale_i, row_words_i, n, param_wr_data_i};
 
   // ---------------------------------------------------------------- front
 
@@ -279,10 +241,10 @@ module vector_unit #(
           wide: is_norm ? norm_i.wide : !is_pool,
           beats: (FeatureWidth + 1)'((17'(n) + 17'(Lanes - 1)) >> LaneWidth),
           tail: tail,
-          src_word: src_word,
-          logit_word: logit_word,
-          dst_word: dst_word,
-          maximum_word: maximum_word,
+          src_word: ResidWidth'(row_words_i[0]),
+          logit_word: LogitWidth'(row_words_i[1]),
+          dst_word: DstWidth'(is_norm || is_pool ? row_words_i[1] : row_words_i[2]),
+          maximum_word: DstWidth'(row_words_i[2]),
           param_addr: ParamWidth'(norm_i.param_addr),
           table_index: TableWidth'(scale_i.table_index)
       };

@@ -15,7 +15,7 @@ from rtl.tb.streams import PATTERNS, always, reset, start
 from rtl.tb.units import entries, instruction
 
 SOURCES = ("patch", "norm", "conv", "proj", "scan")
-PORTS = ("instruction_i", "token_i", "position_i", "sequence_i")
+PORTS = ("instruction_i", "position_i", "src_word_i", "dst_word_i", "add_word_i")
 # Every tile is in the weight memory.
 NO_STREAM = {"resident": 1 << 20, "streams": 0}
 
@@ -83,9 +83,10 @@ class Entry:
             **fields,
         }
         self.position = random.choice([0, f["n_positions"] - 1, random.randrange(f["n_positions"])])
-        self.token, self.sequence = random.randrange(4096), random.randrange(1024)
         self.word = instruction("LINEAR", **f)
-        row = f["src"].row(self.token)
+        # Of any token, position or sequence.
+        row, dst_row, add_row = (f[k].row(random.randrange(4096)) for k in ("src", "dst", "add"))
+        self.words = tuple(r // align for r in (row, dst_row, add_row))
         n_in, n_out = -(-f["n_in"] // granule), -(-f["n_out"] // outputs)
         self.first_tile = f["weight_addr"]
         if f["reduce"]:
@@ -106,14 +107,13 @@ class Entry:
         ]
         self.result = Result(
             self.word,
-            f["dst"].row(self.sequence if f["reduce"] else self.token) // align,
-            f["add"].row(self.position if f["add_position"] else self.token) // align,
+            *self.words[1:],
             self.position == 0,
             self.position == f["n_positions"] - 1,
         )
 
     def ports(self):
-        return dict(zip(PORTS, (self.word, self.token, self.position, self.sequence), strict=True))
+        return dict(zip(PORTS, (self.word, self.position, *self.words), strict=True))
 
 
 class Bench:
@@ -271,15 +271,20 @@ async def run_streamed(dut, pattern):
 
 @cocotb.test()
 async def run_no_gap(dut):
-    """The first read comes three cycles after the start; then there is one every cycle."""
+    """The first read comes three cycles after the start; then there is one every cycle.
+
+    An entry of one tile takes two cycles.
+    """
     bench = await prepared(dut)
     for most_tiles in (1, 1, 4):
-        bench.send([Entry(most_tiles) for _ in range(30)])
+        listed = [Entry(most_tiles) for _ in range(30)]
+        bench.send(listed)
         await bench.finish()
         assert bench.read_times[0] - bench.start_times[0] == 3
         count = len(bench.read_times)
         gaps = bench.read_times[-1] - bench.read_times[0] + 1 - count
-        assert gaps == 0 or sizes()[3] < 8, f"{gaps} gaps in {count} reads"
+        single = sum(len(entry.reads) == 1 for entry in listed[:-1])
+        assert gaps <= single or sizes()[3] < 8, f"{gaps} gaps in {count} reads"
         bench.clear()
 
 

@@ -20,6 +20,7 @@ from golden.package import pack_words
 from golden.program import ProgramBuilder
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, always, in_bursts, randomly, reset, start
+from rtl.tb.units import row_words
 
 SOURCES = ("patch", "norm", "conv", "proj", "scan")
 TARGETS_8 = ("conv_in", "gate", "proj", "step", "logit")
@@ -375,8 +376,9 @@ class Bench:
                 await RisingEdge(dut.clk_i)
             word = int.from_bytes(e.instruction.encode(), "little")
             dut.instruction_i.value = word & ((1 << len(dut.instruction_i)) - 1)
-            dut.token_i.value, dut.position_i.value = e.token, e.position
-            dut.sequence_i.value = e.sequence
+            dut.position_i.value = e.position
+            for name, row in row_words(e.instruction, self.build, e.token, e.position, e.sequence):
+                getattr(dut, f"{name}_word_i").value = row
             dut.start_valid_i.value = 1
             await RisingEdge(dut.clk_i)
             while not dut.start_ready_o.value:
@@ -500,6 +502,7 @@ async def run_full_rate(dut):
     """One tile a cycle from the first entry's first to the last one's last, for all splits.
 
     Sizes are those where the requantizer keeps up: as many input tiles as an output tile has words.
+    An entry of one tile takes two cycles.
     """
     seed()
     bench = Bench(dut)
@@ -530,7 +533,8 @@ async def run_full_rate(dut):
             f"split {1 << log2_split}: {len(program.entries)} entries, {bench.reads} tiles in "
             f"{cycles} cycles"
         )
-        assert cycles == bench.reads
+        single = sum(timing.linear_tiles(e.instruction, b) == 1 for e in program.entries)
+        assert bench.reads <= cycles <= bench.reads + single
 
 
 @cocotb.test()

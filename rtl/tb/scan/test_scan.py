@@ -15,6 +15,7 @@ from golden.package import PARAM_DTYPE, pack_words
 from rtl.tb.memories import ReadPort, WritePort, packed
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, always, reset, start
+from rtl.tb.units import row_words
 
 BUILD = isa.build(os.environ.get("BUILD", "small"))
 LANES = BUILD.scan_lanes
@@ -211,8 +212,9 @@ class Bench:
         dut.instruction_i.value = int.from_bytes(instruction.encode(), "little") & (
             (1 << len(dut.instruction_i)) - 1
         )
-        dut.token_i.value = token
         dut.position_i.value = position
+        for name, word in row_words(instruction, BUILD, token, position):
+            getattr(dut, f"{name}_word_i").value = word
         dut.start_valid_i.value = 1
         await RisingEdge(dut.clk_i)
         while dut.start_ready_o.value != 1:

@@ -20,6 +20,8 @@ from golden.estimate import random_package
 from model.args import ModelArgs
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import reset, start
+from rtl.tb.units import row_words
+from rtl.tb.words import unpack
 
 torch.set_num_threads(1)
 UNITS = isa.UNITS
@@ -58,6 +60,26 @@ def plain_schedule(p):
     return [{name: e[name].tolist() for name in names} for e in p.schedule]
 
 
+def fields(opcode, word):
+    """What a unit looks at of an instruction, beside the rows of its operands."""
+    form = isa.OPCODES[opcode].format
+    found = form.decode(word)
+    if opcode not in ("NORM", "POOL", "SCALE"):
+        del found["opcode"]
+    if opcode not in ("LINEAR", "POOL"):
+        del found["n_positions"]
+    for f in form.fields:
+        if f.operand:
+            operand = found.pop(f.name)
+            if (opcode, f.name) == ("CONV", "src"):
+                found[f.name] = operand.addr, operand.stride, operand.log2_rows
+            elif (opcode, f.name) == ("LINEAR", "src"):
+                found[f.name] = operand.space, operand.addr % build().row_align
+            elif (opcode, f.name) == ("LINEAR", "dst"):
+                found[f.name] = operand.space
+    return found
+
+
 class Bench:
     """Loads a package, and stands for the six units."""
 
@@ -81,7 +103,8 @@ class Bench:
     def clear(self):
         """Forget what the units have seen."""
         self.cycle = 0
-        self.started = [[] for _ in range(N)]  # (cycle, word, token, position, sequence, last)
+        # (cycle, fields, rows, token, position, sequence, last)
+        self.started = [[] for _ in range(N)]
         self.finished = [[] for _ in range(N)]  # cycles of the done pulses
         self.inside = [deque() for _ in range(N)]  # cycle at which each may be done
         self.busy = [0] * N
@@ -101,8 +124,8 @@ class Bench:
             dut.schedule_wr_data_i.value = isa.SCHEDULE.encode(entry)
             await RisingEdge(dut.clk_i)
         dut.schedule_wr_en_i.value = 0
-        self.words = [int.from_bytes(i.encode(), "little") for i in p.instructions]
-        for i, word in enumerate(self.words):
+        for i, instruction in enumerate(p.instructions):
+            word = int.from_bytes(instruction.encode(), "little")
             for beat in range(4):
                 dut.instruction_wr_en_i.value = 1
                 dut.instruction_wr_addr_i.value = 4 * i + beat
@@ -159,11 +182,14 @@ class Bench:
         dut = self.dut
         k = len(self.started[u])
         entry = self.entry(u, k)
-        word = self._word(u, self.instructions[entry["instruction"]].opcode)
+        opcode = self.instructions[entry["instruction"]].opcode
+        width = len(dut.rows_o) // (5 * N)
+        rows = unpack(int(dut.rows_o.value) >> (5 * width * u), width, 5, signed=False)
         self.started[u].append(
             (
                 self.cycle,
-                word,
+                fields(opcode, self._word(u, opcode)),
+                rows,
                 int(dut.token_o.value) >> (12 * u) & 0xFFF,
                 int(dut.position_o.value) >> (12 * u) & 0xFFF,
                 int(dut.sequence_o.value) >> (10 * u) & 0x3FF,
@@ -216,14 +242,14 @@ class Bench:
     def check_contents(self, rounds, tlast_each):
         for u in range(N):
             own = [e for e, unit in zip(self.schedule, self.units, strict=True) if unit == u]
-            for k, (_, word, token, position, sequence, last) in enumerate(self.started[u]):
+            for k, (_, found, rows, *place, last) in enumerate(self.started[u]):
                 entry = own[k % len(own)]
-                assert word == self.words[entry["instruction"]]
-                assert (token, position, sequence) == (
-                    entry["token"],
-                    entry["position"],
-                    entry["sequence"],
-                )
+                i = self.instructions[entry["instruction"]]
+                assert found == fields(i.opcode, int.from_bytes(i.encode(), "little"))
+                expected = entry["token"], entry["position"], entry["sequence"]
+                assert tuple(place) == expected
+                words = [word for _, word in row_words(i, build(), *expected)]
+                assert list(rows[: len(words)]) == words, f"{i}: {expected}"
                 iteration, index = divmod(k, len(own))
                 is_last = index == len(own) - 1 and (
                     iteration == rounds - 1
@@ -333,7 +359,8 @@ async def run_dispatch(dut):
     assert await bench.run(3) == OK
     starts, _ = bench.check(3, False)
     dut._log.info("%d entries in %d cycles", len(starts), max(starts) - min(starts) + 1)
-    assert max(starts) - min(starts) < len(starts) + 20  # an entry a cycle
+    # An entry a cycle, one of a unit every other cycle.
+    assert max(starts) - min(starts) < max(len(starts), 2 * 3 * max(bench.count)) + 20
     bench.latency = [(16, 16)] * N
     assert await bench.run(3) == OK
     starts, _ = bench.check(3, False)

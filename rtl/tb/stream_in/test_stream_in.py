@@ -24,7 +24,7 @@ class Bench:
     def __init__(self, dut, idle=always, gaps=always):
         self.dut = dut
         self.build = isa.build(os.environ["BUILD"])
-        self.entries = entries(dut, ("instruction_i", "token_i", "last_i"), gaps)
+        self.entries = entries(dut, ("instruction_i", "dst_word_i", "last_i"), gaps)
         self.stream = joined_source(dut, "s_axis_t", ("s_axis_tdata_i", "s_axis_tlast_i"), idle)
         self.patch = Memory(dut, "patch", self.build)
         self.done = Counter(dut, "done_o")
@@ -41,6 +41,14 @@ class Bench:
         free = self.build.spaces["patch"] - (stride << log2_rows)
         addr = random.randint(0, free // align) * align
         return isa.Operand(addr, stride, log2_rows, isa.SPACES["patch"].index)
+
+    def send_entries(self, ring, n, count, first=0, last=True):
+        """Queue entries for ``count`` tokens from ``first`` on, the last one the run's ``last``."""
+        word = instruction("RECV", dst=ring, n=n)
+        for i in range(count):
+            row = ring.row(first + i) // self.build.row_align
+            is_last = last and i == count - 1
+            self.entries.send([{"instruction_i": word, "dst_word_i": row, "last_i": is_last}])
 
     def send_packet(self, tokens, n, beats=None):
         """Queue the beats of int8 tokens [count, n]; TLAST with the last of ``beats``."""
@@ -63,13 +71,9 @@ class Bench:
         if tokens is None:
             tokens = np.random.randint(-128, 128, (count, n))
             self.send_packet(tokens, n)
-        word = instruction("RECV", dst=ring, n=n, n_positions=count)
         before = self.patch.data.copy()
         finished = len(self.done) + count
-        self.entries.send(
-            {"instruction_i": word, "token_i": first + i, "last_i": i == count - 1}
-            for i in range(count)
-        )
+        self.send_entries(ring, n, count, first)
         await self.done.wait_for(finished)
         await RisingEdge(self.dut.clk_i)
         assert len(self.done) == finished
@@ -93,10 +97,7 @@ class Bench:
 
     async def begin(self, count, n, beats):
         """Start a run whose packet has ``beats`` beats, and wait for the error."""
-        word = instruction("RECV", dst=self.ring(n), n=n)
-        self.entries.send(
-            {"instruction_i": word, "token_i": i, "last_i": i == count - 1} for i in range(count)
-        )
+        self.send_entries(self.ring(n), n, count)
         self.send_packet(np.zeros((count, n)), n, beats)
         self.errors.clear()
         await self.errors.wait_for(1)
@@ -174,8 +175,7 @@ async def run_abort(dut, taken):
     """A run that ends for another reason: the rest of its packet is dropped."""
     bench = Bench(dut, randomly)
     await start(dut)
-    word = instruction("RECV", dst=bench.ring(48), n=48)
-    bench.entries.send({"instruction_i": word, "token_i": i, "last_i": 0} for i in range(5))
+    bench.send_entries(bench.ring(48), 48, 5, last=False)
     bench.send_packet(np.zeros((3, 48)), 48)
     while len(bench.stream.sent) < taken:
         await RisingEdge(dut.clk_i)
@@ -191,8 +191,7 @@ async def run_abort_between(dut):
     bench = Bench(dut)
     await start(dut)
     for _ in range(3):
-        word = instruction("RECV", dst=bench.ring(48), n=48)
-        bench.entries.send([{"instruction_i": word, "token_i": 0, "last_i": 0}])
+        bench.send_entries(bench.ring(48), 48, 1, last=False)
         await ClockCycles(dut.clk_i, 5)
         await bench.abort()
         bench.done.clear()
@@ -207,8 +206,7 @@ async def run_drain_ends(dut):
     await start(dut)
     limit = dut.MaxDrainBeats.value.to_unsigned()
     for beats in (3, 3 * limit):
-        word = instruction("RECV", dst=bench.ring(16), n=16)
-        bench.entries.send([{"instruction_i": word, "token_i": 0, "last_i": 1}])
+        bench.send_entries(bench.ring(16), 16, 1)
         bench.stream.send({"s_axis_tdata_i": i, "s_axis_tlast_i": 0} for i in range(beats))
         bench.errors.clear()
         await bench.errors.wait_for(1)
@@ -228,8 +226,7 @@ async def run_reset(dut):
     bench = Bench(dut, randomly)
     await start(dut)
     for _ in range(10):
-        word = instruction("RECV", dst=bench.ring(64), n=64)
-        bench.entries.send({"instruction_i": word, "token_i": i, "last_i": 0} for i in range(4))
+        bench.send_entries(bench.ring(64), 64, 4, last=False)
         bench.send_packet(np.zeros((8, 64)), 64)
         await ClockCycles(dut.clk_i, random.randint(1, 40))
         bench.entries.queue.clear()

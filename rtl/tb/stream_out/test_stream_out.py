@@ -23,7 +23,7 @@ class Bench:
     def __init__(self, dut, stall=always, gaps=always):
         self.dut = dut
         self.build = isa.build(os.environ["BUILD"])
-        self.entries = entries(dut, ("instruction_i", "sequence_i", "last_i"), gaps)
+        self.entries = entries(dut, ("instruction_i", "src_word_i", "last_i"), gaps)
         self.stream = joined_sink(
             dut, "m_axis_t", ("m_axis_tdata_o", "m_axis_tkeep_o", "m_axis_tlast_o"), stall
         )
@@ -50,7 +50,8 @@ class Bench:
         for i in range(count):
             sequence = random.randrange(1 << 10)
             last = random.random() < 0.5 if lasts is None else lasts[i]
-            self.entries.send([{"instruction_i": word, "sequence_i": sequence, "last_i": last}])
+            first = ring.row(sequence) // self.build.row_align
+            self.entries.send([{"instruction_i": word, "src_word_i": first, "last_i": last}])
             row = self.head.row(ring.row(sequence), n).tolist()
             row += [0] * (-n % BEAT)
             beats = range(0, len(row), BEAT)

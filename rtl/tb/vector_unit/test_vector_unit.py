@@ -14,8 +14,8 @@ from golden.arithmetic import Params
 from golden.package import PARAM_DTYPE
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, always, randomly, reset, start
-from rtl.tb.units import Counter, Memory, entries, instruction
-from rtl.tb.words import signed, unsigned
+from rtl.tb.units import Counter, Memory, entries, instruction, row_words
+from rtl.tb.words import pack, signed, unsigned
 
 torch.set_num_threads(1)
 INT16 = (-(1 << 15), (1 << 15) - 1)
@@ -48,7 +48,7 @@ class Bench:
     def __init__(self, dut, ready=always, gaps=always):
         self.dut = dut
         self.build = isa.build(os.environ["BUILD"])
-        names = ("norm_i", "pool_i", "scale_i", "token_i", "position_i", "sequence_i")
+        names = ("norm_i", "pool_i", "scale_i", "position_i", "row_words_i")
         self.entries = entries(dut, names, gaps)
         self.resid = Memory(dut, "resid", self.build, ready)
         self.logit = Memory(dut, "logit", self.build)
@@ -101,13 +101,14 @@ class Bench:
         return isa.Operand(addr, stride, rows.bit_length() - 1, isa.SPACES[space].index)
 
     def send(self, opcode, word, token=0, position=0, sequence=0):
+        i = isa.Instruction.decode(word.to_bytes(isa.INSTRUCTION_BITS // 8, "little"))
+        rows = [row for _, row in row_words(i, self.build, token, position, sequence)]
+        width = len(self.dut.row_words_i) // 3
         views = {
             name: word & ((1 << len(getattr(self.dut, name))) - 1)
             for name in ("norm_i", "pool_i", "scale_i")
         }
-        self.entries.send(
-            [{**views, "token_i": token, "position_i": position, "sequence_i": sequence}]
-        )
+        self.entries.send([{**views, "position_i": position, "row_words_i": pack(rows, width)}])
         self.starts += 1
 
     def put(self, operand, row, values):

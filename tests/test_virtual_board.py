@@ -38,7 +38,7 @@ from host.virtual_board.files import FPGA_MANAGER, MAX_FILE_BYTES, MAX_FILES
 from rtl.regs import registers as reg
 from rtl.simulator import SimulationError
 from tests.program_builder import random_package
-from tests.virtual_boards import RawClient, connect, keep_pynq_state_in
+from tests.virtual_boards import RawClient, connect, keep_pynq_state_in, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pynq's own
 BUILD = isa.build("small")
@@ -94,13 +94,6 @@ def works(client, package):
     assert client.load(package) == 0
     tokens = tokens_for(package)
     np.testing.assert_array_equal(client.run(tokens), model_run(package, tokens))
-
-
-def wait_until(condition, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 # ------------------------------------------------------------------------------ overlay
@@ -566,7 +559,9 @@ def test_memory_of_clients_that_are_gone_is_used_again(device, board):
     assert (kept == 7).all()
 
 
-@pytest.mark.parametrize("address, size", [(0, 4), (0xA000_0000, 0x1004), (0xA001_FFFC, 8)])
+@pytest.mark.parametrize(
+    "address, size", [(0, 4), (0xA000_0000, 0x1004), (0xA001_FFFC, 8), (0xA000_0000, 0)]
+)
 def test_addresses_without_registers(device, address, size):
     with pytest.raises(RuntimeError, match="the board has no registers at"):
         pynq.MMIO(address, size, device=device)
@@ -590,7 +585,7 @@ def test_any_access_is_answered(board, bit, name, offset, data):
         request = mmio_pb2.WriteRequest(mmio_id=name, offset=offset, data=data)
         assert stub.write(request, timeout=5).msg or offset < 0x10000
         got = stub.get_mmio(mmio_pb2.GetMmioRequest(base_addr=offset, length=len(data)), timeout=5)
-        assert got.msg
+        assert got.msg or (len(data) > 0 and got.mmio_id)
 
 
 def test_registers_by_words_of_any_number(client):
@@ -809,7 +804,7 @@ def test_shutdown_in_the_middle_of_a_run(served, bit, package, number):
     begin = time.monotonic()
     process.send_signal(number)
     assert process.wait(timeout=10) == 0
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 5  # half a second where nothing else runs
     stop.set()
     assert call.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
     errors = [line for line in process.stderr.read().splitlines() if "programmed with" not in line]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,14 @@ def keep_pynq_state_in(folder: Path) -> None:
 def connect(board: VirtualBoard) -> RemoteDevice:
     """A new client of the board."""
     return RemoteDevice(0, board.address, board.port)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Poll. Raises AssertionError if the condition does not come to hold."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.001)
 
 
 class RawClient:
@@ -54,11 +63,9 @@ class RawClient:
             self.write(address, value)
         self.write(reg.CTRL, reg.CTRL_START)
 
-    def wait(self, timeout: float = 60.0) -> int:
+    def wait(self) -> int:
         """Until the accelerator is done; the error code."""
-        end = time.monotonic() + timeout
-        while not self.read(reg.CTRL) & reg.CTRL_DONE:
-            assert time.monotonic() < end, "the accelerator is not done"
+        wait_until(lambda: self.read(reg.CTRL) & reg.CTRL_DONE, seconds=60)
         return self.read(reg.ERROR) & reg.ERROR_CODE
 
     def load(self, package: Package, watchdog_cycles: int = 20_000) -> int:
@@ -92,8 +99,9 @@ class RawClient:
     def run(self, tokens: np.ndarray) -> np.ndarray:
         """Forecasts of int8 tokens, as `rtl.simulator.RtlAccelerator.run` gives them."""
         self.begin(tokens)
-        self.dma.sendchannel.wait()
-        self.dma.recvchannel.wait()
         assert self.wait() == 0
+        for channel in (self.dma.sendchannel, self.dma.recvchannel):
+            wait_until(lambda channel=channel: channel.idle)
+            channel.wait()  # pynq's own has no time limit
         assert self.dma.recvchannel.transferred == self.received.size
         return self.shape.forecasts(np.array(self.received).reshape(-1, 16))

@@ -92,7 +92,8 @@ class Board:
 
     def check_range(self, address: int, size: int) -> None:
         """Raises AddressError unless one block of registers has these bytes."""
-        if not any(base <= address and address + size <= base + n for base, n in _REGISTERS):
+        inside = any(base <= address and address + size <= base + n for base, n in _REGISTERS)
+        if size < 1 or not inside:
             raise AddressError(f"the board has no registers at {address:#x} of {size} bytes")
 
     def read(self, address: int) -> int:

@@ -8,7 +8,6 @@ design gives another .bit (pynq caches what it has parsed of a .hwh under the co
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from bitstream_scripts.design import DESIGN
 from bitstream_scripts.hwh import hwh_of
+from model.atomic_write import atomic_write
 
 MAGIC = b"cmamba virtual board 1\n"
 _FIRST_FIELD = bytes.fromhex("0ff00ff00ff00ff000")
@@ -56,12 +56,8 @@ def write_overlay(folder: Path | str) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in (("cmamba.hwh", hwh_of(DESIGN).encode()), ("cmamba.bit", bitstream())):
-        temporary = folder / f".{name}.{os.getpid()}"
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, folder / name)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_write(folder / name) as file:
+            file.write(content)
     return folder / "cmamba.bit"
 
 

@@ -1,7 +1,7 @@
 """PYNQ.remote's gRPC services, answered by a `Board`.
 
-Arguments and results are the messages of its .proto files. Errors that a reply has a `msg` for become
-RuntimeError at the client, the others RpcError.
+Arguments and results are the messages of its .proto files. Errors that a reply has a `msg` for
+become RuntimeError at the client, the others RpcError.
 """
 
 from __future__ import annotations

@@ -1,0 +1,180 @@
+"""Trains a MambaRegressor: `python -m model.train_regression --data FOLDER --out W.safetensors`.
+
+FOLDER holds recordings (`model.data.frames_lazy`) or arrays of windows (`model.data.npz_xy`);
+`python -m model.data.synthetic_frames FOLDER` makes one to try. The loss is Huber's of the
+Euclidean error, the best epoch the one with the lowest mean error on the validation set. Besides
+`--out`, in float32, it leaves
+
+    <out>.cdf.png      the distribution of the errors on the validation and the test set
+    <out>.errors.csv   the error of each test window
+
+Interruption, `--resume` and `torchrun` as in `model.train_forecast`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.data.frames import FrameSplits, load_frames
+from model.io import load_model
+from model.position_error import distances, plot_cdf, predict_positions, summarize, write_table
+from model.registry import REGISTRY, build_from
+from model.regressor import MambaRegressor, RegressorArgs
+from model.training.args import LoopArgs
+from model.training.command import (
+    add_file_options,
+    add_loop_options,
+    add_model_options,
+    add_option,
+    args_from,
+    given_model_options,
+    run_command,
+)
+from model.training.distributed import ProcessGroup
+from model.training.loops import TrainingLoop
+
+MODELS = [name for name, entry in REGISTRY.items() if issubclass(entry.build, MambaRegressor)]
+
+
+@dataclass(frozen=True)
+class TrainArgs(LoopArgs):
+    """How to train a regressor."""
+
+    lr: float = 2e-3
+    huber_delta: float = 1.0  # metres up to which the loss is quadratic
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.huber_delta < float("inf"):
+            raise ValueError(f"huber_delta: expected above 0, found {self.huber_delta}")
+
+
+class Trainer(TrainingLoop):
+    """One training of a regressor."""
+
+    criterion = "mean"
+
+    def __init__(
+        self,
+        model_args: RegressorArgs,
+        train_args: TrainArgs,
+        splits: FrameSplits,
+        out: Path,
+        group: ProcessGroup | None = None,
+        log: Path | None = None,
+    ) -> None:
+        """Raises: ValueError (model and data do not fit together)."""
+        if model_args.num_features != splits.train.num_features:
+            raise ValueError(
+                f"RegressorArgs.num_features: found {model_args.num_features}, the data have "
+                f"{splits.train.num_features}"
+            )
+        self.model_args = model_args
+        self.splits = splits
+        super().__init__(
+            self._build, splits.train, train_args, out, group=group or ProcessGroup(), log=log
+        )
+
+    def _build(self) -> nn.Module:
+        model = build_from(self.model_args)
+        frames, positions = self.splits.frames, self.splits.positions
+        statistics = (frames.mean, frames.std, positions.mean, positions.std)
+        model.set_statistics(*(torch.from_numpy(np.asarray(values)) for values in statistics))
+        return model
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        error = torch.linalg.vector_norm(output - target, dim=1)
+        return F.huber_loss(error, torch.zeros_like(error), delta=self.args.huber_delta)
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        return summarize(distances(*predict_positions(model, self.splits.val)))
+
+    def identity(self) -> dict[str, dict[str, Any]]:
+        return {"model_args": dataclasses.asdict(self.model_args)}
+
+    def describe(self, record: dict[str, float]) -> str:
+        return f"train loss {record['train_loss']:.4f}  val {_line(record, 'val_')}"
+
+
+def _line(figures: dict[str, float], prefix: str = "") -> str:
+    return "  ".join(
+        f"{name} {figures[prefix + name.lower()]:.3f} m"
+        for name in ("mean", "median", "P80", "P90")
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m model.train_regression",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default = TrainArgs()
+    add_file_options(parser)
+    parser.add_argument("--data", type=Path, required=True, help="folder")
+    add_option(
+        parser, "--huber-delta", default.huber_delta, "error up to which the loss is quadratic"
+    )
+    add_model_options(
+        parser,
+        MODELS,
+        {
+            "--topology": "arrangement of the blocks",
+            "--seq-len": "L, frames of a window",
+            "--num-channels": "C, channels that a frame is projected to",
+            "--patch-len": "P, frames of a patch",
+            "--stride": "S, frames from one patch to the next",
+            "--d-model": "D",
+            "--n-layer": "blocks",
+            "--d-state": "N",
+            "--expand": "d_inner / d_model",
+            "--dropout": "dropout rate",
+        },
+    )
+    add_loop_options(parser, default)
+    return parser
+
+
+def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
+    """The training that the options describe. Raises: DataError, ValueError."""
+    entry, given = REGISTRY[options.model], given_model_options(options)
+    splits = load_frames(options.data, entry.args(**given).seq_len)
+    args = entry.args(**{"num_features": splits.train.num_features, **given})
+    loop = Trainer(args, args_from(options, TrainArgs), splits, options.out, group, options.log)
+    if group.first:
+        print(
+            f"{splits.name}: Din={args.num_features}, windows train {len(splits.train)}, "
+            f"val {len(splits.val)}, test {len(splits.test)}; "
+            f"{sum(p.numel() for p in loop.model.parameters()):,} parameters"
+        )
+    return loop
+
+
+def report(loop: Trainer) -> None:
+    """Prints the figures of what the training left in its file, and writes plot and table."""
+    model = load_model(loop.out, kind=MambaRegressor)
+    errors = {}
+    for name, windows in (("val", loop.splits.val), ("test", loop.splits.test)):
+        found, true = predict_positions(model, windows)
+        errors[name] = distances(found, true)
+        print(f"{loop.out} {name}: {_line(summarize(errors[name]))}")
+    write_table(Path(f"{loop.out}.errors.csv"), loop.splits.test, found, true)
+    plot_cdf(Path(f"{loop.out}.cdf.png"), errors)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(_parser().parse_args(argv), make_loop, report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

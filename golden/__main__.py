@@ -13,6 +13,7 @@ from golden import accuracy, isa
 from golden.cases import CASES, build_case
 from golden.estimate import estimate
 from golden.estimate import summary_table as cycle_table
+from golden.series import write_series
 from golden.vectors import golden_tokens, write_golden
 from model.data import DataError
 
@@ -42,12 +43,14 @@ def main(argv: list[str] | None = None) -> int:
         progress.set_postfix_str(case.name)
         try:
             compiled = build_case(case)
-            reports = None
-            if compiled.splits is not None and not args.no_accuracy:
-                measured.append(accuracy.measure(compiled))
-                reports = partial(accuracy.write, measured[-1])
+            more = []
+            if compiled.splits is not None:
+                more.append(lambda folder, case=compiled: write_series(case, folder / "series.npz"))
+                if not args.no_accuracy:
+                    measured.append(accuracy.measure(compiled))
+                    more.append(partial(accuracy.write, measured[-1]))
             tokens = golden_tokens(compiled)
-            write_golden(args.output / case.name, compiled.package, tokens, reports)
+            write_golden(args.output / case.name, compiled.package, tokens, more)
         except DataError as error:
             missing.append(f"{case.name}: not written: {error}")
             continue

@@ -6,6 +6,7 @@
                       tensors/NNN.bin  instruction NNN: int8 or int16 [n_iterations, rows, n]
                       manifest.txt  what csim reads: one line an instruction
                       manifest.json the same for people, with checksums
+                      series.npz    of a case with data (`golden.series`)
 
 Everything is little-endian and the same on every run.
 """
@@ -16,7 +17,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,12 +50,12 @@ def write_golden(
     folder: Path,
     package: Package,
     tokens: np.ndarray,
-    write_more: Callable[[Path], None] | None = None,
+    write_more: Sequence[Callable[[Path], None]] = (),
 ) -> int:
     """Run the integer model on `tokens` and write the golden folder, replacing an old one.
 
-    `write_more` adds further files to the folder it is given. The folder appears whole or not at
-    all, and an old one stays until then. Returns the number of tensor values written.
+    Each of `write_more` adds further files to the folder it is given. The folder appears whole or
+    not at all, and an old one stays until then. Returns the number of tensor values written.
 
     Raises:
         FileExistsError: something else than a golden folder is in the way.
@@ -69,8 +70,8 @@ def write_golden(
     replaced = temporary.with_name(f"{temporary.name}.old")
     try:
         values = _write(temporary, package, tokens, forecast, trace)
-        if write_more is not None:
-            write_more(temporary)
+        for write in write_more:
+            write(temporary)
         temporary.chmod(0o755)
         if folder.exists():
             folder.rename(replaced)

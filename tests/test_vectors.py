@@ -13,9 +13,10 @@ from golden import vectors
 from golden.cases import CASES, Case, CompiledCase, build_case
 from golden.integer_model import IntegerModel
 from golden.package import Package
+from golden.series import write_series
 from golden.vectors import golden_tokens, write_golden
 from model.args import ModelArgs
-from model.data import DataError
+from model.data import DataError, Splits, Standardizer, Windows
 from tests.compiled_models import SMALL, random_model
 
 
@@ -100,7 +101,7 @@ def test_an_interrupted_write_leaves_what_was_there(
     def interrupt(*args, **kwargs):
         raise Interrupt
 
-    more = None
+    more = []
     if moment == "write":
         real = Package.write
 
@@ -110,7 +111,7 @@ def test_an_interrupted_write_leaves_what_was_there(
 
         monkeypatch.setattr(Package, "write", write_and_interrupt)
     elif moment == "more":
-        more = interrupt
+        more = [interrupt]
     else:
         real_rename = Path.rename
 
@@ -126,12 +127,32 @@ def test_an_interrupted_write_leaves_what_was_there(
     assert folder.exists() is existing
 
 
+def test_a_series_gives_back_the_windows_and_their_forecasts(tmp_path):
+    args = ModelArgs(**(SMALL | {"num_channels": 2, "instance_norm": True}))
+    model = random_model(args)
+    rows = np.random.default_rng(0).standard_normal((40, 2))
+    windows = Windows(rows, args.seq_len, args.forecast_len)
+    scale = Standardizer(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    splits = Splits("tiny", ("a", "b"), scale, windows, windows, windows)
+    write_series(CompiledCase(tiny(), model, splits, None), tmp_path / "series.npz")
+    with np.load(tmp_path / "series.npz") as stored:
+        series, fp32 = stored["series"], stored["fp32"]
+        assert stored["columns"].tolist() == ["a", "b"]
+        np.testing.assert_array_equal(stored["std"], scale.std)
+    np.testing.assert_array_equal(series, rows.astype(np.float32))
+    assert len(fp32) == len(windows)
+    x, _ = windows[len(windows) - 1]
+    with torch.no_grad():
+        expected = model(torch.from_numpy(x[None].copy())).numpy()[0]
+    np.testing.assert_allclose(fp32[-1], expected, atol=1e-5)
+
+
 def test_an_old_folder_is_replaced_as_a_whole(compiled, tmp_path):
     folder, tokens = tmp_path / "tiny", golden_tokens(compiled)
     write_golden(folder, compiled.package, tokens[:1])
     (folder / "tensors" / "999.bin").write_bytes(b"of an older program")
     write_golden(
-        folder, compiled.package, tokens, lambda f: (f / "accuracy.txt").write_text("fine")
+        folder, compiled.package, tokens, [lambda f: (f / "accuracy.txt").write_text("fine")]
     )
     assert not (folder / "tensors" / "999.bin").exists()
     assert (folder / "accuracy.txt").read_text() == "fine"

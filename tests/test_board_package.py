@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from golden import isa
 from golden.host import HostSide
-from golden.vectors import write_golden
+from golden.integer_model import IntegerModel
 from host import board_package
+from host.virtual_board import VirtualBoard, write_overlay
 from model.args import ModelArgs
 from tests.compiled_models import SMALL, compile_random
 
@@ -25,11 +27,16 @@ ROOT = board_package.ROOT
 
 @pytest.fixture(scope="module")
 def golden(tmp_path_factory):
-    """A folder with one golden folder, `small`."""
+    """A folder with one golden folder, `small`, of a package for the small build."""
     folder = tmp_path_factory.mktemp("golden")
-    package = compile_random(ModelArgs(**SMALL)).package
+    package = compile_random(ModelArgs(**SMALL), build="small").package
     windows = np.random.default_rng(0).standard_normal((1, SMALL["num_channels"], SMALL["seq_len"]))
-    write_golden(folder / "small", package, HostSide(package).tokens(windows))
+    tokens = HostSide(package).tokens(windows)
+    forecast = IntegerModel(package, "small").run(torch.from_numpy(tokens)).numpy()
+    (folder / "small").mkdir()
+    (folder / "small/package.bin").write_bytes(package.to_bytes())
+    (folder / "small/input.bin").write_bytes(tokens.tobytes())
+    (folder / "small/forecast.bin").write_bytes(forecast.astype("<i2").tobytes())
     return folder
 
 
@@ -140,7 +147,7 @@ def test_it_works_alone(unpacked):
         from golden.host import HostSide
         from golden.package import Package
         from host import Accelerator
-        package = Package.from_bytes(pathlib.Path("packages/small/package.bin").read_bytes())
+        package = Package.read("packages/small/package.bin", "small")
         HostSide(package).tokens(np.zeros((1, 3, 24), np.float32))
         here = str(pathlib.Path.cwd())
         for name, module in list(sys.modules.items()):
@@ -157,6 +164,28 @@ def test_the_probe_sees_what_is_not_there(unpacked):
     assert "torch is not on the board" in probe(unpacked, "import host.accelerator").stderr
     (unpacked / "golden/streams.py").unlink()
     assert "No module named 'golden.streams'" in probe(unpacked, "import host").stderr
+
+
+def test_its_selftest_passes_on_a_virtual_board(golden, tmp_path):
+    """Bitstream, driver and vectors come from the archive; the board is that of the repository."""
+    bitstream = write_overlay(tmp_path / "bitstream").parent
+    assert pack(golden, tmp_path / "board.tar.gz", "--bitstream", str(bitstream)) == 0
+    with tarfile.open(tmp_path / "board.tar.gz") as tar:
+        tar.extractall(tmp_path, filter="data")
+    with VirtualBoard("small", port=0, memory_bytes=64 << 20) as board:
+        result = probe(
+            tmp_path / "cmamba-board",
+            f"""
+            import runpy
+            from pynq.pl_server import global_state
+            global_state.STATE_DIR = {str(tmp_path)!r}
+            sys.argv = ["selftest", "--board", "{board.address}:{board.port}"]
+            runpy.run_module("host.selftest", run_name="__main__")
+            """,
+        )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("PASSED\n")
+    assert "small" in result.stdout and "recovery from an error" in result.stdout
 
 
 # ------------------------------------------------------------------------------- closure

@@ -8,16 +8,16 @@
 #
 # One clock, PL clock 0; one reset, synchronous to it; interrupts to pl_ps_irq0.
 
-proc pin {path} {
+proc bd_pin {path} {
   return [get_bd_pins $path]
 }
 
-proc interface {path} {
+proc bd_interface {path} {
   return [get_bd_intf_pins $path]
 }
 
 # Settings of a cell: name and value, without CONFIG.
-proc configure {cell settings} {
+proc configure_cell {cell settings} {
   set list {}
   foreach {name value} $settings {
     lappend list CONFIG.$name $value
@@ -46,14 +46,14 @@ proc create_processor {cell frequency_mhz ports} {
     lappend settings PSU__USE__S_AXI_GP$number 1 \
         PSU__SAXIGP${number}__DATA_WIDTH $design::dma_data_bits
   }
-  configure $cell $settings
+  configure_cell $cell $settings
 }
 
 proc create_dma {cell} {
   create_bd_cell -type ip -vlnv $design::dma_vlnv $cell
   # Without this, IP Integrator derives the widths from what is connected when it is connected.
-  configure $cell {c_m_axi_s2mm_data_width.VALUE_SRC USER c_s_axis_s2mm_tdata_width.VALUE_SRC USER}
-  configure $cell [list \
+  configure_cell $cell {c_m_axi_s2mm_data_width.VALUE_SRC USER c_s_axis_s2mm_tdata_width.VALUE_SRC USER}
+  configure_cell $cell [list \
       c_include_sg 0 c_sg_include_stscntrl_strm 0 c_micro_dma 0 c_addr_width 32 \
       c_sg_length_width $design::dma_length_bits \
       c_include_mm2s 1 c_include_mm2s_dre 0 c_mm2s_burst_size $design::dma_burst_beats \
@@ -67,11 +67,11 @@ proc create_dma {cell} {
 # From one master to the slaves, in their order.
 proc create_smartconnect {cell master slaves} {
   create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect:1.0 $cell
-  configure $cell [list NUM_SI 1 NUM_MI [llength $slaves]]
-  connect_bd_intf_net [interface $master] [interface $cell/S00_AXI]
+  configure_cell $cell [list NUM_SI 1 NUM_MI [llength $slaves]]
+  connect_bd_intf_net [bd_interface $master] [bd_interface $cell/S00_AXI]
   set i 0
   foreach slave $slaves {
-    connect_bd_intf_net [interface $cell/[format M%02d_AXI $i]] [interface $slave]
+    connect_bd_intf_net [bd_interface $cell/[format M%02d_AXI $i]] [bd_interface $slave]
     incr i
   }
 }
@@ -83,15 +83,15 @@ proc create_concat {cell n} {
   } else {
     create_bd_cell -type inline_hdl -vlnv xilinx.com:inline_hdl:ilconcat:1.0 $cell
   }
-  configure $cell [list NUM_PORTS $n]
+  configure_cell $cell [list NUM_PORTS $n]
 }
 
 # Of the segments behind the interface `slave`, the one called `segment` is mapped into the address space of
 # the interface `master`; the others are excluded, so that nothing else can be reached.
 proc map_address {master slave segment base range} {
-  set space [get_bd_addr_spaces -of_objects [interface $master]]
+  set space [get_bd_addr_spaces -of_objects [bd_interface $master]]
   set found {}
-  foreach candidate [get_bd_addr_segs -of_objects [interface $slave]] {
+  foreach candidate [get_bd_addr_segs -of_objects [bd_interface $slave]] {
     if {[string match $segment [get_property NAME $candidate]]} {
       lappend found $candidate
     } else {
@@ -129,8 +129,8 @@ proc create_block_design {vlnv frequency_mhz} {
     create_smartconnect $cell $master [list $ps/$port]
     lappend connects $cell
   }
-  connect_bd_intf_net [interface $dma/M_AXIS_MM2S] [interface $core/s_axis]
-  connect_bd_intf_net [interface $core/m_axis] [interface $dma/S_AXIS_S2MM]
+  connect_bd_intf_net [bd_interface $dma/M_AXIS_MM2S] [bd_interface $core/s_axis]
+  connect_bd_intf_net [bd_interface $core/m_axis] [bd_interface $dma/S_AXIS_S2MM]
 
   # Clock.
   set clocked [list $ps/maxihpm0_fpd_aclk $core/ap_clk proc_sys_reset_0/slowest_sync_clk \
@@ -142,26 +142,26 @@ proc create_block_design {vlnv frequency_mhz} {
     lappend clocked $cell/aclk
   }
   foreach sink $clocked {
-    connect_bd_net [pin $ps/pl_clk0] [pin $sink]
+    connect_bd_net [bd_pin $ps/pl_clk0] [bd_pin $sink]
   }
 
   # Reset, active low.
-  connect_bd_net [pin $ps/pl_resetn0] [pin proc_sys_reset_0/ext_reset_in]
+  connect_bd_net [bd_pin $ps/pl_resetn0] [bd_pin proc_sys_reset_0/ext_reset_in]
   foreach sink [list $core/ap_rst_n $dma/axi_resetn] {
-    connect_bd_net [pin proc_sys_reset_0/peripheral_aresetn] [pin $sink]
+    connect_bd_net [bd_pin proc_sys_reset_0/peripheral_aresetn] [bd_pin $sink]
   }
   foreach cell $connects {
-    connect_bd_net [pin proc_sys_reset_0/interconnect_aresetn] [pin $cell/aresetn]
+    connect_bd_net [bd_pin proc_sys_reset_0/interconnect_aresetn] [bd_pin $cell/aresetn]
   }
 
   # Interrupts.
   create_concat interrupts [llength $design::interrupts_pins]
   set i 0
   foreach source $design::interrupts_pins {
-    connect_bd_net [pin $source] [pin interrupts/In$i]
+    connect_bd_net [bd_pin $source] [bd_pin interrupts/In$i]
     incr i
   }
-  connect_bd_net [pin interrupts/dout] [pin $ps/pl_ps_irq0]
+  connect_bd_net [bd_pin interrupts/dout] [bd_pin $ps/pl_ps_irq0]
 
   # Addresses.
   map_address $ps/$design::processor_master $core/$design::accelerator_interface * \

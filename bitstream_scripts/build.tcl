@@ -51,7 +51,7 @@ proc check_run {run} {
 }
 
 # Wrapper, products of the IP, and synthesis, each IP out of context.
-proc synthesize {strategy jobs} {
+proc run_synthesis {strategy jobs} {
   set block [get_files $design::board_block_design.bd]
   generate_target all $block
   create_ip_run $block
@@ -72,7 +72,7 @@ proc synthesize {strategy jobs} {
 
 # One run for each strategy, all with phys_opt_design after placement and after routing. Returns the run with
 # the most slack.
-proc implement {strategies jobs} {
+proc run_implementation {strategies jobs} {
   set flow [get_property FLOW [get_runs impl_1]]
   set runs {}
   foreach strategy $strategies {
@@ -115,7 +115,7 @@ proc implement {strategies jobs} {
 }
 
 # Reports of the open design; an error that names the worst path where timing is not met.
-proc report {out run keep} {
+proc write_reports {out run keep} {
   report_utilization -hierarchical -file [file join $out utilization.rpt]
   report_timing_summary -delay_type min_max -max_paths 20 -file [file join $out timing.rpt]
   report_drc -file [file join $out drc.rpt]
@@ -136,7 +136,7 @@ proc report {out run keep} {
 }
 
 # Bitstream, handoff and hardware platform of a run, in FOLDER.
-proc export {out run jobs} {
+proc export_products {out run jobs} {
   launch_runs $run -to_step write_bitstream -jobs $jobs
   wait_on_runs $run
   check_run [get_runs $run]
@@ -155,7 +155,7 @@ proc export {out run jobs} {
       [file join $out cmamba.bit]
 }
 
-proc build {root settings} {
+proc build_bitstream {root settings} {
   foreach key {out core build frequency synthesis implementation jobs keep} {
     if {![dict exists $settings $key]} {
       error "-tclargs lacks $key"
@@ -177,17 +177,17 @@ proc build {root settings} {
   set_property board_part $design::board_board_part [current_project]
   set_property target_language Verilog [current_project]
   create_block_design [add_accelerator $root $out $core] $frequency
-  synthesize $synthesis $jobs
-  set run [implement $implementation $jobs]
+  run_synthesis $synthesis $jobs
+  set run [run_implementation $implementation $jobs]
   set file [open [file join $out run.txt] w]
   puts $file [get_property STRATEGY [get_runs $run]]
   close $file
   current_run [get_runs $run]
   open_run $run
-  report $out $run $keep
+  write_reports $out $run $keep
   close_design
-  export $out $run $jobs
+  export_products $out $run $jobs
   close_project
 }
 
-build $root $argv
+build_bitstream $root $argv

@@ -421,10 +421,26 @@ def test_the_export_of_vitis_hls_has_that_name():
 # What is replaced in block_design.tcl, by what, and what is said of it.
 MUTATIONS = [
     # A connection less.
-    ("  connect_bd_net [pin interrupts/dout] [pin $ps/pl_ps_irq0]\n", "", "pl_ps_irq0 is not"),
-    ("connect_bd_net [pin $ps/pl_resetn0] [pin proc_sys_reset_0/ext_reset_in]", "", "ext_reset_in"),
-    ("connect_bd_intf_net [interface $dma/M_AXIS_MM2S] [interface $core/s_axis]", "", "s_axis is"),
-    ("connect_bd_intf_net [interface $master] [interface $cell/S00_AXI]", "", "S00_AXI is conn"),
+    (
+        "  connect_bd_net [bd_pin interrupts/dout] [bd_pin $ps/pl_ps_irq0]\n",
+        "",
+        "pl_ps_irq0 is not",
+    ),
+    (
+        "connect_bd_net [bd_pin $ps/pl_resetn0] [bd_pin proc_sys_reset_0/ext_reset_in]",
+        "",
+        "ext_reset_in",
+    ),
+    (
+        "connect_bd_intf_net [bd_interface $dma/M_AXIS_MM2S] [bd_interface $core/s_axis]",
+        "",
+        "s_axis is",
+    ),
+    (
+        "connect_bd_intf_net [bd_interface $master] [bd_interface $cell/S00_AXI]",
+        "",
+        "S00_AXI is conn",
+    ),
     ("$dma/m_axi_s2mm_aclk]", "]", "m_axi_s2mm_aclk is not connected"),
     ("    lappend clocked $cell/aclk\n", "", "aclk is not connected"),
     ("saxihp[hp_number $port]_fpd_aclk", "saxihp0_fpd_aclk", "is driven 3 times"),
@@ -432,10 +448,14 @@ MUTATIONS = [
     # A connection to something else.
     ("peripheral_aresetn]", "peripheral_reset]", "is reset_low"),
     ("interconnect_aresetn]", "pl_resetn]", "no pin proc_sys_reset_0/pl_resetn"),
-    ("pin proc_sys_reset_0/interconnect_aresetn", "pin $ps/pl_clk0", "is reset_low"),
-    ("connect_bd_net [pin $ps/pl_clk0]", "connect_bd_net [pin $ps/pl_clk1]", "no pin"),
-    ("$core/m_axis] [interface $dma/S", "$core/s_axis] [interface $dma/S", "does not go with"),
-    ("[pin interrupts/In$i]", "[pin interrupts/In0]", "is driven 3 times"),
+    ("bd_pin proc_sys_reset_0/interconnect_aresetn", "bd_pin $ps/pl_clk0", "is reset_low"),
+    ("connect_bd_net [bd_pin $ps/pl_clk0]", "connect_bd_net [bd_pin $ps/pl_clk1]", "no pin"),
+    (
+        "$core/m_axis] [bd_interface $dma/S",
+        "$core/s_axis] [bd_interface $dma/S",
+        "does not go with",
+    ),
+    ("[bd_pin interrupts/In$i]", "[bd_pin interrupts/In0]", "is driven 3 times"),
     ("$core/m_axi_gmem $design", "$core/s_axis $design", "connected"),
     # Other settings.
     ("PSU__USE__M_AXI_GP1 0", "PSU__USE__M_AXI_GP1 1", "maxihpm1_fpd_aclk is not connected"),
@@ -492,7 +512,7 @@ def test_other_constants_are_found(tmp_path, hwh, old, new):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("connect_bd_net [pin", "connect_bd_wire [pin", "invalid command name"),
+        ("connect_bd_net [bd_pin", "connect_bd_wire [bd_pin", "invalid command name"),
         ("validate_bd_design\n", "validate_bd_design -strict\n", "has no option -strict"),
     ],
 )
@@ -691,6 +711,13 @@ def test_what_cannot_work_is_said(tmp_path, vivado, settings, message):
     result = Run(tmp_path, vivado, **settings)()
     assert result.returncode == 1
     assert message in result.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name.endswith(".tcl")])
+def test_scripts_are_tcl_8_5(name):
+    """Some versions of Vivado have no later one; tclsh may."""
+    text = re.sub(r"(?m)^ *#.*", "", (ROOT / "bitstream_scripts" / name).read_text())
+    assert not re.search(r"[\[\n;{] *(lmap|try|tailcall|coroutine|zlib|oo::\w+|string cat) ", text)
 
 
 def test_missing_settings(tmp_path):

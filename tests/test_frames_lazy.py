@@ -96,15 +96,15 @@ def test_arrays_are_mapped_and_few_are_open(tmp_path, monkeypatch):
     assert isinstance(frames, np.memmap) and not frames.flags.writeable
 
 
-def test_only_what_a_window_needs_is_read(folder):
+def test_only_what_a_window_needs_is_read(folder, monkeypatch):
     """A frame that is not finite is found by the windows that hold it."""
     broken = frames_of(folder, "d")
     broken[6, 1] = np.nan
     np.save(folder / "d.frames.npy", broken)
     test = load_recordings(folder, 4).test
     test.batch(slice(0, 3))
-    message = r"d\.frames\.npy, from frame 0 on: found nan at \[6, 1\], expected finite .*\(1 of 21"
-    with pytest.raises(DataError, match=message):
+    monkeypatch.setattr(frames_lazy, "CHUNK_FRAMES", 4)
+    with pytest.raises(DataError, match=r"d\.frames\.npy: found nan at \[6, 1\], expected finite"):
         test.batch(slice(3, 4))
 
 
@@ -174,7 +174,7 @@ def huge(folder):
         (save("c.positions.npy", np.zeros((5, 3))), r"c.positions.npy: found .*\[5, 2\]"),
         (
             save("a.frames.npy", np.full((9, 3), np.inf)),
-            r"a.frames.npy, from frame 0 on: found inf",
+            r"a.frames.npy: found inf at \[0, 0\]",
         ),
         (damage(split="train"), r"found no recording whose split is 'val'"),
     ],

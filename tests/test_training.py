@@ -465,6 +465,15 @@ def test_two_processes_train_as_one(tmp_path, monkeypatch):
     one = Fit(tmp_path / "one", log=tmp_path / "log_of_one")
     one.run()
     torch.testing.assert_close(torch.load(tmp_path / "weights"), weights(one), rtol=1e-4, atol=1e-6)
+    # AdamW does not notice a wrong scale of the gradient; its norm shows it.
+    norms = [
+        [
+            e.value
+            for e in EventAccumulator(str(tmp_path / name)).Reload().Scalars("step/gradient_norm")
+        ]
+        for name in ("log", "log_of_one")
+    ]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4) and len(norms[0]) == 9
     two, one = (
         list(csv.DictReader((tmp_path / name / "log.csv").open())) for name in ("log", "log_of_one")
     )

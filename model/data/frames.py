@@ -67,12 +67,11 @@ def load_frames(path: str | Path, seq_len: int) -> FrameSplits:
     return load_recordings(path, seq_len)
 
 
-def check_finite(values: np.ndarray, what: str) -> None:
-    """Raises DataError, naming the first place and value that is not finite."""
+def check_finite(values: np.ndarray, what: str, first: int = 0) -> None:
+    """Raises DataError, naming the first place that is not finite; row 0 counts as `first`."""
     finite = np.isfinite(values)
     if not finite.all():
         place = np.argwhere(~finite)[0]
-        raise DataError(
-            f"{what}: found {values[tuple(place)]} at {place.tolist()}, expected finite numbers "
-            f"({finite.size - int(finite.sum())} of {finite.size} are not)"
-        )
+        value = values[tuple(place)]
+        place[0] += first
+        raise DataError(f"{what}: found {value} at {place.tolist()}, expected finite numbers")

@@ -224,7 +224,7 @@ def _chunks(recording: Recording) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for start in range(0, recording.num_frames, CHUNK_FRAMES):
         parts = [array[start : start + CHUNK_FRAMES].astype(np.float64) for array in arrays]
         for part, kind in zip(parts, ("frames", "positions"), strict=True):
-            check_finite(part, f"{recording.path}.{kind}.npy, from frame {start} on")
+            check_finite(part, f"{recording.path}.{kind}.npy", start)
         yield parts[0], parts[1]
 
 

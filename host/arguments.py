@@ -47,22 +47,31 @@ def open_accelerator(args: argparse.Namespace) -> Iterator:
     """The `Accelerator` that the options name. Raises what it raises."""
     from host import Accelerator, connect, find_bitfile
 
-    with tempfile.TemporaryDirectory() as folder:
-        if args.virtual:
-            with _virtual_board(args.virtual, folder) as (address, bitfile):
-                device = connect(address)
-                with Accelerator(args.bitfile or bitfile, device=device) as accelerator:
-                    yield accelerator
-            return
-        bitfile = args.bitfile or find_bitfile()
-        device = connect(args.board) if args.board else None
-        with Accelerator(bitfile, device=device) as accelerator:
-            yield accelerator
+    if args.virtual:
+        with virtual_board(args.virtual) as (address, bitfile):
+            device = connect(address)
+            with Accelerator(args.bitfile or bitfile, device=device) as accelerator:
+                yield accelerator
+        return
+    bitfile = args.bitfile or find_bitfile()
+    device = connect(args.board) if args.board else None
+    with Accelerator(bitfile, device=device) as accelerator:
+        yield accelerator
+
+
+@contextmanager
+def virtual_board(build: str) -> Iterator[tuple[str, str]]:
+    """Address and bitstream of a virtual board in a process of its own.
+
+    Raises:
+        BoardError: it does not start.
+    """
+    with tempfile.TemporaryDirectory() as folder, _virtual_board(build, folder) as board:
+        yield board
 
 
 @contextmanager
 def _virtual_board(build: str, folder: str) -> Iterator[tuple[str, str]]:
-    """Address and bitstream of a virtual board in a process of its own."""
     if importlib.util.find_spec("host.virtual_board") is None:
         raise BoardError("there is no virtual board in this copy of host")
     command = [sys.executable, "-m", "host.virtual_board"]

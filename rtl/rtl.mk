@@ -27,6 +27,7 @@ SV_FOLDERS  := rtl/cells rtl/units rtl/loader rtl/memories rtl/regs rtl
 regs: $(READY) ## write what is generated from the registers' description, and pages in build/regs
 	$(PY) -m rtl.regs.generate
 	$(PY) -m rtl.regs.generate --html build/regs
+	$(PY) -m bitstream_scripts.generate
 
 .PHONY: sim-units
 sim-units: $(READY) ## simulate every module of the RTL with all its parameters (SUITE=, SEED=, WAVES=1)

@@ -32,7 +32,7 @@ import rtl.simulator
 from bitstream_scripts.design import DESIGN
 from golden import isa
 from golden.integer_model import IntegerModel
-from host.virtual_board import VirtualBoard, overlay, server, write_overlay
+from host.virtual_board import VirtualBoard, overlay, server, services, write_overlay
 from host.virtual_board.__main__ import main
 from host.virtual_board.files import FPGA_MANAGER, MAX_FILE_BYTES, MAX_FILES
 from rtl.regs import registers as reg
@@ -179,6 +179,12 @@ def test_other_bitstreams_are_refused(client, package, bit):
     works(client, package)  # it goes on as it was
     download(client.device, ours)
     assert client.device.read_file(f"{FPGA_MANAGER}/state") == b"operating\n"
+
+
+def test_a_download_replaces_the_firmware_of_its_name(device, package, bit):
+    """pynq uploads it only if the board has none of this name."""
+    device.write_file("/lib/firmware/cmamba.bin", b"the one before")
+    works(RawClient(device, bit), package)
 
 
 def test_selftest_of_pynq(board, bit, tmp_path):
@@ -425,6 +431,26 @@ def test_files(device):
     assert not device.exists_file("/etc/passwd").exists
     with pytest.raises(grpc.RpcError, match="/etc/passwd: no such file on the board"):
         device.read_file("/etc/passwd")
+
+
+@pytest.mark.parametrize("client_is_gone", [False, True])
+def test_a_file_that_breaks_off_is_not_written(board, client_is_gone):
+    """gRPC ends the messages as if the client had, and tells only the callback."""
+    path = f"/tmp/broken_{client_is_gone}"
+
+    class Context:
+        def add_callback(self, callback):
+            self.callback = callback
+            return True
+
+    def messages(context):
+        yield remote_device_pb2.WriteFileRequest(file_path=path, data=b"half")
+        if client_is_gone:
+            context.callback()
+
+    context = Context()
+    services.RemoteDevice(board, board._streams).writefile(messages(context), context)
+    assert board.files.exists(path) != client_is_gone
 
 
 @pytest.mark.parametrize(
@@ -804,7 +830,8 @@ def test_shutdown_in_the_middle_of_a_run(served, bit, package, number):
     begin = time.monotonic()
     process.send_signal(number)
     assert process.wait(timeout=10) == 0
-    assert time.monotonic() - begin < 5  # half a second where nothing else runs
+    # Half a second, of which Python takes half; more where the tests share few cores.
+    assert time.monotonic() - begin < 10
     stop.set()
     assert call.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
     errors = [line for line in process.stderr.read().splitlines() if "programmed with" not in line]

@@ -44,8 +44,10 @@ class RawClient:
     """
 
     def __init__(self, device: RemoteDevice, bit: Path) -> None:
-        self.device = device
-        pynq.Device.active_device = device
+        self.device = pynq.Device.active_device = device
+        # pynq.Clocks would go on with the first board that it was used for.
+        if "_real_instance" in vars(pynq.Clocks):
+            del pynq.Clocks._real_instance
         self.overlay = pynq.Overlay(str(bit), device=device)
         self.dma = self.overlay.axi_dma_0
         self.read, self.write = self.overlay.cmamba_0.read, self.overlay.cmamba_0.write

@@ -76,7 +76,7 @@ class Stream:
 
         When the client is gone, gRPC also ends the messages, and says why a moment later.
         """
-        return not self._ended.wait(0.02)
+        return not self._ended.wait(0.05)
 
 
 class Streams:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from bitstream_scripts import generate, reports
-from bitstream_scripts.design import DESIGN
+from bitstream_scripts.design import DESIGN, FREQUENCIES_MHZ
 from golden import isa
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,6 +48,10 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes of Vivado")
     parser.add_argument("--keep", action="store_true", help="a bitstream even if timing is not met")
     args = parser.parse_args()
+    if args.frequency not in FREQUENCIES_MHZ:
+        parser.error(f"--frequency is {args.frequency}, expected 10 to 400")
+    if args.jobs < 1:
+        parser.error(f"--jobs is {args.jobs}, expected at least 1")
     strategies = args.strategies or list(IMPLEMENTATION)
 
     vivado = shutil.which("vivado")

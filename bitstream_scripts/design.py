@@ -17,6 +17,8 @@ SOURCE = Path(__file__).resolve().parent / "design.toml"
 HP_PORTS = tuple(f"S_AXI_HP{i}_FPD" for i in range(4))
 HPM0_WINDOW = range(0xA000_0000, 0xB000_0000)
 DDR_LOW_BYTES = 0x8000_0000
+# What PL clock 0 can be asked for.
+FREQUENCIES_MHZ = range(10, 401)
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def _validate(design: Design) -> None:
         all(pin.count("/") == 1 and pin.split("/")[0] in instances for pin in pins),
         f"interrupts.pins: INSTANCE/PIN of {' or '.join(sorted(instances))}",
     )
-    _check(10 <= design.clock.frequency_mhz <= 400, "clock.frequency_mhz: 10 to 400")
+    _check(design.clock.frequency_mhz in FREQUENCIES_MHZ, "clock.frequency_mhz: 10 to 400")
 
 
 def read(text: str) -> Design:

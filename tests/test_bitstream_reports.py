@@ -341,6 +341,14 @@ def test_a_core_of_vitis_hls_must_exist(vivado, monkeypatch, capsys, tmp_path):
     assert "exports the default build only" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [("--frequency", "0"), ("--jobs", "0"), ("--build", "huge")])
+def test_settings_that_cannot_be(vivado, monkeypatch, capsys, arguments):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, *arguments)
+    assert arguments[0] in capsys.readouterr().err
+    assert not (vivado / "arguments").exists()
+
+
 def test_stale_constants_are_refused(vivado, monkeypatch, capsys):
     stale = {path: text + "#" for path, text in command.generate.outputs().items()}
     monkeypatch.setattr(command.generate, "outputs", lambda: stale)

@@ -1,6 +1,7 @@
 """The driver: forecasts equal to golden bits, what it says about faults, and what comes after."""
 
 import dataclasses
+import time
 import zlib
 
 import numpy as np
@@ -159,12 +160,14 @@ def model_run(package, tokens):
 
 
 def test_weights_beyond_the_memory_are_fetched_during_runs(make, local_device):
-    """The package's buffer must stay while it is loaded, and other buffers must not be there."""
+    """The package's buffer must stay while it is loaded: others must not be where it is."""
     wide = {"d_model": 256, "num_channels": 2, "seq_len": 16, "d_state": 8}
     model = compile_random(ModelArgs(**SMALL | wide), build="small")
     assert len(model.package.weights) > BUILD.capacity["weights"]
     accelerator = make(local_device, watchdog_cycles=100_000)
     accelerator.load(model.package)
+    other = local_device.allocate((len(model.package.to_bytes()),), np.uint8)
+    other.flush()
     for n in (1, 2):
         np.testing.assert_array_equal(
             accelerator.forecast(model.windows.numpy()[:n]), model.forecast()[:n]
@@ -865,6 +868,24 @@ def test_close_in_the_middle_of_a_stream(bitfile, board, device, compiled):
         check(accelerator, compiled())
 
 
+def test_nothing_is_written_after_close(bitfile, compiled):
+    """The memory may be somebody else's by then."""
+    x = compiled().windows.numpy()
+    board = Board("small", memory_bytes=1 << 20)
+    with Accelerator(bitfile, device=LocalDevice(board), watchdog_cycles=WATCHDOG) as accelerator:
+        accelerator.load(compiled().package)
+        next(accelerator.stream([x[:1], x, x]))
+        assert board.moving
+    memory = board.memory.at(board.memory.base, board.memory.size)
+    before = memory.copy()
+    end = time.monotonic() + 20
+    while board.moving and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not board.moving
+    np.testing.assert_array_equal(memory, before)
+    board.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -941,8 +962,6 @@ def test_a_board_that_does_not_answer(bitfile, compiled, monkeypatch):
 
         def slowly(address):
             if slow:
-                import time
-
                 time.sleep(slow.pop())
             return read(address)
 

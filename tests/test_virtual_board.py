@@ -429,8 +429,10 @@ def test_files(device):
     assert device.read_file("/tmp/a b.bin") == bytes(5 << 20)
     assert device.exists_file("/tmp/a b.bin").exists
     assert not device.exists_file("/etc/passwd").exists
-    with pytest.raises(grpc.RpcError, match="/etc/passwd: no such file on the board"):
-        device.read_file("/etc/passwd")
+    for path, named in (("/etc/passwd", "/etc/passwd"), ("x" * 100_000, "x" * 128)):
+        with pytest.raises(grpc.RpcError) as caught:
+            device.read_file(path)
+        assert caught.value.details() == f"{named}: no such file on the board"
 
 
 @pytest.mark.parametrize("client_is_gone", [False, True])
@@ -466,7 +468,7 @@ def test_a_file_that_breaks_off_is_not_written(board, client_is_gone):
         "lib/firmware/x.bin",
         "/tmp/../lib/firmware/x.bin",
         "/tmp/a\nb",
-        "/tmp/" + "x" * 200,
+        "/tmp/" + "x" * 100_000,
         "/proc/version",
         f"{FPGA_MANAGER}/state",
         "",
@@ -591,6 +593,14 @@ def test_memory_of_clients_that_are_gone_is_used_again(device, board):
 def test_addresses_without_registers(device, address, size):
     with pytest.raises(RuntimeError, match="the board has no registers at"):
         pynq.MMIO(address, size, device=device)
+
+
+def test_a_mapping_ends_where_it_was_said_to(client):
+    mmio = client.device.mmap(DESIGN.accelerator.base, 0x20)
+    assert mmio.read(reg.GMEM_HI) == 0
+    for access in (lambda: mmio.read(0x20), lambda: mmio.write(0x1C, bytes(8))):
+        with pytest.raises(RuntimeError, match=r"bytes at offset 0x\w+ of a mapping of 0x20 bytes"):
+            access()
 
 
 @settings(max_examples=60)

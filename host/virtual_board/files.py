@@ -50,7 +50,7 @@ class Files:
             for files in (self._fixed, self._written):
                 if path in files:
                     return files[path]
-        raise FileNotFoundError(f"{path}: no such file on the board")
+        raise FileNotFoundError(f"{path[:MAX_NAME]}: no such file on the board")
 
     def remove_firmware(self, name: str) -> None:
         """Forget a firmware file, so that the next download of this name is seen."""
@@ -65,7 +65,7 @@ class Files:
         plain = name and not name.startswith(".") and name.isprintable() and len(name) <= MAX_NAME
         if not plain or folder not in (FIRMWARE, "/tmp"):
             raise FileRefusedError(
-                f"{path!r} cannot be written: only {FIRMWARE}/NAME, /tmp/NAME and "
+                f"{path[:MAX_NAME]!r} cannot be written: only {FIRMWARE}/NAME, /tmp/NAME and "
                 f"{FPGA_MANAGER}/{{flags,firmware}} can"
             )
 

@@ -4,7 +4,8 @@
       INSTALL.md               what to do with it on the board; more in host/README.md
       MANIFEST.json            versions, and SHA-256 and size of every other file
       host/ golden/ model/ rtl/   the driver and the modules that it imports, no others
-      packages/NAME/           package.bin, and input.bin and forecast.bin for the self-test
+      packages/NAME/           package.bin, input.bin and forecast.bin for the self-test, and
+                               series.npz, data to forecast
       notebooks/               where there are notebooks
       cmamba.bit cmamba.hwh    where a bitstream has been built
 
@@ -44,10 +45,11 @@ NEWER = {
     *("typing.assert_never", "typing.override"),
 }
 # Modules of host/ that run on a PC only; what they need is not on a board.
-PC_ONLY = {"host.board_package"}
+PC_ONLY = {"host.board_package", "host.notebook"}
 # From shipped checkpoints.
 PACKAGES = ("nyc_weather", "etth1_mixing", "etth1_independent")
 PACKAGE_FILES = ("package.bin", "input.bin", "forecast.bin")
+SERIES_FILE = "series.npz"  # of a model with data
 BITSTREAM_FILES = ("cmamba.bit", "cmamba.hwh")
 # Name in the archive: file of the repository.
 TEXTS = {
@@ -159,6 +161,8 @@ def contents(
     for name in packages:
         for file in PACKAGE_FILES:
             files[f"packages/{name}/{file}"] = (golden / name / file).read_bytes()
+        if (golden / name / SERIES_FILE).is_file():
+            files[f"packages/{name}/{SERIES_FILE}"] = (golden / name / SERIES_FILE).read_bytes()
     if any((bitstream / file).exists() for file in BITSTREAM_FILES):
         for file in BITSTREAM_FILES:
             files[file] = (bitstream / file).read_bytes()

@@ -26,3 +26,7 @@ board-selftest: $(GOLDEN_CURRENT) $(BOARD_READY) ## compare a board with the gol
 .PHONY: bench-host
 bench-host: $(GOLDEN_CURRENT) $(BOARD_READY) ## what each step of a forecast costs (BOARD=IP, else a virtual board)
 	$(PY) -m host.bench $(WHICH_BOARD) $(ARGS)
+
+.PHONY: notebook
+notebook: $(GOLDEN_CURRENT) $(BOARD_READY) ## run the notebook from its first cell to its last (BOARD=IP, else a virtual board; ARGS=--write)
+	$(PY) -m host.notebook $(WHICH_BOARD) $(ARGS)

@@ -1,0 +1,108 @@
+"""The notebook, run from its first cell to its last in what the board gets, on a virtual board."""
+
+import json
+import tarfile
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+
+from golden import isa
+from golden.cases import CASES, CompiledCase, calibration_windows
+from golden.compile import compile_model
+from golden.integer_model import IntegerModel
+from golden.series import write_series
+from golden.vectors import golden_tokens
+from host import board_package
+from host.notebook import NOTEBOOK, execute
+from host.virtual_board import VirtualBoard, write_overlay
+from model.data import load_dataset
+from model.quantization.calibrate import calibrate
+
+BUILD = isa.build("small")
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory):
+    """The weather model, compiled for the small build, as a golden folder."""
+    folder = tmp_path_factory.mktemp("golden")
+    case = next(case for case in CASES if case.name == "nyc_weather")
+    model = case.load()
+    splits = load_dataset(case.dataset, model.args.seq_len, model.args.forecast_len)
+    ranges = calibrate(model, model.to_tokens(calibration_windows(splits, 64)))
+    package = compile_model(model, ranges, build=BUILD)
+    compiled = CompiledCase(case, model, splits, package)
+    tokens = golden_tokens(compiled)
+    forecast = IntegerModel(package, BUILD).run(torch.from_numpy(tokens)).numpy()
+    (folder / case.name).mkdir()
+    package.write(folder / case.name / "package.bin")
+    (folder / case.name / "input.bin").write_bytes(tokens.tobytes())
+    (folder / case.name / "forecast.bin").write_bytes(forecast.astype("<i2").tobytes())
+    write_series(compiled, folder / case.name / "series.npz")
+    return folder
+
+
+def texts(notebook):
+    """All text that the cells have printed or shown, cell after cell."""
+    found = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            found += [output.get("text", ""), data.get("text/plain", ""), data.get("text/html", "")]
+    return "".join(found)
+
+
+def test_it_runs_in_the_archive_for_the_board(golden, tmp_path):
+    files = board_package.contents(golden, tmp_path / "none", ["nyc_weather"])
+    files["MANIFEST.json"] = board_package.manifest(files, None)
+    (tmp_path / "board.tar.gz").write_bytes(board_package.archive(files))
+    with tarfile.open(tmp_path / "board.tar.gz") as tar:
+        tar.extractall(tmp_path, filter="data")
+    folder = tmp_path / board_package.NAME
+    bitfile = write_overlay(tmp_path / "overlay")
+    with VirtualBoard(build="small", host="127.0.0.1", port=0) as board:
+        environment = {
+            "CMAMBA_BOARD": f"{board.address}:{board.port}",
+            "CMAMBA_BITFILE": str(bitfile),
+            "HOME": str(tmp_path),
+        }
+        execute(folder / f"notebooks/{NOTEBOOK.name}", tmp_path / "run.ipynb", environment, folder)
+    run = nbformat.read(tmp_path / "run.ipynb", as_version=4)
+    text = texts(run)
+    assert "576 values, 0 differ" in text
+    assert "168 forecasts; MSE FP32 0.2333, MSE int8 0.23" in text
+    assert "BAD_CRC: package: section weights" in text
+    images = [
+        o for c in run.cells for o in c.get("outputs", ()) if "image/png" in o.get("data", {})
+    ]
+    assert len(images) == 2
+    assert all(c.execution_count for c in run.cells if c.cell_type == "code")
+
+
+def test_a_cell_that_fails_is_an_error(tmp_path):
+    from nbclient.exceptions import CellExecutionError
+
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])
+    nbformat.write(notebook, tmp_path / "bad.ipynb")
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        execute(tmp_path / "bad.ipynb", tmp_path / "run.ipynb", {})
+    assert "ZeroDivisionError" in (tmp_path / "run.ipynb").read_text()
+
+
+def test_the_outputs_in_the_repository_are_of_a_run():
+    """Complete, in order, with the golden bits, and without a trace of the machine that ran it."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    text = texts(notebook)
+    assert "values, 0 differ" in text and "16 x 64 MACs a cycle" in text
+    assert not any(o.output_type == "error" for cell in code for o in cell.outputs)
+    assert not any(word in json.dumps(notebook) for word in ("/home/", "/work", "/tmp", "/root"))
+
+
+def test_the_series_that_it_shows_is_of_the_test_split(golden):
+    with np.load(golden / "nyc_weather/series.npz") as data:
+        assert data["fp32"].shape == (168, 8, 24)
+        assert data["series"].shape == (96 + 168 + 24 - 1, 8)

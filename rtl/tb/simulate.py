@@ -111,7 +111,9 @@ def simulate(
     use_verilator()
     parameters = dict(parameters or {})
     variant = [f"{name}{value}" for name, value in parameters.items()]
-    variant += [build] + ["waves"] * WAVES
+    variant += [build] + ["model"] * model + ["waves"] * WAVES
+    if model:
+        sources = [*sources, MODELS / f"{toplevel}.sv"]
     folder = BUILD / "-".join([toplevel, *variant])
 
     runner = get_runner("verilator")

@@ -7,6 +7,7 @@ import cocotb
 import numpy as np
 import pytest
 from cocotb.triggers import RisingEdge
+from cocotb.utils import get_sim_time
 
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, always, randomly, reset, start
@@ -26,6 +27,9 @@ class Bench:
         self.expected = []
         self.cycle = 0
         self.soon = []
+        self.last_taken = []
+        # Registers of A and M, P of each DSP of a chain, adder tree, accumulator, two to combine.
+        self.latency = 2 + 4 + (self.tile_in // 4).bit_length() - 1 + 3
         self.results = 0
         for name in ("tile_valid_i", "tile_first_i", "tile_last_i", "tile_part_i"):
             getattr(dut, name).value = 0
@@ -75,6 +79,7 @@ class Bench:
             self.dut.word_i.value = to_int(word, 8)
             self.dut.weights_i.value = to_int(weights, 8)
             await RisingEdge(self.dut.clk_i)
+        self.last_taken.append(get_sim_time("ns"))
         self.dut.tile_valid_i.value = 0
 
     async def finish(self):
@@ -88,11 +93,13 @@ class Bench:
             self.cycle += 1
             if self.dut.rst_i.value:
                 self.soon.clear()
+                self.last_taken.clear()
                 continue
             if self.dut.sums_soon_o.value:
                 self.soon.append(self.cycle)
             if self.dut.sums_valid_o.value:
                 assert self.soon.pop(0) == self.cycle - 3
+                assert get_sim_time("ns") - self.last_taken.pop(0) == 4 * self.latency
                 raw = self.dut.sums_o.value.to_unsigned().to_bytes(4 * self.tile_out, "little")
                 expected = self.expected.pop(0)
                 found = np.frombuffer(raw, "<i4")[: len(expected)]

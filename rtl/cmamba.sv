@@ -175,6 +175,9 @@ module cmamba
   logic load_beat_ready, stream_beat_ready, beat_ready;
   logic beat_valid, beat_last, beat_error, load_abort;
   logic [127:0] beat_data;
+  // The array is reset a cycle after the end of a run, and may ask for tiles until then.
+  logic aborted_q;
+  always_ff @(posedge clk) aborted_q <= run_abort;
   assign cmd_valid  = load_busy ? load_cmd_valid : stream_cmd_valid;
   assign cmd        = load_busy ? load_cmd : stream_cmd;
   assign beat_ready = load_busy ? load_beat_ready : stream_beat_ready;
@@ -191,7 +194,7 @@ module cmamba
       .beat_data_o  (beat_data),
       .beat_last_o  (beat_last),
       .beat_error_o (beat_error),
-      .abort_i      (load_abort || run_abort),
+      .abort_i      (load_abort || aborted_q),
       .busy_o       (read_busy),
       .m_axi_arvalid(m_axi_gmem_ARVALID),
       .m_axi_arready(m_axi_gmem_ARREADY),
@@ -290,11 +293,7 @@ module cmamba
   logic [WeightAddrBits-1:0] stream_slot, tile_wr_tile;
   logic [TileBeatBits-1:0] tile_wr_beat;
   logic [127:0] tile_wr_data;
-  assign streams = facts.elements[SectionWeights] > MaxWeights;
-
-  // The array is reset a cycle after the end of a run, and may ask for tiles until then.
-  logic aborted_q;
-  always_ff @(posedge clk) aborted_q <= run_abort;
+  always_ff @(posedge clk) streams <= facts.elements[SectionWeights] > MaxWeights;
 
   weight_stream u_weight_stream (
       .clk_i         (clk),

@@ -42,10 +42,10 @@ module axi_read #(
     // The answer was not OKAY.
     output logic             beat_error_o,
 
-    // Forgets all commands. What has been asked for is taken and dropped; the next command waits
-    // until then.
+    // Forgets all commands, also one that is taken in this cycle. What has been asked for is taken and
+    // dropped; the next command waits until then.
     input  wire logic        abort_i,
-    // There is a command, a burst or a beat that has not been taken.
+    // There is a command, a burst or a beat that has not been taken, or was in the cycle before.
     output logic             busy_o,
 
     output logic             m_axi_arvalid,
@@ -103,14 +103,13 @@ module axi_read #(
   logic [LengthWidth-1:0] to_end_q, length_q;
   logic outside_q, last_q;
 
-  logic take, ask, has_room, burst_ready, dropping_q;
+  logic take, ask, has_room_q, burst_ready, dropping_q;
   // Beats for which there is a place: under way, or in the queue of beats.
   logic [RoomWidth-1:0] reserved_q;
 
-  assign cmd_ready_o = state_q == StIdle && !dropping_q && !abort_i;
+  assign cmd_ready_o = state_q == StIdle && !dropping_q;
   assign take = cmd_valid_i && cmd_ready_o;
-  assign has_room = reserved_q <= RoomWidth'(FifoBeats) - RoomWidth'(length_q);
-  assign ask = state_q == StAsk && has_room && burst_ready && !m_axi_arvalid && !abort_i;
+  assign ask = state_q == StAsk && has_room_q && burst_ready && !m_axi_arvalid && !abort_i;
 
   logic is_last;
   assign is_last = left_q <= 32'(to_end_q);
@@ -125,6 +124,10 @@ module axi_read #(
         default: if (ask) state_q <= last_q || outside_q ? StIdle : StCut;
       endcase
     end
+
+    // Room for this burst does not go away before it is asked for.
+    has_room_q <= state_q == StAsk && !ask &&
+        reserved_q <= RoomWidth'(FifoBeats) - RoomWidth'(length_q);
 
     unique case (state_q)
       StIdle: begin
@@ -255,8 +258,10 @@ module axi_read #(
     end
   end
 
-  assign busy_o = state_q != StIdle || dropping_q || m_axi_arvalid || burst_level != '0 ||
-      beat_valid_q || beat_level != '0;
+  always_ff @(posedge clk_i) begin
+    busy_o <= !rst_i && (state_q != StIdle || dropping_q || m_axi_arvalid || burst_level != '0 ||
+                         beat_valid_q || beat_level != '0);
+  end
 
 endmodule
 

@@ -6,11 +6,13 @@
 //
 // A section is read by one command, a beat a cycle:
 //
-//   beat --+--------------> write bus --> parameter words --> bad?
-//          +--> gather ---> program_check (instructions, four beats each)
-//          +--> CRC-32
-//          +--> hold -----> entries of tables, one a cycle, to the write bus
-//                    +----> bytes behind the last whole beat, one a cycle, to the CRC-32
+//   beat --> hold --+--------------> write bus --> parameter words --> bad?
+//            | ^    +--> gather ---> program_check (instructions, four beats each)
+//            shift  +--> CRC-32
+//
+// A beat of a table is held and shifted: its entries go to the write bus one a cycle; so are the bytes
+// behind the last whole beat, which go to the CRC-32. The fourth beat of an instruction is held until
+// that is taken.
 //
 // The header is read in the same way, as if it were a section of 252 bytes.
 
@@ -135,6 +137,7 @@ module loader
     $fatal(1, "loader: MaxWeights is %0d, expected 2^24 beats at most", MaxWeights);
   end
 
+  // Bits of state_q, of which one is set.
   typedef enum logic [3:0] {
     StIdle,
     StBegin,    // the header's command
@@ -148,6 +151,7 @@ module loader
     StPlace,
     StVerdict,  // on what has been read
     StProgram,  // waits for program_check
+    StAccept,
     StAbort,
     StDrain,    // beats that were asked for
     StDone
@@ -160,7 +164,14 @@ module loader
     logic [31:0] offset;
   } section_t;
 
-  state_e state_q, state_d;
+  localparam int unsigned NumStates = 32'(StDone) + 1;
+  typedef logic [NumStates-1:0] states_t;
+
+  function automatic states_t only(state_e state);
+    return states_t'(1) << state;
+  endfunction
+
+  states_t state_q, state_d;
   error_e error_q, error_d;
   // The header is read.
   logic header_q;
@@ -175,7 +186,7 @@ module loader
 
   // ---------------------------------------------------------------- order of events
 
-  logic expired, settled, copied, accept;
+  logic expired_q, settled, copied, accept, arrived_q, arrived_error_q;
   logic section_bad_q, wraps_q, crc_good_q, params_bad_q, instruction_valid_q;
   logic [2:0] fetch_q;
   error_e header_error;
@@ -183,90 +194,102 @@ module loader
   always_comb begin
     state_d = state_q;
     error_d = error_q;
-    unique case (state_q)
-      StIdle:   if (start_i) state_d = StBegin;
-      StBegin: begin
-        error_d = package_addr_i[3:0] != '0 ? ErrorBadSection :
-            package_beats_i == '0 ? ErrorBadMagic : ErrorOk;
-        state_d = StCommand;
-      end
-      StCommand: begin
-        if (wraps_q) error_d = ErrorBusError;
-        else if (expired) error_d = ErrorTimeout;
-        else if (cmd_ready_i) state_d = StCopy;
-      end
-      StCopy: begin
-        if (accept && beat_error_i) error_d = ErrorBusError;
-        else if (expired) error_d = ErrorTimeout;
-        else if (copied) state_d = StSettle;
-      end
-      StSettle: if (settled) state_d = header_q ? StHeader : StVerdict;
-      StHeader: begin
-        error_d = header_error;
-        state_d = StFetch;
-      end
-      StFetch:  if (fetch_q == 3'd4) state_d = StSize;
-      StSize:   state_d = StCheck;
-      StCheck:  state_d = sizing_q ? StFetch : StPlace;
-      StPlace: begin
-        if (section_bad_q) error_d = ErrorBadSection;
-        state_d = is_empty ? StSettle : StCommand;
-      end
-      StVerdict: begin
-        error_d = !crc_good_q ? ErrorBadCrc : params_bad_q ? ErrorBadShape : ErrorOk;
-        state_d = is_last_section ? StProgram : StFetch;
-      end
-      StProgram: begin
-        if (!check_busy_i) begin
-          error_d = check_error_i;
-          state_d = StDone;
+    unique case (1'b1)
+      state_q[StIdle]: begin
+        if (start_i) begin
+          error_d = ErrorOk;
+          state_d = only(StBegin);
         end
       end
-      StAbort:  state_d = StDrain;
-      StDrain:  if (!read_busy_i || expired) state_d = StDone;
-      default:  state_d = StIdle;
+      state_q[StBegin]: begin
+        error_d = package_addr_i[3:0] != '0 ? ErrorBadSection :
+            package_beats_i == '0 ? ErrorBadMagic : ErrorOk;
+        state_d = only(StCommand);
+      end
+      state_q[StCommand]: begin
+        if (wraps_q) error_d = ErrorBusError;
+        else if (expired_q) error_d = ErrorTimeout;
+        else if (cmd_ready_i) state_d = only(StCopy);
+      end
+      state_q[StCopy]: begin
+        if (arrived_q && arrived_error_q) error_d = ErrorBusError;
+        else if (expired_q) error_d = ErrorTimeout;
+        else if (copied) state_d = only(StSettle);
+      end
+      state_q[StSettle]: if (settled) state_d = only(header_q ? StHeader : StVerdict);
+      state_q[StHeader]: begin
+        error_d = header_error;
+        state_d = only(StFetch);
+      end
+      state_q[StFetch]:  if (fetch_q == 3'd4) state_d = only(StSize);
+      state_q[StSize]:   state_d = only(StCheck);
+      state_q[StCheck]:  state_d = only(sizing_q ? StFetch : StPlace);
+      state_q[StPlace]: begin
+        if (section_bad_q) error_d = ErrorBadSection;
+        state_d = only(is_empty ? StSettle : StCommand);
+      end
+      state_q[StVerdict]: begin
+        error_d = !crc_good_q ? ErrorBadCrc : params_bad_q ? ErrorBadShape : ErrorOk;
+        state_d = only(is_last_section ? StProgram : StFetch);
+      end
+      state_q[StProgram]: begin
+        if (!check_busy_i) begin
+          error_d = check_error_i;
+          state_d = only(StAccept);
+        end
+      end
+      state_q[StAccept]: state_d = only(StDone);
+      state_q[StAbort]:  state_d = only(StDrain);
+      state_q[StDrain]:  if (!read_busy_i || expired_q) state_d = only(StDone);
+      default:           state_d = only(StIdle);
     endcase
   end
 
+  // An error ends the load a cycle after it is known, but not its own end.
+  logic failed_q, abort;
+  assign abort = failed_q &&
+      !(state_q[StIdle] || state_q[StAbort] || state_q[StDrain] || state_q[StDone]);
+
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
-      state_q  <= StIdle;
+      state_q  <= only(StIdle);
       error_q  <= ErrorOk;
+      failed_q <= 1'b0;
       loaded_o <= 1'b0;
     end else begin
-      error_q <= error_d;
-      // An error ends the load, but not its own end.
-      if (error_d != ErrorOk && state_q inside {[StBegin : StProgram]}) state_q <= StAbort;
-      else state_q <= state_d;
-
-      if (state_q == StBegin) loaded_o <= 1'b0;
-      else if (state_q == StProgram && state_d == StDone && error_d == ErrorOk) loaded_o <= 1'b1;
+      state_q <= abort ? only(StAbort) : state_d;
+      if (!abort) begin
+        error_q  <= error_d;
+        failed_q <= error_d != ErrorOk;
+      end
+      if (state_q[StBegin]) loaded_o <= 1'b0;
+      else if (state_q[StAccept] && !failed_q) loaded_o <= 1'b1;
     end
   end
 
-  assign busy_o = state_q != StIdle;
-  assign done_o = state_q == StDone;
+  assign busy_o = !state_q[StIdle];
+  assign done_o = state_q[StDone];
   assign error_o = error_q;
-  assign read_abort_o = state_q == StAbort;
+  assign read_abort_o = state_q[StAbort];
 
   // Cycles in which the bus has done nothing.
-  logic waiting;
+  logic waiting_q;
   logic [31:0] idle_q;
-  assign waiting = state_q == StCommand && !cmd_ready_i ||
-      state_q == StCopy && beat_ready_o && !beat_valid_i || state_q == StDrain;
-  assign expired = waiting && idle_q == '0;
 
   always_ff @(posedge clk_i) begin
-    idle_q <= (waiting ? idle_q : watchdog_cycles_i) - 1'b1;
+    waiting_q <= state_q[StCommand] && !cmd_ready_i ||
+        state_q[StCopy] && beat_ready_o && !beat_valid_i || state_q[StDrain];
+    idle_q <= (waiting_q ? idle_q : watchdog_cycles_i) - 1'b1;
+    expired_q <= waiting_q && idle_q == '0;
   end
 
-  // From the last beat to the verdict: the CRC and its comparison; the parameter words need less.
-  localparam int unsigned SettleCycles = cmamba_cells_pkg::Crc32Latency + 1;
+  // From the last beat to the verdict: hold, the CRC and its comparison; the parameter words need less.
+  localparam int unsigned SettleCycles = cmamba_cells_pkg::Crc32Latency + 2;
   logic [2:0] settle_q;
   assign settled = settle_q == 3'(SettleCycles) && !instruction_valid_q;
 
   always_ff @(posedge clk_i) begin
-    if (state_q != StSettle) settle_q <= '0;
+    if (!state_q[StSettle]) settle_q <= '0;
     else if (settle_q != 3'(SettleCycles)) settle_q <= settle_q + 1'b1;
   end
 
@@ -277,6 +300,7 @@ module loader
   logic [1:0][1:0] lane_q;
   logic [3:0][31:0] header_row;
   logic [IndexWidth-1:0] index_q;
+  logic [127:0] hold_q;
 
   ram_1w #(
       .Width(128),
@@ -284,9 +308,9 @@ module loader
       .RamStyle("distributed")
   ) u_header (
       .clk_i,
-      .wr_en_i  (accept && header_q),
+      .wr_en_i  (arrived_q && header_q),
       .wr_addr_i(index_q[3:0]),
-      .wr_data_i(beat_data_i),
+      .wr_data_i(hold_q),
       .rd_en_i  (1'b1),
       .rd_addr_i(word_q[5:2]),
       .rd_data_o(header_row)
@@ -295,30 +319,30 @@ module loader
   always_ff @(posedge clk_i) begin
     lane_q <= {lane_q[0], word_q[1:0]};
 
-    if (state_q == StBegin) begin
+    if (state_q[StBegin]) begin
       header_q  <= 1'b1;
       sizing_q  <= 1'b1;
       section_q <= '0;
-    end else if (state_q == StHeader) begin
+    end else if (state_q[StHeader]) begin
       header_q <= 1'b0;
-    end else if (state_q == StCheck && sizing_q || state_q == StVerdict) begin
+    end else if (state_q[StCheck] && sizing_q || state_q[StVerdict]) begin
       section_q <= is_last_section ? '0 : section_q + 1'b1;
       if (is_last_section) sizing_q <= 1'b0;
     end
 
     // Three words are asked for in three cycles; each comes two cycles later.
-    if (state_q != StFetch) fetch_q <= '0;
+    if (!state_q[StFetch]) fetch_q <= '0;
     else fetch_q <= fetch_q + 1'b1;
-    if (state_q == StHeader || state_q == StCheck && sizing_q && is_last_section) begin
+    if (state_q[StHeader] || state_q[StCheck] && sizing_q && is_last_section) begin
       word_q <= 6'(HeaderSectionTableAt / 4);
-    end else if (state_q == StFetch && fetch_q < 3'd3) begin
+    end else if (state_q[StFetch] && fetch_q < 3'd3) begin
       word_q <= word_q + 1'b1;
     end
-    if (state_q == StBegin) begin
+    if (state_q[StBegin]) begin
       entry_q.bytes <= HeaderCrcAt;
-    end else if (accept && header_q) begin
-      entry_q.crc <= beat_data_i[8*(HeaderCrcAt%BeatBytes)+:32];
-    end else if (state_q == StFetch && fetch_q >= 3'd2) begin
+    end else if (arrived_q && header_q) begin
+      entry_q.crc <= hold_q[8*(HeaderCrcAt%BeatBytes)+:32];
+    end else if (state_q[StFetch] && fetch_q >= 3'd2) begin
       entry_q <= {header_row[lane_q[1]], entry_q.crc, entry_q.bytes};
     end
   end
@@ -332,7 +356,7 @@ module loader
   assign {carry, address_low} = {1'b0, package_addr_i[31:0]} + {1'b0, entry_q.offset};
 
   always_ff @(posedge clk_i) begin
-    if (state_q == StSize) begin
+    if (state_q[StSize]) begin
       section_end_q <= {1'b0, entry_q.offset} + {1'b0, entry_q.bytes};
       elements_q <= entry_q.bytes >> element_shift;
       partial_q <= (entry_q.bytes & ~(32'hFFFFFFFF << element_shift)) != '0;
@@ -340,23 +364,23 @@ module loader
     section_bad_q <= entry_q.offset % SectionAlign != '0 || entry_q.offset < end_q ||
         section_end_q > {1'b0, total_bytes_q} || partial_q || elements_q > Capacity[section_q];
 
-    if (state_q == StHeader) end_q <= HeaderBytes;
-    else if (state_q == StVerdict) end_q <= section_end_q[31:0];
+    if (state_q[StHeader]) end_q <= HeaderBytes;
+    else if (state_q[StVerdict]) end_q <= section_end_q[31:0];
 
     // The sum of 64 bits in two steps.
-    if (state_q == StBegin) begin
+    if (state_q[StBegin]) begin
       cmd_addr_o <= package_addr_i;
       cmd_beats_o <= package_beats_i < HeaderBeats ? package_beats_i : HeaderBeats;
       wraps_q <= 1'b0;
-    end else if (state_q == StSize) begin
+    end else if (state_q[StSize]) begin
       {carry_q, cmd_addr_o[31:0]} <= {carry, address_low};
       cmd_beats_o <= 32'(entry_q.bytes[31:4]) + 32'(has_tail);
-    end else if (state_q == StCheck) begin
+    end else if (state_q[StCheck]) begin
       {wraps_q, cmd_addr_o[63:32]} <= {1'b0, package_addr_i[63:32]} + 33'(carry_q);
     end
   end
 
-  assign cmd_valid_o = state_q == StCommand && !wraps_q;
+  assign cmd_valid_o = state_q[StCommand] && !wraps_q && !failed_q;
 
   // ---------------------------------------------------------------- the header
 
@@ -364,7 +388,7 @@ module loader
 
   // The beat's fields of 16 bits.
   logic [7:0][15:0] half;
-  assign half = beat_data_i;
+  assign half = hold_q;
 
   function automatic int unsigned place(int unsigned at);
     return at % BeatBytes / 2;
@@ -381,11 +405,11 @@ module loader
   endfunction
 
   always_ff @(posedge clk_i) begin
-    if (accept && header_q) begin
+    if (arrived_q && header_q) begin
       if (is_beat(index_q, HeaderMagicAt)) begin
-        is_magic_q <= beat_data_i[8*HeaderMagicAt+:32] == Magic;
+        is_magic_q <= hold_q[8*HeaderMagicAt+:32] == Magic;
         is_version_q <= major == 16'(VersionMajor) && minor <= 16'(VersionMinor);
-        total_bytes_q <= beat_data_i[8*HeaderTotalBytesAt+:32];
+        total_bytes_q <= hold_q[8*HeaderTotalBytesAt+:32];
         is_tile_q <= tile_in == 16'(TileIn) && tile_out == 16'(TileOut);
       end
       if (is_beat(index_q, HeaderNSequencesAt)) begin
@@ -405,9 +429,9 @@ module loader
         facts_o.n_positions == '0 || facts_o.token_bytes == '0 || facts_o.forecast_elements == '0;
     is_long_q <= {4'd0, total_bytes_q} > {package_beats_i, 4'd0};
 
-    if (state_q == StCheck && sizing_q) facts_o.elements[section_q] <= elements_q;
-    if (state_q == StVerdict && section_q == SectionWeights) facts_o.weights_addr <= cmd_addr_o;
-    check_start_o <= !rst_i && state_q == StCheck && sizing_q && is_last_section;
+    if (state_q[StCheck] && sizing_q) facts_o.elements[section_q] <= elements_q;
+    if (state_q[StVerdict] && section_q == SectionWeights) facts_o.weights_addr <= cmd_addr_o;
+    check_start_o <= !rst_i && state_q[StCheck] && sizing_q && is_last_section;
   end
 
   always_comb begin
@@ -424,41 +448,59 @@ module loader
   // ---------------------------------------------------------------- beats
 
   // What `hold_q` still has to give: entries of tables, or bytes of the tail.
-  logic [127:0] hold_q;
-  logic [  4:0] held_q;
-  logic is_table, is_wide, last_q, holds;
-  assign is_wide = section_q inside {SectionScanTables, SectionVectorTables};
-  assign is_table = !header_q && (is_wide || section_q == SectionConvTables);
-  assign holds = held_q != '0;
-
-  assign beat_ready_o = state_q == StCopy && !last_q && !instruction_valid_q && held_q <= 5'd1;
-  assign accept = beat_valid_i && beat_ready_o;
-  assign copied = last_q && !holds;
+  logic [4:0] held_q;
+  logic holds_q;  // more than nothing
+  logic is_wide_q, is_table_q, is_instruction_q, last_q;
+  // Beats of an instruction that have been accepted.
+  logic [1:0] part_q;
+  logic fourth, stops, ready_q;
+  assign accept = beat_valid_i && ready_q;
+  assign copied = last_q && !holds_q;
+  assign beat_ready_o = ready_q;
+  // No beat is taken behind this one for a while.
+  assign fourth = is_instruction_q && part_q == 2'd3;
+  assign stops = accept && (beat_last_i || is_table_q || fourth);
 
   always_ff @(posedge clk_i) begin
-    if (state_q != StCopy) begin
-      last_q <= 1'b0;
-      held_q <= '0;
+    is_wide_q <= section_q inside {SectionScanTables, SectionVectorTables};
+    is_table_q <= !header_q &&
+        section_q inside {SectionConvTables, SectionScanTables, SectionVectorTables};
+    is_instruction_q <= !header_q && section_q == SectionInstructions;
+
+    // The next beat may come when the last entry of a table leaves.
+    ready_q <= state_q[StCopy] && !rst_i && !stops && !last_q && held_q <= 5'd2 &&
+        (!instruction_valid_q || check_instruction_ready_i);
+    arrived_q <= accept && !rst_i;
+    arrived_error_q <= beat_error_i;
+
+    if (!state_q[StCopy]) begin
+      part_q  <= '0;
+      last_q  <= 1'b0;
+      held_q  <= '0;
+      holds_q <= 1'b0;
     end else if (accept) begin
+      part_q <= part_q + 1'b1;
       last_q <= beat_last_i;
-      if (is_table) held_q <= is_wide ? 5'd8 : 5'd16;
+      if (is_table_q) held_q <= is_wide_q ? 5'd8 : 5'd16;
       else held_q <= beat_last_i ? 5'(entry_q.bytes[3:0]) : '0;
-    end else if (holds) begin
-      held_q <= held_q - 1'b1;
+      holds_q <= is_table_q || (beat_last_i && has_tail);
+    end else if (holds_q) begin
+      held_q  <= held_q - 1'b1;
+      holds_q <= held_q != 5'd1;
     end
 
-    if (accept) hold_q <= beat_data_i;
-    else hold_q <= hold_q >> (is_table && is_wide ? 16 : 8);
+    if (ready_q) hold_q <= beat_data_i;
+    else if (holds_q) hold_q <= hold_q >> (is_table_q && is_wide_q ? 16 : 8);
   end
 
   logic [31:0] crc;
 
   crc32 u_crc (
       .clk_i,
-      .clear_i     (state_q inside {StBegin, StSize}),
-      .beat_valid_i(accept && !(beat_last_i && has_tail)),
-      .byte_valid_i(holds && !is_table),
-      .beat_i      (beat_data_i),
+      .clear_i     (state_q[StBegin] || state_q[StSize]),
+      .beat_valid_i(arrived_q && !(last_q && has_tail)),
+      .byte_valid_i(holds_q && !is_table_q),
+      .beat_i      (hold_q),
       .byte_i      (hold_q[7:0]),
       .crc_o       (crc)
   );
@@ -468,21 +510,20 @@ module loader
   // ---------------------------------------------------------------- the memories
 
   logic write, half_q;
-  assign write = !rst_i && !header_q && (is_table ? holds : accept);
+  assign write = !rst_i && !header_q && (is_table_q ? holds_q : arrived_q);
 
   always_ff @(posedge clk_i) begin
-    if (state_q == StCommand) index_q <= '0;
-    else if (write || accept && header_q) index_q <= index_q + 1'b1;
+    if (state_q[StCommand]) index_q <= '0;
+    else if (write || arrived_q && header_q) index_q <= index_q + 1'b1;
 
     for (int unsigned s = 0; s < NumSections; s++) begin
       wr_en_o[s] <= write && 32'(section_q) == s && s != 32'(SectionMetadata) &&
           (s != 32'(SectionWeights) || index_q < IndexWidth'(WeightBeats));
     end
     wr_addr_o <= index_q[23:0];
-    wr_data_o <= beat_data_i;
-    if (is_table) wr_data_o[15:0] <= hold_q[15:0];
+    wr_data_o <= hold_q;
     // Only the lower half belongs to the section.
-    half_q <= beat_last_i && has_tail;
+    half_q <= last_q && has_tail;
   end
 
   // Parameter words: two in a beat, or one and taps.
@@ -506,29 +547,28 @@ module loader
       word_bad_q[w] <= words[w].shift > 6'(MaxShift) || !is_below(words[w].bias, BiasBits) ||
           section_q == SectionScanParams && !is_below(words[w].bias, SkipWeightBits);
     end
-    if (state_q == StSize) params_bad_q <= 1'b0;
+    if (state_q[StSize]) params_bad_q <= 1'b0;
     else if ((word_valid_q & word_bad_q) != '0) params_bad_q <= 1'b1;
   end
 
   // ---------------------------------------------------------------- the program
 
-  logic [InstructionBits-1:0] gather_q;
-  logic is_instruction;
-  assign is_instruction = accept && !header_q && section_q == SectionInstructions;
+  // The first three beats of an instruction; the fourth one is in hold_q.
+  logic [InstructionBits-129:0] gather_q;
 
   always_ff @(posedge clk_i) begin
-    if (rst_i || !(state_q inside {StCopy, StSettle})) begin
+    if (rst_i || !(state_q[StCopy] || state_q[StSettle])) begin
       instruction_valid_q <= 1'b0;
-    end else if (is_instruction) begin
-      instruction_valid_q <= index_q[1:0] == 2'd3;
+    end else if (accept && fourth) begin
+      instruction_valid_q <= 1'b1;
     end else if (check_instruction_ready_i) begin
       instruction_valid_q <= 1'b0;
     end
-    if (is_instruction) gather_q <= {beat_data_i, gather_q[InstructionBits-1:128]};
+    if (arrived_q && index_q[1:0] != 2'd3) gather_q <= {hold_q, gather_q[$high(gather_q):128]};
   end
 
   assign check_instruction_valid_o = instruction_valid_q;
-  assign check_instruction_o = gather_q;
+  assign check_instruction_o = {hold_q, gather_q};
   assign check_schedule_valid_o = wr_en_o[SectionSchedule];
   assign check_schedule_o = wr_data_o;
 

@@ -139,6 +139,10 @@ module stream_in_formal #(
       // For the induction.
       assert (!(dut.active_q && dut.draining_q) && !(dut.halted_q && dut.draining_q));
       assert (dut.in_packet_q == in_packet_q);
+      if (dut.draining_q) begin
+        assert (dut.idle_last_q == (dut.idle_q == '0));
+        assert (dut.drain_last_q == (dut.drain_left_q == 1));
+      end
       if (dut.active_q) begin
         assert (dut.beats_left_q == beats_q - taken_q);
         assert (dut.last_beat_q == is_last && dut.tail_q == tail_q);

@@ -74,7 +74,9 @@ module stream_in #(
   logic [AddrWidth-1:0] word_q;
   logic [SlotWidth-1:0] slot_q;
   logic [31:0] idle_q;  // cycles that dropping may go on without a beat
+  logic idle_last_q;  // none of them is left
   logic [DrainWidth-1:0] drain_left_q;
+  logic drain_last_q;  // one of them is left
   logic give_up;
 
   logic unused;
@@ -160,7 +162,7 @@ module stream_in #(
 
   // ---------------------------------------------------------------- the rest of a packet
 
-  assign give_up = draining_q && (accept ? drain_left_q == DrainWidth'(1) : idle_q == '0);
+  assign give_up = draining_q && (accept ? drain_last_q : idle_last_q);
   assign draining_o = draining_q;
 
   always_ff @(posedge clk_i) begin
@@ -168,10 +170,20 @@ module stream_in #(
     else if (draining_q) draining_q <= begun && !give_up;
     else draining_q <= abort_i && begun;
 
-    if (!draining_q || accept) idle_q <= watchdog_cycles_i - 1'b1;
-    else idle_q <= idle_q - 1'b1;
-    if (!draining_q) drain_left_q <= DrainWidth'(MaxDrainBeats);
-    else if (accept) drain_left_q <= drain_left_q - 1'b1;
+    if (!draining_q || accept) begin
+      idle_q <= watchdog_cycles_i - 1'b1;
+      idle_last_q <= watchdog_cycles_i == 32'd1;
+    end else begin
+      idle_q <= idle_q - 1'b1;
+      idle_last_q <= idle_q == 32'd1;
+    end
+    if (!draining_q) begin
+      drain_left_q <= DrainWidth'(MaxDrainBeats);
+      drain_last_q <= MaxDrainBeats == 1;
+    end else if (accept) begin
+      drain_left_q <= drain_left_q - 1'b1;
+      drain_last_q <= drain_left_q == DrainWidth'(2);
+    end
   end
 
 endmodule

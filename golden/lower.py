@@ -16,9 +16,8 @@ from golden.program import CompileError, ProgramBuilder, ceil_log2, round_up
 from model.cmamba import CMamba
 from model.quantization.activations import sigmoid, silu, softplus
 from model.quantization.affine import Affine, multiplier, quantize_weight
-from model.quantization.formats import EPS_LIMIT, Formats
+from model.quantization.formats import Formats, norm_eps, norm_ratios
 
-_NORM_FRACTION = 23  # fraction bits of a normalized value, docs/numerics.md
 _ACCUMULATOR_LIMIT = 2**31 - 1
 
 
@@ -150,10 +149,8 @@ class Lowering:
         affine: Affine,
         wide: int,
     ) -> None:
-        n, source = self.args.d_model, self.x.affine.scale
-        eps = int(np.clip(np.rint(n * self.args.norm_eps / source**2), 1, EPS_LIMIT))
-        ratios = np.sqrt(n) * weight / (2.0**_NORM_FRACTION * affine.scale)
-        multipliers, shifts = self._multipliers(ratios)
+        n = self.args.d_model
+        multipliers, shifts = self._multipliers(norm_ratios(self.args, weight, affine.scale))
         self.builder.emit(
             name,
             "NORM",
@@ -167,7 +164,7 @@ class Lowering:
                 zero_point=affine.zero_point,
             ),
             n=n,
-            eps=eps,
+            eps=norm_eps(self.args, self.x.affine.scale),
             wide=wide,
         )
 

@@ -4,13 +4,15 @@ Symbols as in `model.cmamba`. Members named q_* are the quantization points (`mo
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.args import ModelArgs
-from model.quant_point import QuantPoint
+from model.quant_point import QuantDepthwiseConv, QuantLinear, QuantPoint
 from model.selective_scan import selective_scan
 
 
@@ -21,10 +23,12 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(d_model))
+        self.hook: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., D] -> [..., D]"""
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight
+        """[..., D] -> [..., D]; `hook(x, y)` may round the result y."""
+        y = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight
+        return y if self.hook is None else self.hook(x, y)
 
 
 class MambaBlock(nn.Module):
@@ -38,13 +42,13 @@ class MambaBlock(nn.Module):
         D, E, N, R = args.d_model, args.d_inner, args.d_state, args.dt_rank
         self.split_sizes = (R, N, N)
         self.norm_in = RMSNorm(D, args.norm_eps)
-        self.in_proj = nn.Linear(D, 2 * E, bias=args.bias)
-        self.conv1d = nn.Conv1d(E, E, args.d_conv, groups=E, bias=args.conv_bias)
-        self.x_proj = nn.Linear(E, R + 2 * N, bias=False)
-        self.dt_proj = nn.Linear(R, E)
+        self.in_proj = QuantLinear(D, 2 * E, bias=args.bias)
+        self.conv1d = QuantDepthwiseConv(E, args.d_conv, bias=args.conv_bias)
+        self.x_proj = QuantLinear(E, R + 2 * N, bias=False)
+        self.dt_proj = QuantLinear(R, E)
         self.A_log = nn.Parameter(torch.arange(1.0, N + 1).log().repeat(E, 1))  # [E, N], S4D-real
         self.D = nn.Parameter(torch.ones(E))
-        self.out_proj = nn.Linear(E, D, bias=args.bias)
+        self.out_proj = QuantLinear(E, D, bias=args.bias)
         self.dropout = nn.Dropout(args.dropout)
         self._initialize_dt()
 
@@ -54,7 +58,8 @@ class MambaBlock(nn.Module):
         self.q_dt_low, self.q_B, self.q_C = QuantPoint(), QuantPoint(), QuantPoint()
         self.q_dt, self.q_delta = QuantPoint(), QuantPoint()
         self.q_h, self.q_y = QuantPoint(), QuantPoint()
-        self.q_gated, self.q_out = QuantPoint(), QuantPoint()
+        self.q_gate, self.q_gated, self.q_out = QuantPoint(), QuantPoint(), QuantPoint()
+        self.scan_hook: Callable[..., Tensor] | None = None  # takes the place of the scan
 
     @torch.no_grad()
     def _initialize_dt(self) -> None:
@@ -83,9 +88,10 @@ class MambaBlock(nn.Module):
         dt = self.q_dt(self.dt_proj(dt))
         delta = self.q_delta(F.softplus(dt))  # [B, K, E]
         A = -torch.exp(self.A_log)  # [E, N]
-        y = self.q_y(selective_scan(u, delta, A, B, C, self.D, hook=self.q_h.hook))
+        scan = self.scan_hook or partial(selective_scan, hook=self.q_h.hook)
+        y = self.q_y(scan(u, delta, A, B, C, self.D))
 
-        y = self.q_gated(y * F.silu(z))
+        y = self.q_gated(y * self.q_gate(F.silu(z)))
         return self.dropout(self.q_out(self.out_proj(y)))
 
 
@@ -112,17 +118,17 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, d_model: int, reduction_ratio: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(d_model, d_model // reduction_ratio)
-        self.fc2 = nn.Linear(d_model // reduction_ratio, d_model)
+        self.fc1 = QuantLinear(d_model, d_model // reduction_ratio)
+        self.fc2 = QuantLinear(d_model // reduction_ratio, d_model)
         self.q_pool, self.q_hidden = QuantPoint(), QuantPoint()
-        self.q_logit, self.q_scaled = QuantPoint(), QuantPoint()
+        self.q_logit, self.q_gate, self.q_scaled = QuantPoint(), QuantPoint(), QuantPoint()
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, K, D] -> [B, K, D]"""
         pooled = self.q_pool(torch.stack([x.mean(1), x.amax(1)], dim=1))  # [B, 2, D]
         hidden = self.q_hidden(F.relu(self.fc1(pooled)))  # [B, 2, D // reduction_ratio]
         logit = self.q_logit(self.fc2(hidden).sum(1, keepdim=True))  # [B, 1, D]
-        return self.q_scaled(x * torch.sigmoid(logit))
+        return self.q_scaled(x * self.q_gate(torch.sigmoid(logit)))
 
 
 class CMambaBlock(nn.Module):

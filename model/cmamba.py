@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from model.args import ModelArgs
 from model.blocks import CMambaBlock, MambaBlock, RMSNorm
-from model.quant_point import QuantPoint
+from model.quant_point import QuantLinear, QuantPoint
 
 INSTANCE_NORM_EPS = 1e-5
 
@@ -39,7 +39,7 @@ class CMamba(nn.Module):
         super().__init__()
         self.args = args
         self.mixup = ChannelMixup(args.sigma)
-        self.patch_embedding = nn.Linear(args.core_channels * args.patch_len, args.d_model)
+        self.patch_embedding = QuantLinear(args.core_channels * args.patch_len, args.d_model)
         positions = sincos_positions(args.num_patches, args.d_model)
         self.register_buffer("positions", positions, persistent=False)
         if args.topology == "stacked":
@@ -48,7 +48,7 @@ class CMamba(nn.Module):
             self.c_mamba_blocks = nn.ModuleList(CMambaBlock(args) for _ in range(args.n_layer))
         self.norm_f = RMSNorm(args.d_model, args.norm_eps)
         self.dropout = nn.Dropout(args.dropout)
-        self.output_layer = nn.Linear(
+        self.output_layer = QuantLinear(
             args.num_patches * args.d_model, args.core_channels * args.forecast_len
         )
 

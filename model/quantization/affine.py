@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 MAX_SHIFT = 48
-_BIAS_LIMIT = 2**29  # half of what a parameter word may hold
-_MANTISSA_BITS = 17  # a multiplier is 2^16 <= |m| < 2^17
-_MAX_MULTIPLIER = (1 << _MANTISSA_BITS) - 1
+BIAS_LIMIT = 2**29  # half of what a parameter word may hold
+MANTISSA_BITS = 17  # a multiplier is 2^16 <= |m| < 2^17
+_MAX_MULTIPLIER = (1 << MANTISSA_BITS) - 1
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def room_for_bias(
     if bias is None:
         return scales
     scales = np.where((bias != 0) & ~weight.reshape(len(weight), -1).any(axis=1), 0.0, scales)
-    least = np.abs(bias) / (source_scale * _BIAS_LIMIT)
+    least = np.abs(bias) / (source_scale * BIAS_LIMIT)
     coarser = 2.0 ** np.ceil(np.log2(np.maximum(least, 1e-300)))
     return np.where(scales < least, coarser, scales)
 
@@ -98,7 +98,7 @@ def multiplier(ratio: float) -> tuple[int, int]:
     if abs(ratio) >= _MAX_MULTIPLIER:
         return int(np.copysign(_MAX_MULTIPLIER, ratio)), 0
     _, exponent = np.frexp(ratio)
-    shift = min(_MANTISSA_BITS - int(exponent), MAX_SHIFT)
+    shift = min(MANTISSA_BITS - int(exponent), MAX_SHIFT)
     m = int(np.rint(ratio * 2.0**shift))
     if abs(m) > _MAX_MULTIPLIER:
         m, shift = m // 2, shift - 1

@@ -33,7 +33,8 @@ _STATE_MARGIN = 2.0
 _SCAN_OUTPUT_MARGIN = 1.25
 
 EXPONENT_FRACTION = 12  # fraction bits of the exponent of a decay
-EPS_LIMIT = 2**32 - 1  # of NORM
+_NORM_FRACTION = 23  # fraction bits of a normalized value
+_EPS_LIMIT = 2**32 - 1
 SKIP_LIMIT = 2**17 - 1  # skip weight of a parameter word
 MAX_STATE_SHIFT = 16
 MAX_SKIP_SHIFT = 20
@@ -114,6 +115,16 @@ def layers(args: ModelArgs) -> Iterator[Layer]:
                 positions=2,
             )
     yield layer("output_layer", "q_norm_f", ("q_output", args.core_channels * args.forecast_len))
+
+
+def norms(args: ModelArgs) -> Iterator[tuple[str, str]]:
+    """(name, point of the result) of every RMSNorm."""
+    for block, _ in mamba_blocks(args):
+        yield f"{block}.norm_in", f"{block}.q_norm"
+    if args.topology == "nested":
+        for i in range(args.n_layer):
+            yield f"c_mamba_blocks.{i}.norm", f"q_residual.{i + 1}"
+    yield "norm_f", "q_norm_f"
 
 
 @dataclass(frozen=True)
@@ -258,11 +269,11 @@ def derive_formats(
     """
     args = model.args
     points = dict(affines)
-    residual = _residual(model, extremes, power_of_two)
+    residual = residual_format(model, extremes, power_of_two)
     points.update(dict.fromkeys(residual_points(args), residual))
-    points["q_output"] = symmetric(_OUTPUT_MARGIN * extremes["q_output"], 16, power_of_two)
+    points["q_output"] = output_format(extremes, power_of_two)
     scans = {
-        block: _scan(model, block, points, extremes, power_of_two)
+        block: scan_formats(model, block, points, extremes, power_of_two)
         for block, _ in mamba_blocks(args)
     }
     scales = {
@@ -291,7 +302,9 @@ def _summed_bias(model: CMamba, layer: Layer) -> np.ndarray | None:
     return layer.positions * _numpy(model, f"{layer.name}.bias")
 
 
-def _residual(model: CMamba, extremes: Mapping[str, float], power_of_two: bool) -> Affine:
+def residual_format(
+    model: CMamba, extremes: Mapping[str, float], power_of_two: bool = False
+) -> Affine:
     """One int16 scale for the whole residual stream of the model.
 
     It holds the positional encoding too, and is coarse enough for the norms' epsilon.
@@ -299,16 +312,32 @@ def _residual(model: CMamba, extremes: Mapping[str, float], power_of_two: bool) 
     args = model.args
     max_abs = max(extremes[point] for point in residual_points(args))
     largest = max(_RESIDUAL_MARGIN * max_abs, float(model.positions.abs().max()))
-    least = np.sqrt(args.d_model * args.norm_eps / EPS_LIMIT)
+    least = np.sqrt(args.d_model * args.norm_eps / _EPS_LIMIT)
     return symmetric(max(largest, 32767 * least), 16, power_of_two)
 
 
-def _scan(
+def norm_eps(args: ModelArgs, residual_scale: float) -> int:
+    """The epsilon of NORM, in units of a sum of squares."""
+    eps = np.rint(args.d_model * args.norm_eps / residual_scale**2)
+    return int(np.clip(eps, 1, _EPS_LIMIT))
+
+
+def norm_ratios(args: ModelArgs, weight: np.ndarray, target_scale: float) -> np.ndarray:
+    """What the normalized integers of NORM are multiplied by, for each feature."""
+    return np.sqrt(args.d_model) * weight / (2.0**_NORM_FRACTION * target_scale)
+
+
+def output_format(extremes: Mapping[str, float], power_of_two: bool = False) -> Affine:
+    """int16 of the forecast."""
+    return symmetric(_OUTPUT_MARGIN * extremes["q_output"], 16, power_of_two)
+
+
+def scan_formats(
     model: CMamba,
     name: str,
     points: dict[str, Affine],
     extremes: Mapping[str, float],
-    power_of_two: bool,
+    power_of_two: bool = False,
 ) -> ScanFormats:
     """Formats of the scan of block `name`. May make C coarser in `points`."""
     dt, b, u = points[f"{name}.q_dt"], points[f"{name}.q_B"], points[f"{name}.q_u"]

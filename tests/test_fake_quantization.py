@@ -1,0 +1,233 @@
+"""Fake quantization against the integer program, bit by bit, and what it lets training learn."""
+
+import copy
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from golden import arithmetic
+from golden.compile import compile_formats
+from golden.host import HostSide
+from golden.integer_model import IntegerModel
+from model.args import ModelArgs
+from model.cmamba import CMamba
+from model.quant_point import QuantPoint
+from model.quantization import affine
+from model.quantization.calibrate import calibrate
+from model.quantization.fake import (
+    clamp_steps,
+    decay,
+    is_prepared,
+    learned_formats,
+    multiplier,
+    prepare,
+    set_quant_mode,
+)
+from model.quantization.formats import calibrated_formats, int8_points, layers, wide_points
+from tests.compiled_models import SMALL, random_model, random_windows
+
+NESTED = SMALL | {"topology": "nested"}
+BIASED = SMALL | {"channel_mode": "independent", "bias": True, "conv_bias": False}
+
+
+def prepared(fields, seed=0):
+    """A random model with the parameters of fake quantization, from calibration."""
+    args = ModelArgs(**fields)
+    model = random_model(args, seed)
+    ranges = calibrate(model, model.to_tokens(random_windows(args)))
+    extremes = {point: ranges[point].max_abs for point in wide_points(args)}
+    prepare(model, calibrated_formats(model, ranges), extremes)
+    return model
+
+
+def run_both(model, dtype, n_windows=2):
+    """(tensors of the integer program, tensors of the fakeq forward in its integers), by point."""
+    package = compile_formats(model, learned_formats(model), {"method": "learned"})
+    windows = random_windows(model.args, n_windows, seed=5)
+    tokens = torch.from_numpy(HostSide(package).tokens(windows.numpy()))
+    trace = {}
+    IntegerModel(package).run(tokens, trace)
+
+    fake = copy.deepcopy(model).to(dtype).eval()
+    fake.positions = fake.positions.to(dtype)
+    set_quant_mode(fake, "fakeq")
+    seen = {}
+
+    def watch(name, hook):
+        def watched(x):
+            seen[name] = hook(x)
+            return seen[name]
+
+        return watched
+
+    for name, point in fake.named_modules():
+        if isinstance(point, QuantPoint) and point.hook is not None:
+            point.hook = watch(name, point.hook)
+    source = learned_formats(model)["q_input"]
+    x = (tokens.flatten(0, 1).double() - source.zero_point) * source.scale
+    with torch.no_grad():
+        fake.core(x.to(dtype))
+
+    integer, real = {}, {}
+    for entry in package.metadata["instructions"]:
+        for part in entry["tensors"] if entry["opcode"] != "SEND" else ():
+            columns = slice(part["start"], part["start"] + part["size"])
+            q = trace[entry["name"]][..., columns].double()
+            steps = seen[part["point"]].double() / part["scale"] + part["zero_point"]
+            integer[part["point"]] = q
+            real[part["point"]] = steps.reshape(q.shape)
+    return SimpleNamespace(integer=integer, real=real)
+
+
+SHAPES = st.fixed_dictionaries(
+    {},
+    optional={
+        "topology": st.sampled_from(["stacked", "nested"]),
+        "channel_mode": st.sampled_from(["mixing", "independent"]),
+        "bias": st.booleans(),
+        "conv_bias": st.booleans(),
+        "d_model": st.sampled_from([5, 8, 12]),
+        "d_state": st.sampled_from([1, 3, 4]),
+        "d_conv": st.integers(1, 4),
+        "norm_eps": st.sampled_from([1e-5, 1e-2]),
+    },
+)
+
+
+@settings(max_examples=15)
+@given(SHAPES, st.integers(0, 2**16))
+def test_in_float64_every_tensor_is_that_of_the_integer_program(shape, seed):
+    run = run_both(prepared(SMALL | {"reduction_ratio": 2} | shape, seed), torch.float64)
+    assert len(run.integer) > 10
+    for point, q in run.integer.items():
+        difference = (run.real[point] - q).abs()
+        assert difference.max() < 0.01, f"{point}: {difference.max()} steps"
+
+
+@pytest.mark.parametrize("fields", [SMALL, NESTED, BIASED])
+def test_in_float32_the_forecast_is_within_a_step(fields):
+    run = run_both(prepared(fields), torch.float32)
+    assert (run.real["q_output"] - run.integer["q_output"]).abs().max() < 1.01
+
+
+def test_a_step_that_differs_is_seen():
+    """The comparison above can fail: another step of one tensor changes what follows."""
+    model = prepared(SMALL)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.blocks[0].q_u.scale *= 1.01
+    here, there = run_both(model, torch.float64), run_both(other, torch.float64)
+    assert (here.integer["blocks.0.q_gated"] != there.integer["blocks.0.q_gated"]).any()
+    assert (here.integer["blocks.0.q_norm"] == there.integer["blocks.0.q_norm"]).all()
+
+
+@given(st.floats(2.0**-60, 2.0**18) | st.floats(-1.0, 1.0))
+def test_multipliers_are_those_of_the_compiler(ratio):
+    m, shift = affine.multiplier(ratio)
+    assert multiplier(torch.tensor(ratio, dtype=torch.float64)).item() == m * 2.0**-shift
+
+
+def test_decays_are_those_of_the_contract():
+    t = torch.arange(20 << 12)
+    for dtype in (torch.float32, torch.float64):
+        assert torch.equal(decay(t.to(dtype)).long(), arithmetic.decay(t))
+
+
+@pytest.mark.parametrize("fields", [SMALL, NESTED, BIASED])
+def test_every_parameter_and_step_gets_a_gradient(fields):
+    model = prepared(fields).train()
+    set_quant_mode(model, "fakeq")
+    model(random_windows(model.args, 4)).square().sum().backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert {f"{point}.scale" for point in int8_points(model.args)} <= trained
+    assert {f"{layer.name}.weight_scale" for layer in layers(model.args)} <= trained
+
+
+def test_gradients_are_close_to_those_of_fp32():
+    model = prepared(SMALL)
+    x = random_windows(model.args, 8)
+    gradients = {}
+    for mode in ("fp32", "fakeq"):
+        set_quant_mode(model, mode)
+        model.zero_grad()
+        model(x).square().sum().backward()
+        weights = [p for n, p in model.named_parameters() if not n.endswith(("scale", "point"))]
+        gradients[mode] = torch.cat([p.grad.flatten() for p in weights])
+    cosine = torch.cosine_similarity(gradients["fp32"], gradients["fakeq"], dim=0)
+    assert cosine > 0.95, cosine
+
+
+def test_training_mends_bad_steps():
+    """Steps four times too coarse: LSQ finds better ones, with the weights left alone."""
+    model = prepared(SMALL)
+    x = random_windows(model.args, 16)
+    with torch.no_grad():
+        wanted = model(x)
+        for name, parameter in model.named_parameters():
+            if name.endswith("scale"):
+                parameter.mul_(4.0)
+    set_quant_mode(model, "fakeq")
+    steps = [p for n, p in model.named_parameters() if n.endswith("scale")]
+    optimizer = torch.optim.Adam([{"params": [p], "lr": 0.02 * p.mean().item()} for p in steps])
+    losses = []
+    for _ in range(60):
+        loss = (model(x) - wanted).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        clamp_steps(model)
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    assert all((p > 0).all() for p in steps)
+
+
+def test_fp32_is_what_it_was():
+    model = random_model(ModelArgs(**SMALL))
+    x = random_windows(model.args, 3)
+    with torch.no_grad():
+        before = model(x)
+        tensors = set(model.state_dict())
+        assert not is_prepared(model)
+        quantized = prepared(SMALL)
+        set_quant_mode(quantized, "fakeq")
+        assert not torch.equal(quantized(x), before)
+        set_quant_mode(quantized, "fp32")
+        assert torch.equal(quantized(x), before)
+    added = set(quantized.state_dict()) - tensors
+    assert {name.rsplit(".", 1)[1] for name in added} == {
+        "scale",
+        "zero_point",
+        "weight_scale",
+        "max_abs",
+    }
+
+
+def test_a_model_without_steps_is_refused():
+    model = CMamba(ModelArgs(**SMALL))
+    with pytest.raises(ValueError, match="no quantization parameters: calibrate"):
+        set_quant_mode(model, "fakeq")
+    with pytest.raises(ValueError, match="no quantization parameters"):
+        learned_formats(model)
+    with pytest.raises(ValueError, match="quant_mode: found 'int4', expected one of fp32, fakeq"):
+        set_quant_mode(model, "int4")
+
+
+def test_learned_formats_are_a_fixed_point():
+    model = prepared(SMALL)
+    formats = learned_formats(model)
+    again = copy.deepcopy(model)
+    prepare(
+        again, formats, {p: again.get_submodule(p).max_abs.item() for p in wide_points(again.args)}
+    )
+    once, twice = formats, learned_formats(again)
+    assert once.points == twice.points and once.scans == twice.scans
+    for name, scales in once.weights.items():
+        np.testing.assert_array_equal(scales, twice.weights[name])

@@ -31,7 +31,7 @@ Error run_forecasts(const beat_t* package, hls::stream<axis_t>& s_axis, hls::str
 //   n_forecasts         forecasts of a run
 //   version             major << 16 | minor version of the instruction set
 //   error               code of the call, 0 is success
-//   entries             schedule entries that the call has executed
+//   entries             schedule entries that the last run has executed; a load leaves it
 //   capability_tile     tile_in | tile_out << 16
 //   capability_weights  weight tiles that stay on the chip
 //   capability_features longest row of a result

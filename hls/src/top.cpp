@@ -100,7 +100,7 @@ void cmamba_top(const beat_t* gmem, hls::stream<axis_t>& s_axis, hls::stream<axi
 
   *version = cmamba::kVersionMajor << 16 | cmamba::kVersionMinor;
   *error = code;
-  *entries = executed;
+  if (command == cmamba::kModeRun) *entries = executed;
   *capability_tile = cmamba::kTileOut << 16 | cmamba::kTileIn;
   *capability_weights = cmamba::kMaxWeights;
   *capability_features = cmamba::kMaxFeatures;

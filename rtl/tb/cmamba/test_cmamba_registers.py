@@ -162,6 +162,22 @@ async def run_auto_restart(dut):
 
 
 @cocotb.test()
+@cocotb.skipif(not OURS, reason="this RTL has other registers")
+async def run_counters_stay(dut):
+    """Counters are those of the last run: loads, right or wrong, and wrong commands leave them."""
+    bench, golden = await loaded(dut)
+    accelerator = bench.accelerator
+    await bench.run(golden)
+    counters = await accelerator.read_counters()
+    assert counters.entries
+    await bench.load(golden)
+    assert await accelerator.read_counters() == counters
+    assert await accelerator.command(7, n_forecasts=1) == isa.ERRORS["BAD_MODE"]
+    assert await accelerator.command(LOAD, address=0x1000, beats=0) == isa.ERRORS["BAD_MAGIC"]
+    assert await accelerator.read_counters() == counters
+
+
+@cocotb.test()
 async def run_reset_during_a_run(dut):
     """A reset at any time: nothing runs, nothing is loaded, and the next load and run are right."""
     bench, golden = await loaded(dut)

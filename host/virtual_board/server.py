@@ -12,6 +12,7 @@ from pynq.remote import buffer_pb2_grpc, mmio_pb2_grpc, remote_device_pb2_grpc
 
 from host.virtual_board import services
 from host.virtual_board.board import DEFAULT_MEMORY_BYTES, Board
+from host.virtual_board.clients import Streams
 
 DEFAULT_PORT = 7967
 # One call occupies one worker. Streams, which depend on their client to come to an end, may not
@@ -73,7 +74,7 @@ class VirtualBoard(Board):
         _check_free(host, port)
         super().__init__(build, memory_bytes=memory_bytes, seed=seed)
         self.address = host
-        self._streams = services.Streams(MAX_STREAMS, stream_idle_seconds)
+        self._streams = Streams(MAX_STREAMS, stream_idle_seconds)
         self._server = grpc.server(
             ThreadPoolExecutor(WORKERS, thread_name_prefix="grpc"),
             options=_OPTIONS,

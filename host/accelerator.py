@@ -158,7 +158,7 @@ class Accelerator:
         self._last_forecasts = 0
         self._clock_mhz: float | None = None
         self.times = Times()
-        with self._on_board():
+        with connection_errors(self._device), _as_active(self._device):
             self.overlay = pynq.Overlay(str(bitfile), device=self._device, download=False)
             core = _find(self.overlay.ip_dict, "cmamba", "the accelerator")
             dma = _find(self.overlay.ip_dict, "axi_dma", "the AXI DMA")
@@ -166,7 +166,12 @@ class Accelerator:
                 raise OverlayError(
                     f"{dma['fullpath']}: found scatter-gather, expected the simple mode"
                 )
-            _set_clocks_device(self._device)
+            if "WATCHDOG_CYCLES" not in (core.get("registers") or ("WATCHDOG_CYCLES",)):
+                raise OverlayError(
+                    f"{core['fullpath']} is {core['type']} and lacks WATCHDOG_CYCLES, expected the "
+                    "registers of the RTL: an export of Vitis HLS has others (make bitstream "
+                    "CORE=rtl)"
+                )
             self.overlay.download()
             self._registers = self._mmio(core)
             self._dma = Dma(self._mmio(dma), dma["parameters"], timeout)
@@ -222,12 +227,12 @@ class Accelerator:
         """
         pool = self._open()
         package, data = self._checked(package)
-        with self._on_board():
+        with connection_errors(self._device):
             self._finish_active()
-            self._settle()
             before, self._loaded = self._loaded, None
             if before is not None:
                 pool.release(before.buffer)
+            self._settle()
             buffer = pool.acquire(-(-len(data) // BEAT_BYTES) * BEAT_BYTES)
             try:
                 buffer.array[: len(data)] = np.frombuffer(data, np.uint8)
@@ -417,7 +422,7 @@ class Accelerator:
         try:
             for part, is_last in parts:
                 tokens, rest = encode(part)
-                with self._on_board():
+                with connection_errors(self._device):
                     run = self._prepare(loaded, tokens)
                     try:
                         if running is not None:
@@ -430,7 +435,7 @@ class Accelerator:
                 if before is not None:
                     yield self._result(loaded, before, decode)
             if running is not None:
-                with self._on_board():
+                with connection_errors(self._device):
                     self._finish(running[0])
                 before, running = running, None
                 yield self._result(loaded, before, decode)
@@ -668,8 +673,8 @@ class Accelerator:
     def _download(self) -> None:
         """The last resort. The package is loaded again, from the buffer that it is still in."""
         loaded, self._loaded = self._loaded, None
-        _set_clocks_device(self._device)
-        self.overlay.download()
+        with _as_active(self._device):
+            self.overlay.download()
         self._prepare_hardware()
         self._stale = False
         self._failures = 0
@@ -692,10 +697,10 @@ class Accelerator:
         """The counters of the last run, and the clock."""
         self._open()
 
-        with self._on_board():
+        with connection_errors(self._device):
             if self._clock_mhz is None:
-                _set_clocks_device(self._device)
-                self._clock_mhz = float(pynq.Clocks.fclk0_mhz)
+                with _as_active(self._device):
+                    self._clock_mhz = float(pynq.Clocks.fclk0_mhz)
 
             def read(low: int) -> int:
                 read = self._registers.read
@@ -721,19 +726,6 @@ class Accelerator:
             raise NotLoadedError(isa.ERRORS["NOT_LOADED"], "no package is loaded")
         return self._loaded
 
-    @contextmanager
-    def _on_board(self) -> Iterator[None]:
-        """pynq finds the right board where it does not pass the device on, and a lost connection
-        has a name."""
-        active = vars(pynq.Device).get("_active_device")
-        pynq.Device.active_device = self._device
-        try:
-            with connection_errors(self._device):
-                yield
-        finally:
-            if active is not None:
-                pynq.Device.active_device = active
-
 
 def _active_device() -> Any:
     try:
@@ -745,12 +737,20 @@ def _active_device() -> Any:
         ) from error
 
 
-def _set_clocks_device(device: Any) -> None:
-    """pynq.Clocks goes on with the first board that it was used for: a second one would keep the
-    clock that it booted with."""
+@contextmanager
+def _as_active(device: Any) -> Iterator[None]:
+    """Where pynq does not pass a device on: it means the active one, and sets the clocks of the
+    first board that it has met, so that a second one would keep those that it booted with."""
+    before = vars(pynq.Device).get("_active_device")
+    pynq.Device.active_device = device
     if "_real_instance" in vars(pynq.Clocks):
         del pynq.Clocks._real_instance
     pynq.Clocks.set_device(device)
+    try:
+        yield
+    finally:
+        if before is not None:
+            pynq.Device.active_device = before
 
 
 def _find(ip_dict: dict[str, dict[str, Any]], core: str, what: str) -> dict[str, Any]:

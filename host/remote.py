@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from golden.streams import AcceleratorError
 from host.errors import BoardConnectionError, BoardError, BoardTimeoutError
 
 DEFAULT_PORT = 7967
@@ -88,21 +87,25 @@ def add_deadlines(device: Any) -> None:
 @contextmanager
 def connection_errors(device: Any) -> Iterator[None]:
     """What pynq and gRPC raise in here, as exceptions of `host.errors`."""
-    if not device.has_capability("REMOTE"):
-        yield
-        return
-    import grpc
-
     try:
         yield
-    except (AcceleratorError, BoardError):
-        raise
-    except grpc.RpcError as error:
-        where = f"the board at {device.ip_addr}:{device.port}"
-        if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-            raise BoardTimeoutError(f"{where} has not answered for {CALL_SECONDS:g} s") from error
-        raise BoardConnectionError(f"{where}: {error.code().name}: {error.details()}") from error
-    except RuntimeError as error:
-        if type(error) is not RuntimeError:
+    except Exception as error:
+        named = _named(error, device)
+        if named is None:
             raise
-        raise BoardError(f"the board answered: {error}") from error
+        raise named from error
+
+
+def _named(error: Exception, device: Any) -> BoardError | None:
+    if type(error) is RuntimeError:  # pynq's only exception
+        return BoardError(f"pynq reports: {error}")
+    if not device.has_capability("REMOTE"):
+        return None
+    import grpc
+
+    if not isinstance(error, grpc.RpcError):
+        return None
+    where = f"the board at {device.ip_addr}:{device.port}"
+    if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return BoardTimeoutError(f"{where} has not answered for {CALL_SECONDS:g} s")
+    return BoardConnectionError(f"{where}: {error.code().name}: {error.details()}")

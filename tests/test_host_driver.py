@@ -3,6 +3,7 @@
 import dataclasses
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -617,9 +618,9 @@ def test_a_run_without_a_package(accelerator, loaded, compiled, board):
     """NOT_LOADED from the hardware, where the driver believes that there is a package."""
     model = compiled()
     state = accelerator._loaded
-    with accelerator._on_board():
+    with host.accelerator._as_active(accelerator._device):
         accelerator.overlay.download()
-        accelerator._prepare_hardware()
+    accelerator._prepare_hardware()
     assert accelerator._loaded is state
     with pytest.raises(errors.NotLoadedError, match="run of 8 forecasts ended after 0 entries"):
         accelerator.forecast(model.windows.numpy())
@@ -816,13 +817,27 @@ def test_two_boards(make, device, compiled):
         first, second = make(device), make(connect(f"127.0.0.1:{other.port}"))
         first.load(compiled().package)
         second.load(compiled("nested").package)
-        check(first, compiled())
-        check(second, compiled("nested"))
-        check(first, compiled())
+        with ThreadPoolExecutor(2) as pool:  # at the same time
+            for _ in range(2):
+                list(pool.map(check, (first, second), (compiled(), compiled("nested"))))
         # Both have the design's clock, although pynq.Clocks knows one board only.
         assert first.profile().clock_mhz == second.profile().clock_mhz == pytest.approx(250, abs=1)
         second.close()
     check(first, compiled())
+
+
+def test_what_pynq_reports(make, local_device, compiled, monkeypatch):
+    accelerator = make(local_device)
+
+    def fail(*_):
+        raise RuntimeError("Buffer Flush Failed: no such ioctl")
+
+    monkeypatch.setattr(local_device, "flush", fail)
+    with pytest.raises(errors.BoardError, match="pynq reports: Buffer Flush Failed"):
+        accelerator.load(compiled().package)
+    monkeypatch.undo()
+    accelerator.load(compiled().package)
+    check(accelerator, compiled())
 
 
 def test_buffers_go_back(bitfile, board, device, compiled):
@@ -909,6 +924,7 @@ def test_a_bitstream_that_is_not_there(local_device, tmp_path):
         (":cmamba:1.0", ":gizmo:1.0", r"0 IPs of the type \*:\*:cmamba:\* .* expected 1; found "),
         (":axi_dma:7.1", ":axi_cdma:7.1", r"0 IPs of the type \*:\*:axi_dma:\*"),
         ('c_include_sg" VALUE="0"', 'c_include_sg" VALUE="1"', "found scatter-gather"),
+        ("WATCHDOG_CYCLES", "version_ctrl", "cmamba_0 is cmamba:rtl:cmamba:1.0 and lacks WATCHDOG"),
     ],
 )
 def test_a_bitstream_of_something_else(bitfile, local_device, tmp_path, old, new, message):

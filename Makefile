@@ -58,7 +58,7 @@ golden: bindings ## compile the golden packages with every tensor, and report wh
 
 # csim and sim want golden packages that are as the sources are, and not their accuracy.
 $(GOLDEN_CURRENT): $(wildcard golden/*.py golden/isa/*.py golden/isa/*.toml model/*.py \
-    model/data/*.py model/checkpoints/*.safetensors) | $(READY)
+    model/data/*.py model/quantization/*.py model/checkpoints/*.safetensors) | $(READY)
 	$(PY) -m golden --no-accuracy
 	@touch $@
 

@@ -73,6 +73,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--board", metavar="IP[:PORT]", help="board on the network")
     parser.add_argument("--bitfile", help="bitstream for the board, beside its .hwh")
     args = parser.parse_args(argv)
+    if args.backend != "board" and (args.board or args.bitfile):
+        parser.error("--board and --bitfile go with --backend board")
     try:
         model = load_model(args.weights, read_args(args.args), kind=torch.nn.Module)
         if isinstance(model, MambaRegressor):

@@ -812,8 +812,10 @@ def test_profile(loaded, compiled):
     assert "wait for the hardware" in str(loaded.times) and "<td" in loaded.times._repr_html_()
 
 
-def test_two_boards(make, device, compiled):
+def test_two_boards(make, board, device, compiled):
     with VirtualBoard("small", port=0, memory_bytes=64 << 20, seed=2) as other:
+        pl0_ref_ctrl = 0xFF5E_00C0
+        at_boot = other.read(pl0_ref_ctrl)
         first, second = make(device), make(connect(f"127.0.0.1:{other.port}"))
         first.load(compiled().package)
         second.load(compiled("nested").package)
@@ -821,6 +823,7 @@ def test_two_boards(make, device, compiled):
             for _ in range(2):
                 list(pool.map(check, (first, second), (compiled(), compiled("nested"))))
         # Both have the design's clock, although pynq.Clocks knows one board only.
+        assert at_boot != other.read(pl0_ref_ctrl) == board.read(pl0_ref_ctrl)
         assert first.profile().clock_mhz == second.profile().clock_mhz == pytest.approx(250, abs=1)
         second.close()
     check(first, compiled())

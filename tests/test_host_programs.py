@@ -284,7 +284,10 @@ def test_the_back_end_takes_what_run_infer_gives(monkeypatch, tmp_path, capsys):
     assert "board against fp32: largest difference" in capsys.readouterr().out
     assert run_infer.main(command) == 1
     assert capsys.readouterr().err == "error: it does not move\n"
-    assert run_infer.main([*command, "--backend", "int8", "--board", "1.2.3.4"]) == 0
+    for option in ("--board", "--bitfile"):
+        with pytest.raises(SystemExit) as stopped:
+            run_infer.main([*command, "--backend", "int8", option, "1.2.3.4"])
+        assert stopped.value.code == 2
 
 
 @pytest.mark.slow

@@ -120,35 +120,43 @@ module multiply_add #(
         .RSTINMODE    (1'b0)
     );
   end else begin : gen_behaviour
-    logic signed [26:0] a, d, pre_sum, factor;
+    // 64 bits behind the multiplier, of which the sum takes 48: Verilator need not cut the product to
+    // its width and extend it again.
+    logic signed [26:0] a, d, factor;
     logic signed [17:0] b, b_factor;
-    logic signed [44:0] product, product_term;
-    logic signed [47:0] c, addend, sum_q;
+    longint product, product_term;
+    logic signed [47:0] c, sum_q;
 
-    if (InputRegisters == 0) begin : gen_no_input
-      assign {a, b, d} = {a_i, b_i, d_i};
-    end else begin : gen_input
-      logic signed [InputRegisters-1:0][26:0] a_q, d_q;
-      logic signed [InputRegisters-1:0][17:0] b_q;
-      always_ff @(posedge clk_i) begin
-        {a_q[0], b_q[0], d_q[0]} <= {a_i, b_i, d_i};
-        for (int unsigned s = 1; s < InputRegisters; s++) begin
-          {a_q[s], b_q[s], d_q[s]} <= {a_q[s-1], b_q[s-1], d_q[s-1]};
+    for (genvar s = 0; s <= InputRegisters; s++) begin : gen_input
+      logic signed [26:0] a_s, d_s;
+      logic signed [17:0] b_s;
+      if (s == 0) begin : gen_port
+        assign a_s = a_i;
+        assign b_s = b_i;
+        assign d_s = d_i;
+      end else begin : gen_register
+        always_ff @(posedge clk_i) begin
+          a_s <= gen_input[s-1].a_s;
+          b_s <= gen_input[s-1].b_s;
+          d_s <= gen_input[s-1].d_s;
         end
       end
-      assign a = a_q[InputRegisters-1];
-      assign b = b_q[InputRegisters-1];
-      assign d = d_q[InputRegisters-1];
     end
+    assign a = gen_input[InputRegisters].a_s;
+    assign b = gen_input[InputRegisters].b_s;
+    assign d = gen_input[InputRegisters].d_s;
 
-    assign pre_sum = PreAdd ? a + d : a;
     if (PreAddRegister) begin : gen_pre_add
-      always_ff @(posedge clk_i) {factor, b_factor} <= {pre_sum, b};
+      always_ff @(posedge clk_i) begin
+        factor   <= a + d;
+        b_factor <= b;
+      end
     end else begin : gen_no_pre_add
-      assign {factor, b_factor} = {pre_sum, b};
+      assign factor   = PreAdd ? a + d : a;
+      assign b_factor = b;
     end
 
-    assign product = factor * b_factor;
+    assign product = longint'(factor) * longint'(b_factor);
     if (ProductRegister) begin : gen_product
       always_ff @(posedge clk_i) product_term <= product;
     end else begin : gen_no_product
@@ -160,22 +168,22 @@ module multiply_add #(
     end else begin : gen_no_addend
       assign c = c_i;
     end
-    if (Addend == "c") begin : gen_c
-      assign addend = c;
-    end else if (Addend == "cascade") begin : gen_cascade
-      assign addend = cascade_i;
-    end else if (Addend == "cascade_17") begin : gen_cascade_17
-      assign addend = cascade_i >>> 17;
-    end else begin : gen_none
-      assign addend = '0;
-    end
 
-    always_ff @(posedge clk_i) sum_q <= 48'(product_term) + addend;
+    // Bits above the 48 do not matter.
+    if (Addend == "c") begin : gen_c
+      always_ff @(posedge clk_i) sum_q <= 48'(product_term + {16'b0, c});
+    end else if (Addend == "cascade") begin : gen_cascade
+      always_ff @(posedge clk_i) sum_q <= 48'(product_term + {16'b0, cascade_i});
+    end else if (Addend == "cascade_17") begin : gen_cascade_17
+      always_ff @(posedge clk_i) sum_q <= 48'(product_term) + (cascade_i >>> 17);
+    end else begin : gen_none
+      always_ff @(posedge clk_i) sum_q <= 48'(product_term);
+    end
     assign sum_o = sum_q;
     assign cascade_o = sum_q;
 
     logic unused;
-    assign unused = ^{a, d, c, cascade_i};
+    assign unused = ^{d, c, cascade_i, product_term};
   end
 
 endmodule

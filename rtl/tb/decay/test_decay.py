@@ -46,8 +46,9 @@ async def run_beyond(dut):
     await check(dut, exponents + [last] + [random.randint(ZERO_FROM, last) for _ in range(500)])
 
 
+@pytest.mark.parametrize("model", [False, True], ids=["rtl", "model"])
 @pytest.mark.parametrize(
     ("Lanes", "Width"), [(16, 17), pytest.param(2, 32, marks=pytest.mark.slow)]
 )
-def test_decay(Lanes, Width):
-    simulate("decay", {"Lanes": Lanes, "Width": Width})
+def test_decay(Lanes, Width, model):
+    simulate("decay", {"Lanes": Lanes, "Width": Width}, model=model)

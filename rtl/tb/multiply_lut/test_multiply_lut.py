@@ -1,6 +1,7 @@
 """multiply_lut: every pair of int8."""
 
 import cocotb
+import pytest
 from cocotb.triggers import Timer
 
 from rtl.tb.simulate import simulate
@@ -16,5 +17,6 @@ async def run_all(dut):
             assert dut.product_o.value.to_signed() == a * b, f"{a} * {b}"
 
 
-def test_multiply_lut():
-    simulate("multiply_lut")
+@pytest.mark.parametrize("model", [False, True], ids=["rtl", "model"])
+def test_multiply_lut(model):
+    simulate("multiply_lut", model=model)

@@ -57,7 +57,7 @@ _LOAD, _RUN = 1, 2
 # A batch is cut where its buffers would be larger: 16 MiB are 100,000 patches of ETTh1.
 _MAX_BUFFER = 1 << 24
 # Loads do not count what they have done; a virtual board loads more beats than this a second.
-_LOAD_BEATS_A_SECOND = 10_000
+_LOAD_BEATS_A_SECOND = 2_000
 # The driver gives up where the accelerator's own watchdog has not ended a run so many times over:
 # once for the run, once for the rest of a packet, once for the bus.
 _WATCHDOGS = 8
@@ -243,7 +243,6 @@ class Accelerator:
                 pool.release(buffer)
                 raise
             self._loaded = _Loaded(package, StreamShape.of_header(data), buffer)
-            pool.trim()
 
     def _checked(self, package: Package | bytes | str | Path) -> tuple[Package, bytes]:
         """The package and its file's content, fit for this board."""
@@ -466,11 +465,13 @@ class Accelerator:
             raise BoardError("a stream was under way when another package was loaded")
         self._settle()
         n_forecasts = len(tokens) // loaded.shape.iterations
-        run = _Run(
-            n_forecasts,
-            pool.acquire(n_forecasts * loaded.bytes_in),
-            pool.acquire(n_forecasts * loaded.bytes_out),
-        )
+        source = pool.acquire(n_forecasts * loaded.bytes_in)
+        try:
+            sink = pool.acquire(n_forecasts * loaded.bytes_out)
+        except BaseException:
+            pool.release(source)
+            raise
+        run = _Run(n_forecasts, source, sink)
         try:
             with self.times.measure("copy"):
                 rows = run.source.array.view(np.int8).reshape(-1, loaded.token_row)
@@ -656,19 +657,21 @@ class Accelerator:
 
     def _end_run(self) -> None:
         pool, dma = self._open(), self._dma
+        dma.reset()
         scratch = pool.acquire(_SCRATCH_BYTES)
-        room = scratch.nbytes - BEAT_BYTES  # the last beat is the one to send
-        dma.reset()
-        if self._busy():
+        try:
+            room = scratch.nbytes - BEAT_BYTES  # the last beat is the one to send
+            if self._busy():
+                dma.receive.transfer(scratch.address, room)
+                dma.send.transfer(scratch.address + room, BEAT_BYTES)
+                self._wait("the accelerator to stop", dma=False)
+                dma.reset()
             dma.receive.transfer(scratch.address, room)
-            dma.send.transfer(scratch.address + room, BEAT_BYTES)
-            self._wait("the accelerator to stop", dma=False)
+            for _ in range(8):  # many times as long as a beat needs
+                self._busy()
             dma.reset()
-        dma.receive.transfer(scratch.address, room)
-        for _ in range(8):  # many times as long as a beat needs
-            self._busy()
-        dma.reset()
-        pool.release(scratch)
+        finally:
+            pool.release(scratch)
 
     def _download(self) -> None:
         """The last resort. The package is loaded again, from the buffer that it is still in."""

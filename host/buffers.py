@@ -66,31 +66,46 @@ class BufferPool:
         self._used: dict[int, Buffer] = {}
 
     def acquire(self, nbytes: int) -> Buffer:
-        """A buffer of this size. Raises BoardError where there is no memory."""
+        """A buffer of this size. Nothing may be using released buffers.
+
+        Raises:
+            BoardError: there is no memory.
+        """
         for address in reversed(self._free):
             if self._free[address].nbytes == nbytes:
                 buffer = self._free.pop(address)
                 break
         else:
-            buffer = Buffer(self._device, nbytes)
-            if buffer.address % 16 or (buffer.address + nbytes) >> self._address_bits:
-                address = buffer.address
-                buffer.free()
-                raise BoardError(
-                    f"buffer of {nbytes} bytes: found address 0x{address:X}, expected a multiple "
-                    f"of 16 within {self._address_bits} bits"
-                )
+            try:
+                buffer = self._allocate(nbytes)
+            except BoardError:
+                if not self._free:
+                    raise
+                self._trim(0)
+                buffer = self._allocate(nbytes)
         self._used[buffer.address] = buffer
+        self._trim(self._keep)
         return buffer
+
+    def _allocate(self, nbytes: int) -> Buffer:
+        buffer = Buffer(self._device, nbytes)
+        if buffer.address % 16 or (buffer.address + nbytes) >> self._address_bits:
+            address = buffer.address
+            buffer.free()
+            raise BoardError(
+                f"buffer of {nbytes} bytes: found address 0x{address:X}, expected a multiple of 16 "
+                f"within {self._address_bits} bits"
+            )
+        return buffer
+
+    def _trim(self, keep: int) -> None:
+        """Free what has not been used for longest."""
+        while len(self._free) > keep:
+            self._free.popitem(last=False)[1].free()
 
     def release(self, buffer: Buffer) -> None:
         """The buffer may be used for something else."""
         self._free[buffer.address] = self._used.pop(buffer.address)
-
-    def trim(self) -> None:
-        """Free what has not been used for longest. Nothing may be using released buffers."""
-        while len(self._free) > self._keep:
-            self._free.popitem(last=False)[1].free()
 
     def close(self) -> None:
         """Free all, also what has not been released."""

@@ -486,6 +486,36 @@ def test_a_package_larger_than_the_memory(bitfile, compiled):
     board.close()
 
 
+def test_memory_for_one_package_only(bitfile, compiled):
+    """What is kept from before makes room."""
+    board = Board("small", memory_bytes=56 << 10)
+    with Accelerator(bitfile, device=LocalDevice(board)) as accelerator:
+        for name in ("mixing", "nested", "odd", "mixing"):
+            accelerator.load(compiled(name).package)
+            check(accelerator, compiled(name))
+    assert board.memory.buffers == 0
+    board.close()
+
+
+def test_no_memory_for_a_batch(loaded, board, compiled, monkeypatch):
+    """What has been allocated for it is used again."""
+    buffers = board.memory.buffers
+    allocate = loaded._device.allocate
+
+    def out_of_memory(shape, *args, **kwargs):
+        if shape == (8 * 48,):
+            raise RuntimeError("no memory")
+        return allocate(shape, *args, **kwargs)
+
+    monkeypatch.setattr(loaded._device, "allocate", out_of_memory)
+    for _ in range(3):
+        with pytest.raises(errors.BoardError, match="cannot allocate 384 bytes on the board: no"):
+            loaded.forecast(compiled().windows.numpy())
+    assert board.memory.buffers <= buffers + 1
+    monkeypatch.undo()
+    check(loaded, compiled())
+
+
 # ------------------------------------------------------------------------------ errors of a run
 
 

@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
         "--package", metavar="FILE", type=Path, help="package to run (the first golden one)"
     )
     parser.add_argument("--batch", metavar="N,...", type=_batches, default=[1, 8, 64])
-    parser.add_argument("--repeats", metavar="N", type=int, default=5)
+    parser.add_argument("--repeats", metavar="N", type=int, default=3)
     args = parser.parse_args(argv)
     if args.repeats < 1:
         parser.error(f"--repeats: found {args.repeats}, expected at least 1")

@@ -1,5 +1,6 @@
 """The programs of `host`: self-test, benchmark, run_infer with a board; and its import."""
 
+import os
 import re
 import subprocess
 import sys
@@ -185,6 +186,23 @@ def test_no_bitstream(monkeypatch, tmp_path, golden, board, capsys):
     write_overlay(tmp_path)
     assert find_bitfile() == "cmamba.bit"
     assert selftest.main(arguments) == 0
+
+
+def test_the_board_that_pynq_finds(golden, bitfile):
+    """PYNQ_REMOTE_DEVICES, as pynq's documentation says; the port is always the same."""
+    with VirtualBoard("small", host="127.0.0.77", memory_bytes=64 << 20):
+        result = subprocess.run(
+            [
+                *(sys.executable, "-m", "host.selftest", "--bitfile", bitfile),
+                *("--golden", str(golden / "mixing")),
+            ],
+            cwd=ROOT,
+            env=os.environ | {"PYNQ_REMOTE_DEVICES": "127.0.0.77"},
+            capture_output=True,
+            text=True,
+        )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("PASSED\n")
 
 
 def test_a_virtual_board_of_its_own(golden, capsys):

@@ -160,7 +160,9 @@ def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
     forecast_len = given.get("forecast_len", args.forecast_len)
     splits = load_dataset(options.data, args.seq_len, forecast_len, options.split)
     args = entry.args(**given, num_channels=splits.train.num_channels, instance_norm=True)
-    loop = Trainer(args, args_from(options, TrainArgs), splits, options.out, group, options.log)
+    loop = Trainer(
+        args, args_from(options, TrainArgs), splits, options.out, group, options.log_folder
+    )
     if group.first:
         print(
             f"{splits.name}: V={args.num_channels}, windows train {len(splits.train)}, "

@@ -150,7 +150,9 @@ def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
     entry, given = REGISTRY[options.model], given_model_options(options)
     splits = load_frames(options.data, entry.args(**given).seq_len)
     args = entry.args(**{"num_features": splits.train.num_features, **given})
-    loop = Trainer(args, args_from(options, TrainArgs), splits, options.out, group, options.log)
+    loop = Trainer(
+        args, args_from(options, TrainArgs), splits, options.out, group, options.log_folder
+    )
     if group.first:
         print(
             f"{splits.name}: Din={args.num_features}, windows train {len(splits.train)}, "

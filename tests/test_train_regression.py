@@ -94,7 +94,7 @@ def test_resumed_training_ends_with_the_same_bytes(tmp_path, folder):
 
 def test_command_leaves_checkpoint_plot_and_table(tmp_path, capsys, folder, monkeypatch):
     out = tmp_path / "new" / "w.safetensors"
-    assert command(folder, out, "--epochs", "2", "--log", str(tmp_path / "log")) == 0
+    assert command(folder, out, "--epochs", "2", "--log-folder", str(tmp_path / "log")) == 0
     printed = capsys.readouterr().out
     names = ["w.safetensors", "w.safetensors.cdf.png", "w.safetensors.errors.csv"]
     assert sorted(path.name for path in out.parent.iterdir()) == names

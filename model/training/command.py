@@ -32,7 +32,10 @@ def add_option(
 def add_file_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="checkpoint to write, .safetensors")
     parser.add_argument("--resume", action="store_true", help="go on from <out>.resume.pt")
-    parser.add_argument("--log", type=Path, help="folder for log.csv and TensorBoard's events")
+    # Not --log: torchrun would take that for an abbreviation of an option of its own.
+    parser.add_argument(
+        "--log-folder", type=Path, help="folder for log.csv and TensorBoard's events"
+    )
 
 
 def add_model_options(

@@ -192,9 +192,12 @@ class TrainingLoop(abc.ABC):
             if self._logs:
                 self._logs.epoch(self.epoch * self.steps_per_epoch, self.history)
         except OSError as error:
+            state = resume_path(self.out)
+            resume = (
+                f"--resume goes on from {state}" if state.exists() else "nothing to resume from"
+            )
             raise TrainingError(
-                f"epoch {self.epoch} cannot be saved: {error}; {self._kept()}. "
-                "When this is mended, --resume goes on after the last epoch whose state was saved"
+                f"epoch {self.epoch} cannot be saved: {error}; {self._kept()}; {resume}"
             ) from error
         tqdm.write(
             f"epoch {self.epoch:3}  {self.describe(self.history[-1])}{'  best, saved' * best}"

@@ -748,7 +748,8 @@ def _as_active(device: Any) -> Iterator[None]:
     pynq.Device.active_device = device
     if "_real_instance" in vars(pynq.Clocks):
         del pynq.Clocks._real_instance
-    pynq.Clocks.set_device(device)
+    if hasattr(pynq.Clocks, "set_device"):  # not in PYNQ 3, which knows its own board only
+        pynq.Clocks.set_device(device)
     try:
         yield
     finally:

@@ -34,9 +34,9 @@ HANDOVER = 2
 WAITING_ENTRIES = 4
 # NORM: from the last beat of the front to the sum of squares, and as many levels of adders as one
 # lane is doubled; from there to the root; NORMs that may be on this way.
-SQUARES_PIPELINE = 10
+SQUARES_PIPELINE = 11
 RECIPROCAL_SQRT = 18
-WAITING_NORMS = 2
+WAITING_NORMS = 3
 
 
 @dataclass(frozen=True)

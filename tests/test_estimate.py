@@ -125,8 +125,8 @@ def instruction(opcode: str, **fields: object) -> isa.Instruction:
         ("SCAN", {"n": 256, "log2_state": 4}, 64, 36 + 64),
         ("SCAN", {"n": 30, "log2_state": 1}, 8, 36 + 8),
         ("SCAN", {"n": 6, "log2_state": 5}, 7, 36 + 3),
-        ("NORM", {"n": 128}, 16, 66),
-        ("NORM", {"n": 256}, 32, 82),
+        ("NORM", {"n": 128}, 16, 67),
+        ("NORM", {"n": 256}, 32, 83),
         ("POOL", {"n": 128}, 24, 44),
         ("SCALE", {"n": 128}, 8, 29),
     ],
@@ -154,13 +154,14 @@ def test_parts_of_the_vector_unit_hold_different_entries():
     scale = timing.cost(instruction("SCALE", n=128), 0, BUILD)
     times, vector = timing.UnitTimes(), isa.UNITS.index("vector")
     # The next row is read while the root is extracted; roots follow each other every 19 cycles.
-    assert times.run(vector, norm, 0) == (0, 66)
-    assert times.run(vector, norm, 0) == (8, 66 + 19)
-    # A third NORM is not read before the back has begun the first, and read it.
+    assert times.run(vector, norm, 0) == (0, 67)
+    assert times.run(vector, norm, 0) == (8, 67 + 19)
+    assert times.run(vector, norm, 0) == (16, 67 + 2 * 19)
+    # A fourth NORM is not read before the back has begun the first, and read it.
     start, done = times.run(vector, norm, 0)
-    assert (start, done) == (16, (66 - 8 - 18) + 8 + 66)
+    assert (start, done) == (24, 67 + 3 * 19)
     # What needs no root waits behind what does, and adds its own beats.
-    assert times.run(vector, scale, 50)[1] == done + 8
+    assert times.run(vector, scale, 0) == ((67 - 8 - 18) + 8 + 8, done + 8)
     assert times.choice(vector) == done + 8 - 18 - 18
 
 

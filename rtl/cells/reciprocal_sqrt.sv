@@ -17,7 +17,8 @@
 // so that the sums of a step are computed side by side. Bit 16 is always set, since 2^32 m < 2^64:
 // the recurrence begins with r = 2^16 and bit 15.
 //
-// The result comes 18 cycles after s was taken, 2 for m and 16 for the bits, and stays until it is taken.
+// s is taken a cycle after it has come, at the earliest, when its zero bytes are known. The result comes
+// 18 cycles after that, 2 for m and 16 for the bits, and stays until it is taken.
 
 `default_nettype none
 
@@ -27,7 +28,7 @@ module reciprocal_sqrt (
 
     input wire logic valid_i,
     output logic ready_o,
-    // 1 to 2^48 - 1.
+    // 1 to 2^48 - 1; it stays until it is taken.
     input wire logic [47:0] s_i,
 
     output logic valid_o,
@@ -45,8 +46,9 @@ module reciprocal_sqrt (
   } state_e;
 
   state_e state_q;
+  logic   seen_q;  // s_i has been there in the cycle before
 
-  assign ready_o = state_q == StateIdle;
+  assign ready_o = state_q == StateIdle && seen_q;
   assign valid_o = state_q == StateDone;
 
   // ---------------------------------------------------------------- s to m
@@ -54,7 +56,7 @@ module reciprocal_sqrt (
   // s is shifted left by pairs of bits until one of its first two bits is set. m is the upper 32 bits
   // of that, and e is 8 (for the 16 bits that are dropped) less the number of pairs. First whole bytes
   // are shifted, four pairs each, then the pairs in the first byte.
-  logic [ 2:0] zero_bytes;
+  logic [2:0] zero_bytes, zero_bytes_q;
   logic [ 1:0] zero_pairs;
   logic [47:0] aligned_q;
   logic [31:0] m;
@@ -91,9 +93,11 @@ module reciprocal_sqrt (
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
       state_q <= StateIdle;
+      seen_q  <= 1'b0;
     end else begin
+      seen_q <= valid_i && !ready_o;
       unique case (state_q)
-        StateIdle:  if (valid_i) state_q <= StateAlign;
+        StateIdle:  if (seen_q) state_q <= StateAlign;
         StateAlign: state_q <= StateBits;
         StateBits:  if (bit_q[0]) state_q <= StateDone;
         StateDone:  if (ready_i) state_q <= StateIdle;
@@ -102,10 +106,11 @@ module reciprocal_sqrt (
   end
 
   always_ff @(posedge clk_i) begin
+    zero_bytes_q <= zero_bytes;
     unique case (state_q)
       StateIdle: begin
-        aligned_q <= s_i << {zero_bytes, 3'b0};
-        e_q <= 6'sd8 - 6'({zero_bytes, 2'b0});
+        aligned_q <= s_i << {zero_bytes_q, 3'b0};
+        e_q <= 6'sd8 - 6'({zero_bytes_q, 2'b0});
       end
       StateAlign: begin
         e_q <= e_q - 6'(zero_pairs);

@@ -110,7 +110,7 @@ module vector_unit #(
   localparam int unsigned QueueDepth = 32;
   localparam int unsigned CreditWidth = $clog2(QueueDepth + 1);
   // NORM entries between front and back, and their sums.
-  localparam int unsigned MaxNorms = 2;
+  localparam int unsigned MaxNorms = 3;
 
   if (Lanes < 2 || Lanes != 1 << LaneWidth) begin : gen_check_lanes
     $fatal(1, "vector_unit: Lanes is %0d, expected a power of two from 2", Lanes);
@@ -134,6 +134,7 @@ module vector_unit #(
     logic                  is_pool;
     logic                  passes;        // POOL before the last position: writes nothing
     logic                  wide;
+    logic                  one_beat;
     logic [FeatureWidth:0] beats;
     logic [Lanes-1:0]      tail;          // lanes of the last beat
     logic [ResidWidth-1:0] src_word;
@@ -190,8 +191,12 @@ module vector_unit #(
   assign is_pool = norm_i.opcode == OpPool;
   assign n = is_norm || is_pool ? norm_i.n : scale_i.n;
 
+  logic one_beat;
+  logic [FeatureWidth:0] beats;
   logic [LaneWidth-1:0] n_tail;
   logic [Lanes-1:0] tail;
+  assign one_beat = n <= 16'(Lanes);
+  assign beats = (FeatureWidth + 1)'((17'(n) + 17'(Lanes - 1)) >> LaneWidth);
   assign n_tail = n[LaneWidth-1:0];
   always_comb begin
     for (int unsigned l = 0; l < Lanes; l++) tail[l] = n_tail == '0 || l < 32'(n_tail);
@@ -202,29 +207,30 @@ module vector_unit #(
 
   // ---------------------------------------------------------------- front
 
-  logic front_q, front_first_q, front_last_q;  // position in the sequence
+  logic front_q, front_reads_q;
+  logic front_first_q, front_last_q;  // position in the sequence
   logic front_issue, front_finish, start;
   context_t front_context_q;
   logic [31:0] eps_q;
   logic [FeatureWidth-1:0] front_feature_q;
   logic [FeatureWidth:0] front_left_q;
-  logic front_row_first_q;
+  logic front_row_first_q, front_last_beat_q;
 
-  logic context_ready;
+  logic context_room_q;
   logic pool_waits_q;  // a POOL with a result has not been read by the back yet
   logic pool_busy_q;  // sums are on their way to the memory
-  logic [1:0] norms_q;  // NORM entries handed on that the back has not begun
-  logic front_reads, front_held, front_last_beat, back_issue;
-  assign front_reads = front_context_q.is_norm || front_context_q.is_pool;
-  assign front_last_beat = front_left_q == (FeatureWidth + 1)'(1);
+  // NORM entries handed on that the back has not begun
+  logic [1:0] norms_q, norms_d;
+  logic norms_full_q;
+  logic front_held, back_idle_q;
   // A row that has begun goes on; what could hold it up was looked at then.
   assign front_held = front_row_first_q && (
-      front_context_q.is_norm ? norms_q == 2'(MaxNorms) :
+      front_context_q.is_norm ? norms_full_q :
       front_context_q.is_pool && (pool_waits_q || pool_busy_q));
-  assign front_issue = front_q && front_reads && !front_held && !back_issue &&
-      (context_ready || !front_last_beat);
-  assign front_finish = front_q && context_ready &&
-      (!front_reads || (front_issue && front_last_beat));
+  assign front_issue = front_q && front_reads_q && !front_held && back_idle_q &&
+      (context_room_q || !front_last_beat_q);
+  assign front_finish = front_q && context_room_q &&
+      (!front_reads_q || (front_last_beat_q && !front_held && back_idle_q));
   assign start_ready_o = !front_q || front_finish;
   assign start = start_valid_i && start_ready_o;
 
@@ -239,7 +245,8 @@ module vector_unit #(
           is_pool: is_pool,
           passes: is_pool && position_i != pool_i.n_positions - 1'b1,
           wide: is_norm ? norm_i.wide : !is_pool,
-          beats: (FeatureWidth + 1)'((17'(n) + 17'(Lanes - 1)) >> LaneWidth),
+          one_beat: one_beat,
+          beats: beats,
           tail: tail,
           src_word: ResidWidth'(row_words_i[0]),
           logit_word: LogitWidth'(row_words_i[1]),
@@ -248,13 +255,16 @@ module vector_unit #(
           param_addr: ParamWidth'(norm_i.param_addr),
           table_index: TableWidth'(scale_i.table_index)
       };
-      front_left_q <= (FeatureWidth + 1)'((17'(n) + 17'(Lanes - 1)) >> LaneWidth);
+      front_reads_q <= is_norm || is_pool;
+      front_left_q <= beats;
+      front_last_beat_q <= one_beat;
       front_first_q <= position_i == '0;
       front_feature_q <= '0;
       front_row_first_q <= 1'b1;
       eps_q <= norm_i.eps;
     end else if (front_issue) begin
       front_left_q <= front_left_q - 1'b1;
+      front_last_beat_q <= front_left_q == (FeatureWidth + 1)'(2);
       front_feature_q <= front_feature_q + 1'b1;
       front_row_first_q <= 1'b0;
     end
@@ -302,7 +312,8 @@ module vector_unit #(
 
   logic context_valid, context_take;
   context_t context_word;
-  logic [2:0] unused_context_level;
+  logic [2:0] context_level;
+  logic unused_context_ready;
 
   fifo #(
       .Width($bits(context_t)),
@@ -312,15 +323,22 @@ module vector_unit #(
       .clk_i,
       .rst_i,
       .valid_i(front_finish),
-      .ready_o(context_ready),
+      .ready_o(unused_context_ready),
       .data_i (front_context_q),
       .valid_o(context_valid),
       .ready_i(context_take),
       .data_o (context_word),
-      .level_o(unused_context_level)
+      .level_o(context_level)
   );
+  // One may be on its way, and the level counts a word beside the memory.
+  always_ff @(posedge clk_i) context_room_q <= context_level < 3'(ContextDepth);
 
-  logic back_q, back_maximum_q, back_pass_end, back_finish;
+  logic back_q, back_maximum_q, back_d;
+  // The next beat is the last of its pass over the row; the pass is the last of the entry.
+  logic back_last_beat_q, back_last_beat_d, back_last_pass_q, back_last_pass_d;
+  // What happens in a cycle is known the cycle before, because much depends on it: a beat is issued, that
+  // ends its pass, the entry. back_idle_q is its opposite, for the front.
+  logic back_issue_q, back_issue_d, back_pass_end_q, back_finish_q;
   context_t back_context_q;
   logic unused_context;
   assign unused_context = ^back_context_q;
@@ -330,53 +348,78 @@ module vector_unit #(
   logic [25:0] factor_q;
   logic [3:0] left_shift_q;
   logic [CreditWidth-1:0] credits_q, credits_d;
-  logic has_credit_q;  // credits_q is not zero
-  logic result_pop;
-  assign credits_d = credits_q - CreditWidth'(back_issue) + CreditWidth'(result_pop);
-  assign back_issue = back_q && has_credit_q;
-  assign back_pass_end = back_issue && back_left_q == (FeatureWidth + 1)'(1);
-  assign back_finish = back_pass_end &&
-      (!back_context_q.is_pool || back_context_q.passes || back_maximum_q);
-  assign context_take = context_valid && (!back_q || back_finish) &&
+  logic result_pop, result_popped_q;
+  assign credits_d = credits_q - CreditWidth'(back_issue_q) + CreditWidth'(result_popped_q);
+
+  assign context_take = context_valid && (!back_q || back_finish_q) &&
       (!context_word.is_norm || root_valid);
   assign root_take = context_take && context_word.is_norm;
+  assign back_d = context_take || (back_q && !back_finish_q);
+  assign back_issue_d = back_d && credits_d != '0;
+
+  always_comb begin
+    back_last_beat_d = back_last_beat_q;
+    back_last_pass_d = back_last_pass_q;
+    if (context_take) begin
+      back_last_beat_d = context_word.passes || context_word.one_beat;
+      back_last_pass_d = !context_word.is_pool || context_word.passes;
+    end else if (back_pass_end_q) begin
+      back_last_beat_d = back_context_q.one_beat;
+      back_last_pass_d = 1'b1;
+    end else if (back_issue_q) begin
+      back_last_beat_d = back_left_q == (FeatureWidth + 1)'(2);
+    end
+  end
+  assign norms_d = norms_q + 2'(front_finish && front_context_q.is_norm) - 2'(root_take);
 
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
       back_q <= 1'b0;
+      back_issue_q <= 1'b0;
+      back_idle_q <= 1'b1;
+      back_pass_end_q <= 1'b0;
+      back_finish_q <= 1'b0;
       credits_q <= CreditWidth'(QueueDepth);
-      has_credit_q <= 1'b1;
+      result_popped_q <= 1'b0;
       norms_q <= '0;
+      norms_full_q <= 1'b0;
       pool_waits_q <= 1'b0;
     end else begin
-      if (context_take) back_q <= 1'b1;
-      else if (back_finish) back_q <= 1'b0;
+      back_q <= back_d;
+      back_issue_q <= back_issue_d;
+      back_idle_q <= !back_issue_d;
+      back_pass_end_q <= back_issue_d && back_last_beat_d;
+      back_finish_q <= back_issue_d && back_last_beat_d && back_last_pass_d;
       credits_q <= credits_d;
-      has_credit_q <= credits_d != '0;
-      norms_q <= norms_q + 2'(front_finish && front_context_q.is_norm) - 2'(root_take);
+      result_popped_q <= result_pop;
+      norms_q <= norms_d;
+      norms_full_q <= norms_d == 2'(MaxNorms);
       if (front_finish && front_context_q.is_pool && front_last_q) pool_waits_q <= 1'b1;
-      else if (back_finish && back_context_q.is_pool && !back_context_q.passes) begin
+      else if (back_finish_q && back_context_q.is_pool && !back_context_q.passes) begin
         pool_waits_q <= 1'b0;
       end
     end
   end
 
   always_ff @(posedge clk_i) begin
+    back_last_beat_q <= back_last_beat_d;
+    back_last_pass_q <= back_last_pass_d;
     if (context_take) begin
       back_context_q <= context_word;
       back_maximum_q <= 1'b0;
-      back_left_q <= context_word.passes ? (FeatureWidth + 1)'(1) : context_word.beats;
+      back_left_q <= context_word.beats;
+
       back_feature_q <= '0;
       back_param_q <= context_word.param_addr;
       factor_q <= !context_word.is_norm ? 26'h20000 :
           26'(root) << (root_exponent < 0 ? 4'd8 : 4'd8 - root_exponent[3:0]);
       left_shift_q <= context_word.is_norm && root_exponent < 0 ? 4'(-root_exponent) : '0;
-    end else if (back_pass_end) begin  // the mean is through, the maximum follows
+    end else if (back_pass_end_q) begin  // the mean is through, the maximum follows
       back_maximum_q <= 1'b1;
       back_left_q <= back_context_q.beats;
       back_feature_q <= '0;
       back_param_q <= back_param_q + 1'b1;
-    end else if (back_issue) begin
+    end else if (back_issue_q) begin
       back_left_q <= back_left_q - 1'b1;
       back_feature_q <= back_feature_q + 1'b1;
       if (!back_context_q.is_pool) back_param_q <= back_param_q + ParamWidth'(Lanes);
@@ -395,20 +438,20 @@ module vector_unit #(
 
   always_comb begin
     issued = '0;
-    if (back_issue) begin
+    if (back_issue_q) begin
       if (back_context_q.is_norm) issued.kind = BeatNorm;
       else if (!back_context_q.is_pool) issued.kind = BeatScale;
       else if (back_context_q.passes) issued.kind = BeatNothing;
       else issued.kind = back_maximum_q ? BeatMaximum : BeatMean;
-      issued.last = back_finish;
-      issued.lanes = back_pass_end ? back_context_q.tail : '1;
+      issued.last = back_finish_q;
+      issued.lanes = back_pass_end_q ? back_context_q.tail : '1;
       issued.slot = back_feature_q[SlotWidth-1:0];
       issued.feature = back_feature_q;
     end else begin
       issued.kind = front_context_q.is_norm ? BeatSquare : BeatPool;
       issued.first = front_context_q.is_norm ? front_row_first_q : front_first_q;
-      issued.last = front_last_beat;
-      issued.lanes = front_last_beat ? front_context_q.tail : '1;
+      issued.last = front_last_beat_q;
+      issued.lanes = front_last_beat_q ? front_context_q.tail : '1;
       issued.slot = front_feature_q[SlotWidth-1:0];
       issued.feature = front_feature_q;
     end
@@ -422,14 +465,14 @@ module vector_unit #(
         DstWidth'(back_feature_q >> SlotWidth);
     issued.wide = back_context_q.wide;
 
-    issued_word = back_issue ?
+    issued_word = back_issue_q ?
         back_context_q.src_word + ResidWidth'(back_feature_q >> SlotWidth) :
         front_context_q.src_word + ResidWidth'(front_feature_q >> SlotWidth);
   end
 
   always_ff @(posedge clk_i) begin
     if (rst_i) valid_q <= '0;
-    else valid_q <= {valid_q[Stages-1:1], front_issue || back_issue};
+    else valid_q <= {valid_q[Stages-1:1], front_issue || back_issue_q};
     beat_q <= {beat_q[Stages-1:1], issued};
     resid_rd_addr_o <= issued_word;
   end
@@ -569,21 +612,27 @@ module vector_unit #(
   // instruction of this unit uses. A row of parameters may begin in any lane.
   localparam int unsigned ScaleWidth = 32;
   localparam int unsigned ParamRowWidth = ParamWidth - LaneWidth;
-  logic [ParamRowWidth-1:0] param_row_q;
+  logic [ParamRowWidth-1:0] param_row, param_row_q, param_next_row_q;
+  logic [Lanes-1:0] param_wraps_q;  // the lane's word lies in the next row
   logic [7:5][LaneWidth-1:0] param_lane_q;
   logic [Lanes-1:0][ScaleWidth-1:0] param_bank, param_rotated, rotated_q;
   logic [Lanes-1:0][15:0] factors;
   param_word_t [Lanes-1:0] param_q;
 
+  assign param_row = ParamRowWidth'(beat_q[4].param_addr >> LaneWidth);
   always_ff @(posedge clk_i) begin
-    param_row_q <= ParamRowWidth'(beat_q[4].param_addr >> LaneWidth);
+    param_row_q <= param_row;
+    param_next_row_q <= param_row + 1'b1;
+    for (int unsigned b = 0; b < Lanes; b++) begin
+      param_wraps_q[b] <= 32'(beat_q[4].param_addr[LaneWidth-1:0]) > b;
+    end
     param_lane_q <= {param_lane_q[6:5], beat_q[4].param_addr[LaneWidth-1:0]};
     rotated_q <= param_rotated;
   end
 
   for (genvar b = 0; b < Lanes; b++) begin : gen_param
     logic [ParamRowWidth-1:0] row;
-    assign row = param_row_q + ParamRowWidth'(32'(param_lane_q[5]) > b);
+    assign row = param_wraps_q[b] ? param_next_row_q : param_row_q;
 
     ram_1w #(
         .Width(ScaleWidth),

@@ -1,9 +1,13 @@
-"""Times of one run: int8 against FP32 forecasts, and the two forms of the selective scan.
+"""Times of one run: int8 against FP32 forecasts, and the selective scan in training.
 
     make bench
 
 FP32 is the PyTorch model; int8 is the HLS C++ in its native-integer build. Both use every core.
 What is compared runs in turns, so that other work on the machine slows both alike.
+
+The scan is compared, forward and backward, with two sequential forms: `indexed_scan`, which
+implementations for reading use, and the definition in model/selective_scan.py, which avoids the
+former's worst cost. Memory is the most that is allocated at once on top of the arguments.
 """
 
 from __future__ import annotations
@@ -15,7 +19,12 @@ import sys
 import time
 from collections.abc import Callable
 
+# Else the profiler tells on standard error when it starts and stops.
+os.environ.setdefault("KINETO_LOG_LEVEL", "9")
+
 import torch
+from torch import Tensor
+from torch.autograd.profiler import profile
 
 from golden.cases import CHECKPOINT_CASES, CompiledCase, build_case, spread
 from golden.forecaster import Forecaster
@@ -24,7 +33,8 @@ from model.metrics import evaluate, torch_forecaster
 from model.selective_scan import selective_scan, selective_scan_sequential
 
 _BATCH = 256
-_SCAN_SHAPES = ((224, 11, 256, 16), (8, 512, 128, 16))  # B, K, E, N: ETTh1 in training; long
+# B, K, E, N: a batch of 32 windows, of one channel and of the seven of ETTh1; a long sequence.
+_SCAN_SHAPES = ((32, 11, 256, 16), (224, 11, 256, 16), (2, 512, 256, 16))
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -53,8 +63,38 @@ def forecasts(compiled: CompiledCase, repeats: int) -> str:
     )
 
 
+def indexed_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
+    """The selective scan as its equations read (arXiv 2312.00752, eqs. 2 and 4), for comparison.
+
+    First exp(delta A) and delta B u of all tokens, then a loop that takes one token after another
+    out of them by its index, the form of mamba-minimal. The gradient of each indexing is a tensor
+    of full size, zero but for one token, so the time of the backward pass is quadratic in the
+    tokens. Arguments and result as in `selective_scan`.
+    """
+    decay = torch.exp(torch.einsum("bke,en->bken", delta, A))
+    x = torch.einsum("bke,bkn,bke->bken", delta, B, u)
+    h = u.new_zeros(u.shape[0], u.shape[2], A.shape[1])  # [B, E, N]
+    y = []
+    for k in range(u.shape[1]):
+        h = decay[:, k] * h + x[:, k]
+        y.append(torch.einsum("ben,bn->be", h, C[:, k]))
+    return torch.stack(y, dim=1) + D * u
+
+
+def peak_bytes(function: Callable[[], object]) -> int:
+    """The most memory that PyTorch has allocated at once during a call, over that before it."""
+    with profile(profile_memory=True) as record:
+        function()
+    allocated = peak = 0
+    for event in record.kineto_results.events():
+        if event.name() == "[memory]":
+            allocated += event.nbytes()
+            peak = max(peak, allocated)
+    return peak
+
+
 def scans(shape: tuple[int, int, int, int], repeats: int) -> str:
-    """A line of the table: milliseconds of forward and backward of both forms of the scan."""
+    """A line of the table: milliseconds and megabytes of each form, forward and backward."""
     B, K, E, N = shape
     torch.manual_seed(0)
     arguments = [
@@ -68,14 +108,18 @@ def scans(shape: tuple[int, int, int, int], repeats: int) -> str:
     for argument in arguments:
         argument.requires_grad_()
 
-    def train(scan: Callable[..., torch.Tensor]) -> None:
-        torch.autograd.grad(scan(*arguments).sum(), arguments)
+    def training(scan: Callable[..., Tensor]) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(scan(*arguments).sum(), arguments)
 
-    fast, sequential = medians(
-        [lambda: train(selective_scan), lambda: train(selective_scan_sequential)], repeats
+    forms = [training(f) for f in (indexed_scan, selective_scan_sequential, selective_scan)]
+    indexed, sequential, fast = medians(forms, repeats)
+    *memory, least = (peak_bytes(form) / 1e6 for form in forms)
+    return (
+        f"{'x'.join(map(str, shape)):17}{indexed * 1e3:10.1f}{sequential * 1e3:12.1f}"
+        f"{fast * 1e3:10.1f}{indexed / fast:8.1f}{sequential / fast:6.1f}"
+        f"{memory[0]:10.1f}{memory[1]:12.1f}{least:10.1f}{memory[0] / least:8.1f}"
+        f"{memory[1] / least:6.1f}"
     )
-    name = "x".join(map(str, shape))
-    return f"{name:20}{sequential * 1e3:16.1f}{fast * 1e3:16.1f}{sequential / fast:8.2f}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -110,8 +154,10 @@ def main(argv: list[str] | None = None) -> int:
             continue
         print(forecasts(compiled, args.repeats), flush=True)
     print(
-        f"\n{'scan, B x K x E x N':20}{'sequential, ms':>16}{'parallel, ms':>16}{'ratio':>8}"
-        "  (forward and backward)"
+        f"\n{'scan':17}{'milliseconds, forward and backward':>40}{'ratio':>6}"
+        f"{'MB at once':>32}{'ratio':>14}\n{'B x K x E x N':17}"
+        + f"{'indexed':>10}{'sequential':>12}{'parallel':>10}{'to indexed, seq.':>14}"
+        * 2
     )
     for shape in _SCAN_SHAPES:
         print(scans(shape, args.repeats), flush=True)

@@ -620,6 +620,20 @@ def test_slow_memory_and_stalls_are_no_fault(loaded, board, compiled):
     check(loaded, model)
 
 
+def test_a_slow_host_is_no_fault(make, device, compiled, monkeypatch):
+    """The watchdog counts from the start of the accelerator, so that comes last."""
+    accelerator, model = make(device, watchdog_cycles=1000), compiled()
+    accelerator.load(model.package)
+    for channel in (accelerator._dma.send, accelerator._dma.receive):
+        transfer = channel.transfer
+        monkeypatch.setattr(
+            channel,
+            "transfer",
+            lambda *args, transfer=transfer: (time.sleep(0.2), transfer(*args), time.sleep(0.2)),
+        )
+    check(accelerator, model)
+
+
 def test_a_packet_that_is_too_long(loaded, compiled, monkeypatch):
     """TLAST_LATE: the accelerator was told of fewer forecasts than it is sent."""
     model = compiled()

@@ -142,8 +142,8 @@ module scan
   localparam int unsigned StageGated = StageY + 2;
   localparam int unsigned StageWrite = StageGated + RequantizerLatency;
   // B and C of an entry are read through one port, in these stages of its first steps.
-  localparam int unsigned StageReadB = StageDrive - 4;
-  localparam int unsigned StageReadC = StageState - 3;
+  localparam int unsigned StageReadB = StageDrive - 7;
+  localparam int unsigned StageReadC = StageState - 6;
 
   // What goes with a step. Fields that no later stage uses cost nothing.
   typedef struct packed {
@@ -153,7 +153,7 @@ module scan
     logic                      last_part;
     logic                      restart;         // position 0: the state before is zero
     logic [PartWidth-1:0]      part;
-    logic [3:0]                region;
+    logic [3:0]                sixteenth;       // of the row, the first one
     logic [Slots-1:0]          slot_valid;      // whose channels get a result
     logic [ChannelWidth-1:0]   channel;         // first one, in the row word
     logic [DecayAddrWidth-1:0] decay_row;
@@ -187,14 +187,16 @@ module scan
   logic busy_q;
   step_t step, issue;
   logic [15:0] remaining_q;  // channels, those of this step as well
+  logic ends_q;  // no more than those of this step
   logic [SlotBits:0] channels_q;  // channels of a step
   logic [PartWidth-1:0] last_part_q;
   logic [4:0] advance_q;  // sixteenths of a row that a step takes
   logic [3:0] sixteenth_q;
   logic [3:0] gap_q;
+  logic gap_over_q;
 
   logic start;
-  assign start_ready_o = (!busy_q || issue.last) && gap_q == '0;
+  assign start_ready_o = (!busy_q || issue.last) && gap_over_q;
   assign start = start_valid_i && start_ready_o;
 
   // Slot of the step's first channel.
@@ -204,9 +206,9 @@ module scan
   always_comb begin
     issue = step;
     issue.first_part = step.part == '0;
-    issue.last_part = step.part == last_part_q;
-    issue.last = issue.last_part && remaining_q <= 16'(channels_q);
-    issue.region = step.log2_state >= 3'd4 ? '0 : sixteenth_q >> step.log2_state;
+    issue.last_part = MaxParts == 1 || step.part == last_part_q;
+    issue.last = issue.last_part && ends_q;
+    issue.sixteenth = sixteenth_q;
     for (int unsigned s = 0; s < Slots; s++) begin
       issue.slot_valid[s] = issue.last_part && is_valid((SlotBits + 1)'(s) - first_slot);
     end
@@ -215,7 +217,7 @@ module scan
   // Whether a channel at this place among the step's exists. A slot before the first one is at a
   // high place.
   function automatic logic is_valid(logic [SlotBits:0] place);
-    return place < channels_q && 16'(place) < remaining_q;
+    return place < channels_q && (!ends_q || place < (SlotBits + 1)'(remaining_q));
   endfunction
 
   // Where the next step is.
@@ -228,10 +230,12 @@ module scan
 
   // Channels of more than 16 states take 2^wide slots' lanes; those that are left over make parts.
   logic [2:0] wide, slots_wide, log2_parts, log2_channels;
+  logic [SlotBits:0] first_channels;
   assign wide = instruction_i.log2_state > 3'd4 ? instruction_i.log2_state - 3'd4 : '0;
   assign slots_wide = wide > 3'(SlotBits) ? 3'(SlotBits) : wide;
   assign log2_parts = wide - slots_wide;
   assign log2_channels = 3'(SlotBits) - slots_wide;
+  assign first_channels = (SlotBits + 1)'(1) << log2_channels;
 
   // exp_shift as a left shift of delta by 0 to 10, and a right shift of the product in steps of 11.
   logic [1:0] exp_coarse;
@@ -271,7 +275,8 @@ module scan
       z_word_q <= z_word_i;
       dt_word_q <= dt_word_i;
       remaining_q <= instruction_i.n;
-      channels_q <= (SlotBits + 1)'(1) << log2_channels;
+      ends_q <= instruction_i.n <= 16'(first_channels);
+      channels_q <= first_channels;
       last_part_q <= PartWidth'((32'd1 << log2_parts) - 32'd1);
       advance_q <= instruction_i.log2_state > 3'd4 ? 5'd16 : 5'd1 << instruction_i.log2_state;
       sixteenth_q <= '0;
@@ -286,6 +291,7 @@ module scan
         step.head <= 1'b0;
         step.channel <= next_channel[ChannelWidth-1:0];
         remaining_q <= remaining_q - 16'(channels_q);
+        ends_q <= remaining_q <= {15'(channels_q), 1'b0};
         if (next_slot[SlotBits]) step.param_row <= step.param_row + 1'b1;
         if (next_channel[ChannelWidth]) begin
           step.dst_word <= step.dst_word + 1'b1;
@@ -300,13 +306,15 @@ module scan
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
       busy_q <= 1'b0;
-      gap_q  <= '0;
+      gap_q <= '0;
+      gap_over_q <= 1'b1;
     end else begin
       if (start) busy_q <= 1'b1;
       else if (issue.last) busy_q <= 1'b0;
       // The next entry reads its B behind this one's C.
       if (start) gap_q <= 4'(StageReadC - StageReadB - 1) + (4'd1 << log2_parts);
-      else if (gap_q != '0) gap_q <= gap_q - 1'b1;
+      else if (!gap_over_q) gap_q <= gap_q - 1'b1;
+      gap_over_q <= !start && gap_q <= 4'd1;
     end
   end
 
@@ -404,30 +412,44 @@ module scan
       ProjAddrWidth'((8'd1 << step_q[StageReadC].log2_state) >> Levels);
   assign proj_rd_addr_o = c_read ? c_word : b_word;
 
-  logic signed [7:0] b_bytes_q[Lanes];
+  logic is_c;
+  logic [Lanes-1:0][7:0] operand;
+  assign is_c = valid_q[StageReadC+1] && step_q[StageReadC+1].head;
+  scan_operand #(
+      .Lanes(Lanes)
+  ) u_operand (
+      .clk_i,
+      .log2_state_i(is_c ? step_q[StageReadC+1].log2_state : step_q[StageReadB+1].log2_state),
+      .is_c_i(is_c),
+      .row_i(proj_rd_data_i),
+      .lane_o(operand)
+  );
+
+  // Known a stage ahead, since all lanes read it: when they are written, how far B is shifted. (With
+  // `head` it is a register of its own and not the end of a shift register, which is slower.)
+  logic b_write_q, c_write_q;
+  logic [1:0] b_coarse_q;  // fours
+  always_ff @(posedge clk_i) begin
+    b_write_q  <= valid_q[StageDrive-2] && step_q[StageDrive-2].head;
+    b_coarse_q <= step_q[StageDrive-2].b_shift[3:2] & {2{step_q[StageDrive-2].head}};
+    c_write_q  <= valid_q[StageState-2] && step_q[StageState-2].head;
+  end
+
+  logic signed [10:0] b_fine_q[Lanes];  // shifted by 0 to 3
   logic signed [15:0] b_q[MaxParts][Lanes];
   logic signed [7:0] c_q[MaxParts][Lanes];
   for (genvar l = 0; l < Lanes; l++) begin : gen_coefficient
-    // The lane's state in a row word, for every number of states.
-    logic signed [7:0] b, c;
-    always_comb begin
-      b = proj_rd_data_i[l];
-      c = proj_rd_data_i[l];
-      for (int unsigned m = 0; m < Levels; m++) begin
-        if (step_q[StageDrive-2].log2_state == 3'(m)) b = proj_rd_data_i[l%(1<<m)];
-        if (step_q[StageState-1].log2_state == 3'(m)) c = proj_rd_data_i[l%(1<<m)+(1<<m)];
-      end
-    end
     always_ff @(posedge clk_i) begin
-      b_bytes_q[l] <= b;
-      if (valid_q[StageDrive-1] && step_q[StageDrive-1].head) begin
-        b_q[step_q[StageDrive-1].part][l] <= 16'(b_bytes_q[l]) <<< step_q[StageDrive-1].b_shift;
-      end
-      if (valid_q[StageState-1] && step_q[StageState-1].head) begin
-        c_q[step_q[StageState-1].part][l] <= c;
-      end
+      b_fine_q[l] <= 11'($signed(operand[l])) <<< step_q[StageDrive-2].b_shift[1:0];
+      if (b_write_q) b_q[step_q[StageDrive-1].part][l] <= 16'(b_fine_q[l]) <<< {b_coarse_q, 2'b0};
+      if (c_write_q) c_q[step_q[StageState-1].part][l] <= operand[l];
     end
   end
+
+  // Of the parts of a row that hold `Slots` channels, the one of a step.
+  function automatic logic [3:0] region_of(logic [3:0] sixteenth, logic [2:0] log2_state);
+    return log2_state >= 3'd4 ? '0 : sixteenth >> log2_state;
+  endfunction
 
   // States. A row belongs to one instruction: the lanes behind its last channel may be written as
   // well.
@@ -437,7 +459,7 @@ module scan
   for (genvar l = 0; l < Lanes; l++) begin : gen_state_mask
     always_ff @(posedge clk_i) begin
       state_mask_q[l] <= (4'(l >> SlotBits) >> step_q[StageState-1].log2_state) ==
-          step_q[StageState-1].region;
+          region_of(step_q[StageState-1].sixteenth, step_q[StageState-1].log2_state);
     end
     assign state_mask[l] = {3{state_mask_q[l]}};
   end
@@ -514,6 +536,13 @@ module scan
 
   // ---------------------------------------------------------------- output
 
+  // From a register of its own: the adder tree reads it more than a hundred times.
+  logic [3:0] region_q;
+  always_ff @(posedge clk_i)
+    region_q <= region_of(
+        step_q[StageProduct-1].sixteenth, step_q[StageProduct-1].log2_state
+    );
+
   logic signed [SumWidth-1:0] sum[Slots];
   scan_sum #(
       .Lanes(Lanes),
@@ -522,7 +551,7 @@ module scan
       .clk_i,
       .product_i(product),
       .log2_state_i(step_q[StageProduct].log2_state),
-      .region_i(step_q[StageProduct].region),
+      .region_i(region_q),
       .sum_o(sum)
   );
 

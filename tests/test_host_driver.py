@@ -160,6 +160,17 @@ def model_run(package, tokens):
     return IntegerModel(package, BUILD).run(torch.from_numpy(tokens)).numpy()
 
 
+def test_results_outlive_their_buffers(loaded, compiled):
+    model = compiled()
+    x, expected = model.windows.numpy(), model.forecast()
+    tokens = np.random.default_rng(0).integers(-128, 128, (8, 1, 5, 24), dtype=np.int8)
+    forecast, run = loaded.forecast(x), loaded.run(tokens)
+    loaded.forecast(x[::-1])
+    loaded.close()
+    np.testing.assert_array_equal(forecast, expected)
+    np.testing.assert_array_equal(run, model_run(model.package, tokens))
+
+
 def test_weights_beyond_the_memory_are_fetched_during_runs(make, local_device):
     """The package's buffer must stay while it is loaded: others must not be where it is."""
     wide = {"d_model": 256, "num_channels": 2, "seq_len": 16, "d_state": 8}

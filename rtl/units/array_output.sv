@@ -10,7 +10,7 @@
 //
 // A reduction takes the bias at its first position and the running sums at the others. These are
 // in memory five cycles after the decision, so that an entry which begins sooner after the one that
-// wrote them waits (`fence`).
+// wrote them waits.
 
 `default_nettype none
 
@@ -116,7 +116,9 @@ module array_output #(
     logic [WordAddrBits-1:0] dst_word;
     logic [WordAddrBits-1:0] add_word;
     logic [19:0]             param_addr;
-    logic [15:0]             last_out;    // outputs less one
+    // Number of the last chunk but one (-1: there is one only), lane of the last output.
+    logic [15-Log2Lanes:0]   chunk_limit;
+    logic [Log2Lanes-1:0]    last_lane;
     logic [1:0]              log2_split;
     logic                    wide;
     logic                    relu;
@@ -124,6 +126,10 @@ module array_output #(
     logic                    sums_read;
     logic                    sums_write;
   } entry_t;
+
+  // The last output, as chunk and lane; the chunk less one.
+  logic [15:0] outputs_left;
+  assign outputs_left = entry_instruction_i.n_out - 16'(RequantizeLanes + 1);
 
   entry_t pushed, head;
   // verilator lint_off UNUSEDSIGNAL
@@ -138,7 +144,8 @@ module array_output #(
           dst_word: entry_dst_word_i,
           add_word: entry_add_word_i,
           param_addr: entry_instruction_i.param_addr,
-          last_out: entry_instruction_i.n_out - 16'd1,
+          chunk_limit: outputs_left[15:Log2Lanes],
+          last_lane: outputs_left[Log2Lanes-1:0],
           log2_split: entry_instruction_i.log2_split,
           wide: entry_instruction_i.wide,
           relu: entry_instruction_i.relu,
@@ -167,30 +174,42 @@ module array_output #(
 
   logic entry_valid_q;
   logic [15-Log2Lanes:0] chunk_q;  // of the entry
-  logic [ChunkBits-1:0] tile_chunk_q, tile_last_chunk;  // of the output tile
+  logic last_chunk_q;
+  logic [ChunkBits-1:0] tile_chunk_q;  // of the output tile
+  logic tile_ends_q;  // with this chunk
   logic [19-Log2Lanes:0] param_row_q;
   logic [ChunkAddrBits-1:0] dst_chunk_q, add_chunk_q;
   logic [QueueAddrBits-1:0] queue_tile_q;
   // Tiles in the queue, or so near to it that they will be there in time.
-  logic [  QueueAddrBits:0] tiles_q;
+  logic [QueueAddrBits:0] tiles_q, tiles_d;
+  logic has_tile_q;
 
-  logic go, fence, chunk_last, tile_ends;
-  assign tile_last_chunk = ChunkBits'((TileOut / RequantizeLanes - 1) >> entry_q.log2_split);
-  assign chunk_last = chunk_q == entry_q.last_out[15:Log2Lanes];
-  assign tile_ends = tile_chunk_q == tile_last_chunk || chunk_last;
-  assign go = entry_valid_q && tiles_q != '0 && !fence;
-  assign next_entry = !entry_valid_q || (go && chunk_last);
+  // The entry begins with running sums; running sums are on their way to memory.
+  logic takes_sums_q, sums_coming_q;
+  logic go, last_chunk_d;
+  assign go = entry_valid_q && has_tile_q && !(takes_sums_q && sums_coming_q);
+  assign next_entry = !entry_valid_q || (go && last_chunk_q);
+  assign tiles_d = tiles_q + (QueueAddrBits + 1)'(sums_soon_i) -
+      (QueueAddrBits + 1)'(go && tile_ends_q);
+  assign last_chunk_d = chunk_q == entry_q.chunk_limit;
+
+  function automatic logic [ChunkBits-1:0] last_of_tile(logic [1:0] log2_split);
+    return ChunkBits'((TileOut / RequantizeLanes - 1) >> log2_split);
+  endfunction
 
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
       entry_valid_q <= 1'b0;
       tiles_q <= '0;
+      has_tile_q <= 1'b0;
       queue_tile_q <= '0;
+      release_o <= 1'b0;
     end else begin
       if (next_entry) entry_valid_q <= head_valid;
-      tiles_q <= tiles_q + (QueueAddrBits + 1)'(sums_soon_i)
-                 - (QueueAddrBits + 1)'(go && tile_ends);
-      if (go && tile_ends) queue_tile_q <= queue_tile_q + 1'b1;
+      tiles_q <= tiles_d;
+      has_tile_q <= tiles_d != '0;
+      release_o <= go && tile_ends_q;
+      if (go && tile_ends_q) queue_tile_q <= queue_tile_q + 1'b1;
     end
   end
 
@@ -198,20 +217,28 @@ module array_output #(
     if (next_entry) begin
       entry_q <= head;
       chunk_q <= '0;
+      takes_sums_q <= head.sums_read;
+      last_chunk_q <= head.chunk_limit == '1;
       tile_chunk_q <= '0;
+      tile_ends_q <= last_of_tile(head.log2_split) == '0 || head.chunk_limit == '1;
       param_row_q <= head.param_addr[19:Log2Lanes];
       dst_chunk_q <= {head.dst_word, {Log2WordChunks{1'b0}}};
       add_chunk_q <= {head.add_word, {Log2WordChunks{1'b0}}};
     end else if (go) begin
       chunk_q <= chunk_q + 1'b1;
-      tile_chunk_q <= tile_ends ? '0 : tile_chunk_q + 1'b1;
+      takes_sums_q <= 1'b0;
+      last_chunk_q <= last_chunk_d;
+      tile_chunk_q <= tile_ends_q ? '0 : tile_chunk_q + 1'b1;
+      tile_ends_q <= last_chunk_d || last_of_tile(
+          entry_q.log2_split
+      ) == (tile_ends_q ? '0 : tile_chunk_q + 1'b1);
       param_row_q <= param_row_q + 1'b1;
       dst_chunk_q <= dst_chunk_q + 1'b1;
       add_chunk_q <= add_chunk_q + 1'b1;
     end
   end
 
-  assign release_o = go && tile_ends;
+
 
   // ---- What goes down the pipeline with a chunk ----
 
@@ -236,7 +263,7 @@ module array_output #(
           space: entry_q.space,
           dst_chunk: dst_chunk_q,
           add_chunk: add_chunk_q,
-          last_lane: chunk_last ? entry_q.last_out[Log2Lanes-1:0] : '1,
+          last_lane: last_chunk_q ? entry_q.last_lane : '1,
           wide: entry_q.wide,
           relu: entry_q.relu,
           add_enable: entry_q.add_enable
@@ -253,15 +280,17 @@ module array_output #(
       done_q <= '0;
       sums_read_q <= '0;
       sums_write_q <= '0;
+      sums_coming_q <= 1'b0;
     end else begin
       write_q <= {write_q[SumStage-1:1], go && !entry_q.sums_write};
-      done_q <= {done_q[SumStage-1:1], go && chunk_last};
+      done_q <= {done_q[SumStage-1:1], go && last_chunk_q};
       sums_read_q <= {sums_read_q[2:1], go && entry_q.sums_read};
       sums_write_q <= {sums_write_q[SumStage-1:1], go && entry_q.sums_write};
+      sums_coming_q <= (go && entry_q.sums_write) || (|sums_write_q[SumStage-2:1]);
     end
   end
 
-  assign fence = entry_q.sums_read && chunk_q == '0 && (|sums_write_q[SumStage-1:1]);
+
 
   // ---- Stages 1 to 3: reads ----
 

@@ -70,8 +70,7 @@ module fifo #(
     end else begin
       if (write) write_q <= write_q + 1'b1;
       if (load) read_q <= read_q + 1'b1;
-      if (load) valid_q <= 1'b1;
-      else if (ready_i) valid_q <= 1'b0;
+      valid_q <= !empty || (valid_q && !ready_i);
     end
   end
 

@@ -128,6 +128,14 @@ def test_tensors_of_many_chunks(shape, axis, dtype, threads):
     assert_all_same(x, scale, zero_point, -128, 127, axis, dy, 8)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_values_at_ties(dtype):
+    """A product with 1 / scale in place of the quotient differs here."""
+    scale = torch.linspace(0.01, 0.99, 99, dtype=dtype)
+    x = scale[:, None] * (torch.arange(-130, 130, dtype=dtype) + 0.5)
+    assert_all_same(x, scale, torch.zeros_like(scale), -128, 127, 0, torch.ones_like(x), 8)
+
+
 def test_gradient_that_is_one_number_everywhere():
     """`sum().backward()` gives a dy without memory of its own."""
     x = torch.randn(4, 300, requires_grad=True)

@@ -124,15 +124,14 @@ module conv
   assign read = busy_q && (!first_tap_q || may_begin_q);
   assign read_last = read && last_q;
 
-  logic start;
   assign start_ready_o = !busy_q || read_last;
-  assign start = start_valid_i && start_ready_o;
 
   assign conv_in_rd_en_o = read;
   assign conv_in_rd_addr_o = addr_q;
 
+  // What is offered is taken over whenever there is room; it counts where it is an entry.
   always_ff @(posedge clk_i) begin
-    if (start) begin
+    if (start_ready_o) begin
       word_q <= '{
           param_row: ParamAddrWidth'(instruction_i.param_addr >> LaneWidth),
           dst_word: dst_word_i,
@@ -184,8 +183,7 @@ module conv
 
   always_ff @(posedge clk_i) begin
     if (rst_i) busy_q <= 1'b0;
-    else if (start) busy_q <= 1'b1;
-    else if (read_last) busy_q <= 1'b0;
+    else busy_q <= start_valid_i || !start_ready_o;
   end
 
   // ---------------------------------------------------------------- taps

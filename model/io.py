@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from model.args import ModelArgs
 from model.atomic_write import atomic_write
 from model.cmamba import CMamba
+from model.quantization import parameters
 from model.registry import args_from_json, args_to_json, build_from
 
 _FORMATS = ".pt, .pth, .npz or .safetensors"
@@ -46,13 +47,16 @@ class InputError(ValueError):
 def save_checkpoint(model: nn.Module, path: str | Path, dtype: torch.dtype | None = None) -> None:
     """Write the tensors and the arguments of `model` in the format that the suffix of `path` names.
 
-    `dtype` (float32, float16 or bfloat16) is the type stored; without it, that of the tensors. The
-    file appears complete or not at all. Raises CheckpointError for an unknown suffix, for bfloat16
-    in .npz (which has no such type), and for values that are not finite in the stored type.
+    `dtype` (float32, float16 or bfloat16) is the type that weights are stored in; without it, that
+    of the tensors. Parameters of quantization keep theirs. The file appears complete or not at all.
+    Raises CheckpointError for an unknown suffix, for bfloat16 in .npz (which has no such type), and
+    for values that are not finite in the stored type.
     """
     path = Path(path)
     tensors = {
-        name: tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
+        name: tensor.detach()
+        .to("cpu", tensor.dtype if name.endswith(parameters.SUFFIXES) else dtype or tensor.dtype)
+        .contiguous()
         for name, tensor in model.state_dict().items()
     }
     _raise_if_any(path, _not_finite(tensors))
@@ -144,6 +148,9 @@ def load_model(
         model = build_from(args)
     if not isinstance(model, kind):
         raise CheckpointError(f"{path}: found a {type(model).__name__}, expected a {kind.__name__}")
+    quantized = isinstance(model, CMamba) and any(n.endswith(".weight_scale") for n in tensors)
+    if quantized:
+        parameters.declare(model)
     expected = model.state_dict()
     missing = [
         f"missing {name} {list(tensor.shape)}"
@@ -164,7 +171,11 @@ def load_model(
     for difference in missing + unexpected:
         warnings.warn(f"{path}: {difference}", stacklevel=2)
     model = build_from(args)
+    if quantized:
+        parameters.declare(model)
     model.load_state_dict(tensors, strict=False)
+    if quantized:
+        _raise_if_any(path, list(parameters.faults(model)))
     return model.eval()
 
 

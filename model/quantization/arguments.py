@@ -106,7 +106,9 @@ def _channel_axis(x: Tensor, axis: int) -> int:
 def _parameter(
     name: str, value: Parameter, x: Tensor, axis: int | None, dtype: torch.dtype
 ) -> Tensor:
-    value = torch.as_tensor(value, device=x.device).to(dtype)
+    # Not by PyTorch's default type: a Python number has the bits of a float64.
+    value = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else dtype).to(x.device)
+    value = value.to(dtype)
     if axis is None:
         if value.numel() != 1:
             raise ValueError(f"{name}: found {value.numel()} values, expected 1 without an axis")

@@ -1,8 +1,8 @@
 """Fake quantization: the forward in real numbers, rounded wherever the integer program rounds.
 
-    prepare(model, formats, extremes)      keep steps and zero points in the model, as parameters
-    set_quant_mode(model, "fakeq")         round with them; "cppq": the same bits, computed in C++
-    learned_formats(model)                 what the compiler needs, after training
+    prepare_calibrated(model, ranges)   steps and zero points become parameters of the model
+    set_quant_mode(model, "fakeq")      round with them; "cppq": the same bits, computed in C++
+    learned_formats(model)              what the compiler needs, after training
 
 Each hook computes what its instruction computes (docs/numerics.md), multipliers and shifts
 included, with gradients that pass through the roundings; steps learn as in LSQ
@@ -25,13 +25,11 @@ from torch import Tensor, nn
 from model.cmamba import CMamba
 from model.quant_point import QuantPoint
 from model.quantization import ops
-from model.quantization.affine import BIAS_LIMIT, MANTISSA_BITS, MAX_SHIFT, Affine
+from model.quantization.affine import BIAS_LIMIT, MANTISSA_BITS, MAX_SHIFT
 from model.quantization.formats import (
     EXPONENT_FRACTION,
-    Formats,
     Layer,
     ScanFormats,
-    derive_formats,
     int8_points,
     layers,
     mamba_blocks,
@@ -41,53 +39,12 @@ from model.quantization.formats import (
     residual_format,
     residual_points,
     scan_formats,
-    wide_points,
 )
+from model.quantization.parameters import affine, as_numpy, extremes, require_prepared
 from model.selective_scan import selective_scan
 
 QUANT_MODES = ("fp32", "fakeq", "cppq")
 _STATE_LIMIT = 2.0**23
-
-
-def prepare(model: CMamba, formats: Formats, extremes: dict[str, float]) -> None:
-    """Give `model` the parameters of fake quantization, with the values of `formats`.
-
-    Afterwards a checkpoint of the model holds them too. Steps are trained; zero points only once
-    their `requires_grad` is set.
-    """
-    device, dtype = model.output_layer.weight.device, model.output_layer.weight.dtype
-    for name in int8_points(model.args):
-        point, affine = model.get_submodule(name), formats[name]
-        point.scale = nn.Parameter(torch.tensor(affine.scale, device=device, dtype=dtype))
-        zero_point = torch.tensor(float(affine.zero_point), device=device, dtype=dtype)
-        point.zero_point = nn.Parameter(zero_point, requires_grad=False)
-    for layer in layers(model.args):
-        scales = torch.from_numpy(formats.weights[layer.name]).to(device, dtype)
-        model.get_submodule(layer.name).weight_scale = nn.Parameter(scales)
-    for name in wide_points(model.args):
-        max_abs = torch.tensor(extremes[name], device=device, dtype=dtype)
-        model.get_submodule(name).max_abs = max_abs
-
-
-def is_prepared(model: CMamba) -> bool:
-    """Whether `model` has what fake quantization needs."""
-    return model.q_input.scale is not None
-
-
-def learned_formats(model: CMamba) -> Formats:
-    """The formats of a model that went through `prepare`, as they are now.
-
-    Raises:
-        FormatError: values that the formats cannot hold.
-        ValueError: it did not.
-    """
-    _require_prepared(model)
-    affines = {name: _affine(model, name) for name in int8_points(model.args)}
-    weights = {
-        layer.name: as_numpy(model.get_submodule(layer.name).weight_scale)
-        for layer in layers(model.args)
-    }
-    return derive_formats(model, affines, weights, _extremes(model))
 
 
 def set_quant_mode(model: CMamba, mode: str) -> None:
@@ -109,39 +66,12 @@ def set_quant_mode(model: CMamba, mode: str) -> None:
             module.scan_hook = None
     if mode == "fp32":
         return
-    _require_prepared(model)
+    require_prepared(model)
     if mode == "cppq":
         from model.quantization import cpp as backend
     else:
         backend = ops
     _Hooks(model, backend).attach()
-
-
-def clamp_steps(model: CMamba) -> None:
-    """Keep learned steps positive: to be called after each step of the optimizer."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("scale"):
-                parameter.clamp_(min=torch.finfo(parameter.dtype).tiny)
-
-
-def _require_prepared(model: CMamba) -> None:
-    if not is_prepared(model):
-        raise ValueError("the model has no quantization parameters: calibrate it first")
-
-
-def _affine(model: CMamba, name: str) -> Affine:
-    point = model.get_submodule(name)
-    return Affine(point.scale.item(), round(point.zero_point.item()))
-
-
-def _extremes(model: CMamba) -> dict[str, float]:
-    return {name: model.get_submodule(name).max_abs.item() for name in wide_points(model.args)}
-
-
-def as_numpy(x: Tensor) -> np.ndarray:
-    """float64."""
-    return x.detach().cpu().double().numpy()
 
 
 def through(x: Tensor, value: Tensor) -> Tensor:
@@ -156,6 +86,18 @@ def multiplier(ratio: Tensor) -> Tensor:
     largest = 2.0**MANTISSA_BITS - 1
     rounded = torch.ldexp(torch.ldexp(ratio, shift).round(), -shift)
     return torch.where(ratio.abs() >= largest, ratio.sign() * largest, rounded)
+
+
+def requantize(y: Tensor, unit: Tensor, target: Tensor, exact: bool = True) -> Tensor:
+    """y, which is whole in steps of `unit`, times what the multiplier makes of unit / target.
+
+    With `exact` and without gradients it is rounded to steps of `target` in whole numbers, as the
+    hardware does it: a division of real numbers could lose a tie.
+    """
+    ratio = unit / target
+    if exact and not torch.is_grad_enabled():
+        return ((y / unit).round() * multiplier(ratio)).round() * target
+    return y * torch.where(ratio == 0, 1.0, multiplier(ratio) / ratio)
 
 
 def decay(t: Tensor) -> Tensor:
@@ -174,8 +116,8 @@ class _Hooks:
     def __init__(self, model: CMamba, backend: ModuleType) -> None:
         self.model = model
         self.args = model.args
-        self.backend = backend
-        self.extremes = _extremes(model)
+        self.fake_quantize = backend.fake_quantize
+        self.extremes = extremes(model)
         self.residual = residual_format(model, self.extremes).scale
 
     def attach(self) -> None:
@@ -197,18 +139,19 @@ class _Hooks:
                 attention = block.channel_attention
                 attention.q_pool.hook = partial(self._pool, attention.q_pool)
                 attention.q_gate.hook = partial(self._unsigned, 2.0**-16)
+                attention.q_scaled.hook = self._scaled
 
     def _int8(self, point: QuantPoint, x: Tensor) -> Tensor:
         features = x[0].numel() if len(x) else 1
-        return self.backend.fake_quantize(
+        return self.fake_quantize(
             x, point.scale, point.zero_point, -128, 127, grad_scale=1 / math.sqrt(features * 127)
         )
 
     def _wide(self, scale: float, bits: int, x: Tensor) -> Tensor:
-        return self.backend.fake_quantize(x, scale, 0.0, -(2**bits), 2**bits - 1)
+        return self.fake_quantize(x, scale, 0.0, -(2**bits), 2**bits - 1)
 
     def _unsigned(self, scale: float, x: Tensor) -> Tensor:
-        return self.backend.fake_quantize(x, scale, 0.0, 0, 65535)
+        return self.fake_quantize(x, scale, 0.0, 0, 65535)
 
     def _scale(self, name: str) -> Tensor:
         """Step of the tensor at a point."""
@@ -224,7 +167,7 @@ class _Hooks:
         if bias is not None:
             most = layer.positions * bias.detach().abs()
             steps = torch.maximum(steps, most / (source * BIAS_LIMIT))
-        rounded = self.backend.fake_quantize(
+        rounded = self.fake_quantize(
             weight,
             steps,
             0.0,
@@ -236,11 +179,14 @@ class _Hooks:
         unit = source * steps.detach()  # of the accumulator
         if bias is not None:
             bias = through(bias, (layer.positions * bias / unit).round() * unit / layer.positions)
-        targets = [self._scale(g.point).expand(g.size) for g in layer.groups]
-        correction = _correction(unit / torch.cat(targets))
-        if weight.ndim == 3:  # channels first
-            return F.conv1d(x, rounded, bias, groups=len(weight)) * correction[:, None]
-        return F.linear(x, rounded, bias) * correction
+        target = torch.cat([self._scale(g.point).expand(g.size) for g in layer.groups])
+        if weight.ndim == 3:  # the convolution has channels before tokens
+            y = F.conv1d(x, rounded, bias, groups=len(weight))
+            unit, target = unit[:, None], target[:, None]
+        else:
+            y = F.linear(x, rounded, bias)
+        # Two positions are summed before they are rounded.
+        return requantize(y, unit, target, exact=layer.positions == 1)
 
     def _norm(self, module: nn.Module, point: str, x: Tensor, y: Tensor) -> Tensor:
         """NORM: its reciprocal square root has 17 bits."""
@@ -254,17 +200,21 @@ class _Hooks:
             r = torch.rsqrt(m).mul(2.0**32).floor().clamp(max=2.0**17 - 1)
             v = torch.ldexp(q * r * 64, -(15 + e)).round()
             ratio = math.sqrt(self.args.d_model) * module.weight / (2.0**23 * target)
-            exact = v * multiplier(ratio) * target
-        return through(y, exact)
+            steps = v * multiplier(ratio)
+        # The point behind rounds, and its step learns from what that loses.
+        return through(y, steps * target) if torch.is_grad_enabled() else steps.round() * target
 
     def _pool(self, point: QuantPoint, x: Tensor) -> Tensor:
         """POOL: one multiplier for the mean, one for the maximum; x [B, 2, D]."""
-        ratio = self.residual / self._scale_of(point) * x.new_tensor([1 / self.args.num_patches, 1])
-        return self._int8(point, x * _correction(ratio)[:, None])
+        count = x.new_tensor([self.args.num_patches, 1])[:, None]
+        unit = self.residual / count  # of the sum, and of the maximum
+        return self._int8(point, requantize(x, unit, point.scale.detach()))
 
-    @staticmethod
-    def _scale_of(point: QuantPoint) -> Tensor:
-        return point.scale.detach()
+    def _scaled(self, x: Tensor) -> Tensor:
+        """SCALE: the sigmoid has 16 fraction bits."""
+        if not torch.is_grad_enabled():
+            x = ((x / self.residual * 2.0**16).round() * 2.0**-16).round() * self.residual
+        return self._wide(self.residual, 15, x)
 
 
 class _ScanHooks:
@@ -279,14 +229,14 @@ class _ScanHooks:
         block = self.block
         block.q_delta.hook = self._delta
         block.scan_hook = self._scan
-        block.q_y.hook = lambda x: self.hooks._wide(self.formats.y, 15, x)
-        block.q_gate.hook = lambda x: self.hooks._wide(self.formats.gate, 15, x)
+        block.q_y.hook = self._y
+        block.q_gate.hook = self._gate
         block.q_gated.hook = self._gated
         block.q_out.hook = partial(self.hooks._wide, self.hooks.residual, 31)
 
     def _delta(self, x: Tensor) -> Tensor:
         names = [f"{self.name}.q_{point}" for point in ("dt", "B", "C", "u", "z")]
-        points = {name: _affine(self.hooks.model, name) for name in names}
+        points = {name: affine(self.hooks.model, name) for name in names}
         self.formats = scan_formats(self.hooks.model, self.name, points, self.hooks.extremes)
         return self.hooks._unsigned(self.formats.delta, x)
 
@@ -321,12 +271,13 @@ class _ScanHooks:
             rows.append((total * 2.0**-formats.y_shift).round().clamp(-32768, 32767))
         return torch.stack(rows, 1)
 
+    def _y(self, x: Tensor) -> Tensor:
+        return self.hooks._wide(self.formats.y, 15, x)
+
+    def _gate(self, x: Tensor) -> Tensor:
+        return self.hooks._wide(self.formats.gate, 15, x)
+
     def _gated(self, x: Tensor) -> Tensor:
         point = self.block.q_gated
-        ratio = self.formats.y * self.formats.gate / point.scale.detach()
-        return self.hooks._int8(point, x * _correction(ratio))
-
-
-def _correction(ratio: Tensor) -> Tensor:
-    """The multiplier that stands for a ratio, relative to it; 1 where the ratio is 0."""
-    return torch.where(ratio == 0, 1.0, multiplier(ratio) / ratio)
+        unit = x.new_tensor(self.formats.y * self.formats.gate)
+        return self.hooks._int8(point, requantize(x, unit, point.scale.detach()))

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from golden.cases import CompiledCase, spread
+from golden.cases import CompiledCase
 from golden.forecaster import Forecaster
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
+from model.data import spread
 from model.metrics import evaluate, torch_forecaster
 from model.quantization.calibrate import record
 

@@ -26,9 +26,9 @@ import torch
 from torch import Tensor
 from torch.autograd.profiler import profile
 
-from golden.cases import CHECKPOINT_CASES, CompiledCase, build_case, spread
+from golden.cases import CHECKPOINT_CASES, CompiledCase, build_case
 from golden.forecaster import Forecaster
-from model.data import DataError
+from model.data import DataError, spread
 from model.metrics import evaluate, torch_forecaster
 from model.selective_scan import selective_scan, selective_scan_sequential
 

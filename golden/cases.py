@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from golden.compile import DEFAULT_OPTIONS, Options, compile_model
@@ -15,10 +14,9 @@ from model.args import ModelArgs
 from model.cmamba import CMamba
 from model.data import Splits, load_dataset
 from model.io import load_model
-from model.quantization.calibrate import calibrate
+from model.quantization.calibrate import calibrate, calibration_windows
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "model" / "checkpoints"
-CALIBRATION_WINDOWS = 256
 
 
 @dataclass(frozen=True)
@@ -39,17 +37,6 @@ class CompiledCase:
     model: CMamba
     splits: Splits | None
     package: Package
-
-
-def spread(n: int, count: int) -> np.ndarray:
-    """`count` indices spread evenly over 0..n-1."""
-    return np.unique(np.linspace(0, n - 1, count).astype(int))
-
-
-def calibration_windows(splits: Splits, count: int = CALIBRATION_WINDOWS) -> torch.Tensor:
-    """Windows [n, V, L] spread over the training split."""
-    x, _ = splits.train.batch(spread(len(splits.train), count))
-    return torch.from_numpy(x)
 
 
 def compile_on(model: CMamba, windows: torch.Tensor, options: Options = DEFAULT_OPTIONS) -> Package:

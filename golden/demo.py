@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from golden import isa
-from golden.cases import CHECKPOINT_CASES, Case, CompiledCase, build_case, spread
+from golden.cases import CHECKPOINT_CASES, Case, CompiledCase, build_case
 from golden.estimate import Estimate, estimate
 from golden.forecaster import Forecaster
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
 from hls.bindings import Accelerator
-from model.data import DataError
+from model.data import DataError, spread
 from model.metrics import evaluate, torch_forecaster
 
 _COMPARED_WINDOWS = 4

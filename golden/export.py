@@ -13,14 +13,19 @@ import sys
 from pathlib import Path
 
 from golden import isa
-from golden.cases import CALIBRATION_WINDOWS, calibration_windows
 from golden.compile import Options, compile_model
 from golden.estimate import estimate, instruction_table, summary_table
 from golden.inputs import read_args, read_windows
 from golden.program import CompileError
 from model.data import DEFAULT_DATASET, DataError, load_dataset
 from model.io import CheckpointError, InputError, load_model
-from model.quantization.calibrate import METHODS, CalibrationError, calibrate
+from model.quantization.calibrate import (
+    CALIBRATION_WINDOWS,
+    METHODS,
+    CalibrationError,
+    calibrate,
+    calibration_windows,
+)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -23,10 +23,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from golden.cases import CompiledCase, spread
+from golden.cases import CompiledCase
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
 from golden.package import Package
+from model.data import spread
 
 N_WINDOWS = 2
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from golden import isa
-from golden.cases import CASES, CompiledCase, calibration_windows
+from golden.cases import CASES, CompiledCase
 from golden.compile import compile_model
 from golden.integer_model import IntegerModel
 from golden.series import write_series
@@ -18,7 +18,7 @@ from host import board_package
 from host.notebook import NOTEBOOK, execute
 from host.virtual_board import VirtualBoard, write_overlay
 from model.data import load_dataset
-from model.quantization.calibrate import calibrate
+from model.quantization.calibrate import calibrate, calibration_windows
 
 BUILD = isa.build("small")
 

@@ -10,6 +10,7 @@ from model.data.csv_series import (
     ratio_lengths,
     read_csv_series,
     split_series,
+    spread,
 )
 from model.data.datasets import DATASETS, DEFAULT_DATASET, load_dataset
 
@@ -26,4 +27,5 @@ __all__ = [
     "ratio_lengths",
     "read_csv_series",
     "split_series",
+    "spread",
 ]

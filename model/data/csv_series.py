@@ -214,6 +214,11 @@ class Windows(Sequence):
         return np.array(x, order="C"), np.array(y, order="C")
 
 
+def spread(n: int, count: int) -> np.ndarray:
+    """`count` indices spread evenly over 0..n-1."""
+    return np.unique(np.linspace(0, n - 1, count).astype(int))
+
+
 @dataclass(frozen=True)
 class Splits:
     """The three window sets of a series, standardized, and what is needed to undo that."""

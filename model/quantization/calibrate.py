@@ -19,8 +19,10 @@ import torch
 from torch import Tensor
 
 from model.cmamba import CMamba
+from model.data import Splits, spread
 from model.quant_point import QuantPoint
 
+CALIBRATION_WINDOWS = 256
 METHODS = ("minmax", "percentile", "mse")
 _BINS = 4096
 _PERCENTILE = 99.99
@@ -83,6 +85,12 @@ class Histogram:
         best = min(((full[0] * f, full[1] * f) for f in _SHRINK), key=lambda r: error(*r))
         best = min([best] + [(best[0], full[1] * f) for f in _SHRINK], key=lambda r: error(*r))
         return min([best] + [(full[0] * f, best[1]) for f in _SHRINK], key=lambda r: error(*r))
+
+
+def calibration_windows(splits: Splits, count: int = CALIBRATION_WINDOWS) -> Tensor:
+    """Windows [n, V, L] spread over the training split."""
+    x, _ = splits.train.batch(spread(len(splits.train), count))
+    return torch.from_numpy(x)
 
 
 def _points(model: CMamba) -> dict[str, QuantPoint]:

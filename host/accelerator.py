@@ -520,6 +520,9 @@ class Accelerator:
             self._wait("a run to end", dma=True)
         with self.times.measure("registers"):
             error = self._registers.read(reg.ERROR) & reg.ERROR_CODE
+            if error == isa.ERRORS["TIMEOUT"]:  # a DMA that stopped is the cause, and says more
+                self._dma.send.check()
+                self._dma.receive.check()
             if error:
                 raise accelerator_error(
                     error,

@@ -132,7 +132,7 @@ def test_multipliers_are_those_of_the_compiler(ratio):
 def test_decays_are_those_of_the_contract():
     t = torch.arange(20 << 12)
     for dtype in (torch.float32, torch.float64):
-        assert torch.equal(decay(t.to(dtype)).long(), arithmetic.decay(t))
+        assert torch.equal((2.0**16 * decay(t.to(dtype))).long(), arithmetic.decay(t))
 
 
 @pytest.mark.parametrize("fields", [SMALL, NESTED, BIASED])

@@ -370,6 +370,20 @@ def test_an_error_in_a_stream_that_another_call_meets(loaded, board, compiled):
     check(loaded, model)
 
 
+def test_a_dma_that_stops_and_is_looked_at_late(loaded, board, compiled):
+    """The watchdog has ended the run by then, but is not the cause."""
+    model = compiled()
+    x = model.windows.numpy()
+    board.inject(Fault.MM2S_SLAVE_ERROR, after=1)
+    stream = loaded.stream([x[:1], x[1:2], x[2:3]])
+    next(stream)
+    while loaded._busy():
+        pass
+    with pytest.raises(errors.DmaError, match="DMASlvErr"):
+        next(stream)
+    check(loaded, model)
+
+
 # ------------------------------------------------------------------------------ packages
 
 

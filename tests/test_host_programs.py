@@ -172,9 +172,8 @@ def test_nothing_to_compare(flags, golden, capsys, tmp_path):
 
 
 def test_no_board(bitfile, golden, capsys, board):
-    for program in (selftest, bench):
-        code = program.main(["--board", "127.0.0.1:1", "--bitfile", bitfile])
-        assert code == (2 if program is selftest else 1)
+    for program, flags, code in ((selftest, ["--golden", str(golden)], 2), (bench, [], 1)):
+        assert program.main(["--board", "127.0.0.1:1", "--bitfile", bitfile, *flags]) == code
         assert "no board answers at 127.0.0.1:1" in capsys.readouterr().err
 
 

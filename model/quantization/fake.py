@@ -14,7 +14,7 @@ of the scan is not rounded to its 24 bits, nor its decay to 16, so that the fast
 from __future__ import annotations
 
 import math
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 
 import numpy as np
@@ -45,6 +45,7 @@ from model.selective_scan import selective_scan
 
 QUANT_MODES = ("fp32", "fakeq", "cppq")
 _STATE_LIMIT = 2.0**23
+_EXPONENT_LIMIT = 18 * 4096  # from there on, a decay is 0
 
 
 def set_quant_mode(model: CMamba, mode: str) -> None:
@@ -101,13 +102,20 @@ def requantize(y: Tensor, unit: Tensor, target: Tensor, exact: bool = True) -> T
 
 
 def decay(t: Tensor) -> Tensor:
-    """2^-(t / 4096) in units of 2^-16 from the two tables of the contract, t >= 0 an integer."""
-    dtype, t = t.dtype, t.double().clamp(max=18.0 * 4096)  # the product has 34 bits
+    """What the contract makes of 2^-(t / 4096), t >= 0 whole: a multiple of 2^-16."""
+    index = t.clamp(max=_EXPONENT_LIMIT).int().flatten()
+    return _decays(t.dtype, t.device).index_select(0, index).reshape(t.shape)
+
+
+@cache
+def _decays(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`decay` of every exponent up to the limit, from the two tables of the contract."""
+    t = torch.arange(_EXPONENT_LIMIT + 1, dtype=torch.float64)  # the product has 34 bits
     whole = torch.floor(t / 4096)
     high = torch.floor(t / 64) - 64 * whole
     low = t - 64 * torch.floor(t / 64)
     tables = torch.exp2(16 - high / 64).round() * torch.exp2(16 - low / 4096).round()
-    return torch.ldexp(tables, -(16 + whole)).round().to(dtype)
+    return (torch.ldexp(tables, -(16 + whole)).round() * 2.0**-16).to(device, dtype)
 
 
 class _Hooks:
@@ -260,16 +268,17 @@ class _ScanHooks:
         w = (u / self.block.q_u.scale).round()
         delta = (delta / formats.delta).round()
         b, c = (B / self.block.q_B.scale).round(), (C / self.block.q_C.scale).round()
+        # Powers of two are exact wherever they are multiplied: before the states, it costs least.
+        steps, drive = delta * 2.0**-formats.exp_shift, delta * w * 2.0**-formats.state_shift
         h = u.new_zeros(len(u), *rates.shape)
-        rows = []
+        sums = []
         for t in range(u.shape[1]):
-            exponent = (delta[:, t, :, None] * rates * 2.0**-formats.exp_shift).round()
-            drive = (delta[:, t] * w[:, t])[:, :, None] * b[:, t, None, :]
-            h = decay(exponent) * h * 2.0**-16 + drive * 2.0**-formats.state_shift
-            h = h.round().clamp(-_STATE_LIMIT, _STATE_LIMIT - 1)
-            total = (h * c[:, t, None, :]).sum(-1) + skip * w[:, t] * 2.0**formats.skip_shift
-            rows.append((total * 2.0**-formats.y_shift).round().clamp(-32768, 32767))
-        return torch.stack(rows, 1)
+            exponent = (steps[:, t, :, None] * rates).round_()
+            added = drive[:, t, :, None] * b[:, t, None, :]
+            h = added.addcmul_(decay(exponent), h).round_().clamp_(-_STATE_LIMIT, _STATE_LIMIT - 1)
+            sums.append(torch.matmul(h, c[:, t, :, None]).squeeze(2))
+        total = torch.stack(sums, 1) + skip * w * 2.0**formats.skip_shift
+        return (total * 2.0**-formats.y_shift).round().clamp(-32768, 32767)
 
     def _y(self, x: Tensor) -> Tensor:
         return self.hooks._wide(self.formats.y, 15, x)

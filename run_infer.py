@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from golden.compile import compile_model, weights_sha256
+from golden.compile import compile_model
 from golden.forecaster import BACKENDS, Forecaster
 from golden.inputs import read_args, read_windows
 from golden.package import Package, PackageError
@@ -31,7 +31,7 @@ from golden.streams import AcceleratorError
 from host.errors import BoardError
 from model.atomic_write import atomic_write
 from model.cmamba import CMamba
-from model.io import CheckpointError, InputError, load_model, load_npz_input
+from model.io import CheckpointError, InputError, load_model, load_npz_input, weights_sha256
 from model.quantization.calibrate import CalibrationError, calibrate
 from model.regressor import MambaRegressor
 from rtl.simulator import SimulationError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 
 import numpy as np
@@ -16,6 +15,7 @@ from golden.program import CompileError, ProgramBuilder
 from golden.schedule import schedule
 from model.args import ModelArgs
 from model.cmamba import INSTANCE_NORM_EPS, CMamba
+from model.io import weights_sha256
 from model.quantization.calibrate import METHODS, Histogram
 from model.quantization.formats import FormatError, Formats, calibrated_formats
 
@@ -33,15 +33,6 @@ class Options:
 
 
 DEFAULT_OPTIONS = Options()
-
-
-def weights_sha256(model: CMamba) -> str:
-    """Fingerprint of a model's tensors: SHA-256 of their names, shapes and float32 values."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().float().numpy().astype("<f4").tobytes())
-    return digest.hexdigest()
 
 
 def _lower(

@@ -13,6 +13,7 @@ A damaged .pt or .npz is noticed by its checksums; safetensors has none, so that
 to the header or the length shows.
 """
 
+import hashlib
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -177,6 +178,15 @@ def load_model(
     if quantized:
         _raise_if_any(path, list(parameters.faults(model)))
     return model.eval()
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Fingerprint of a model's tensors: SHA-256 of their names, shapes and float32 values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().float().numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 def load_npz_input(path: str | Path) -> Tensor:

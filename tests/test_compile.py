@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from golden import isa
-from golden.compile import Options, compile_model, weights_sha256
+from golden.compile import Options, compile_model
 from golden.integer_model import untile
 from golden.lower import Lowering
 from golden.package import Package
 from golden.program import CompileError, ProgramBuilder
 from golden.schedule_check import ScheduleError, check_schedule
 from model.args import ModelArgs
+from model.io import weights_sha256
 from model.quantization.affine import Affine, quantize_weight, room_for_bias, weight_scales
 from model.quantization.formats import Formats
 from tests.compiled_models import (

@@ -7,7 +7,9 @@
 Back ends: fp32 is the PyTorch model; int8 the PyTorch integer model; hls the HLS C++ in its
 native-integer build; rtl the RTL in simulation; board a ZCU102, the one that this runs on or that
 at --board (`make board` serves a virtual one). The integer ones run a package: the one given with
---package, or one compiled on the spot, calibrated on --calibration or on the input itself.
+--package, or one compiled on the spot, with the number formats that training has left in the
+weights, or else calibrated on --calibration or on the input itself. `--quant-mode` lets fp32 round
+as they do.
 
 A MambaRegressor maps frames [B, T, Din] to positions [B, 2], in fp32 only.
 """
@@ -22,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from golden.compile import compile_model
+from golden.compile import compile_learned, compile_model
 from golden.forecaster import BACKENDS, Forecaster
 from golden.inputs import read_args, read_windows
 from golden.package import Package, PackageError
@@ -32,7 +34,9 @@ from host.errors import BoardError
 from model.atomic_write import atomic_write
 from model.cmamba import CMamba
 from model.io import CheckpointError, InputError, load_model, load_npz_input, weights_sha256
-from model.quantization.calibrate import CalibrationError, calibrate
+from model.quantization.calibrate import CalibrationError, Histogram, calibrate
+from model.quantization.fake import QUANT_MODES, set_quant_mode
+from model.quantization.parameters import is_prepared, prepare_calibrated
 from model.regressor import MambaRegressor
 from rtl.simulator import SimulationError
 
@@ -52,9 +56,32 @@ def integer_package(model: CMamba, x: torch.Tensor, args: argparse.Namespace) ->
                     f"{found}, expected {expected} as in {args.weights}"
                 )
         return package
+    if has_learned_formats(model, args):
+        return compile_learned(model)
+    return compile_model(model, calibrated(model, x, args))
+
+
+def has_learned_formats(model: CMamba, args: argparse.Namespace) -> bool:
+    """Whether there is nothing to calibrate. Raises ValueError if --calibration is given then."""
+    if is_prepared(model) and args.calibration:
+        raise ValueError(f"--calibration: {args.weights} has learned its number formats")
+    return is_prepared(model)
+
+
+def calibrated(model: CMamba, x: torch.Tensor, args: argparse.Namespace) -> dict[str, Histogram]:
+    """What the model's tensors hold on --calibration or the input."""
     data = read_windows(args.calibration, model.args) if args.calibration else x
     print(f"calibrating on {args.calibration or 'the input'}: {len(data)} windows")
-    return compile_model(model, calibrate(model, model.to_tokens(data)))
+    return calibrate(model, model.to_tokens(data))
+
+
+def fake_int8_forecast(model: CMamba, x: torch.Tensor, args: argparse.Namespace) -> torch.Tensor:
+    """[B, V, L] -> [B, V, H] in --quant-mode."""
+    if not has_learned_formats(model, args):
+        prepare_calibrated(model, calibrated(model, x, args))
+    set_quant_mode(model, args.quant_mode)
+    with torch.no_grad():
+        return model(x)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -68,6 +95,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--input", required=True, type=Path, help=".npz, key x: float32 [B, V, L]")
     parser.add_argument("--output", type=Path, help=".npz to write, key y: float32 [B, V, H]")
     parser.add_argument("--backend", choices=["fp32", *BACKENDS], default="fp32")
+    parser.add_argument(
+        "--quant-mode",
+        choices=QUANT_MODES,
+        default="fp32",
+        help="of --backend fp32: fakeq rounds as the int8 program does, cppq does so in C++",
+    )
     parser.add_argument("--package", type=Path, help="compiled package for the integer back ends")
     parser.add_argument("--calibration", type=Path, help=".npz with windows to calibrate on")
     parser.add_argument("--board", metavar="IP[:PORT]", help="board on the network")
@@ -75,31 +108,38 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.backend != "board" and (args.board or args.bitfile):
         parser.error("--board and --bitfile go with --backend board")
+    fake = args.quant_mode != "fp32"
+    name = args.quant_mode if fake else args.backend
+    if fake and (args.backend != "fp32" or args.package):
+        parser.error("--quant-mode goes with --backend fp32, without --package")
     try:
         model = load_model(args.weights, read_args(args.args), kind=torch.nn.Module)
         if isinstance(model, MambaRegressor):
-            if args.backend != "fp32":
-                raise ValueError(f"--backend {args.backend}: a regressor runs in fp32 only")
+            if args.backend != "fp32" or fake:
+                option = "--quant-mode" if fake else "--backend"
+                raise ValueError(f"{option} {name}: a regressor runs in fp32 only")
             x = load_npz_input(args.input)
         else:
             x = read_windows(args.input, model.args)
         with torch.no_grad():
             reference = model(x).numpy()
         y = reference
+        if fake:
+            y = fake_int8_forecast(model, x, args).numpy()
         if args.backend != "fp32":
             board = {"address": args.board, "bitfile": args.bitfile}
             options = board if args.backend == "board" else {}
             y = Forecaster(integer_package(model, x, args), args.backend, **options)(x.numpy())
         print(f"input: {tuple(x.shape)} output: {tuple(y.shape)}")
-        if args.backend != "fp32":
+        if y is not reference:
             error = y - reference
             noise = float(np.square(error).mean())
             print(
-                f"{args.backend} against fp32: largest difference {np.abs(error).max():.5f}, "
+                f"{name} against fp32: largest difference {np.abs(error).max():.5f}, "
                 f"mean {np.abs(error).mean():.5f}, "
                 f"SQNR {10 * np.log10(float(np.square(reference).mean()) / noise):.1f} dB"
                 if noise
-                else f"{args.backend} against fp32: no difference"
+                else f"{name} against fp32: no difference"
             )
         if args.output:
             with atomic_write(args.output) as file:

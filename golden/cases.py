@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 
-from golden.compile import DEFAULT_OPTIONS, Options, compile_model
+from golden.compile import DEFAULT_OPTIONS, Options, compile_learned, compile_model
 from golden.package import Package
 from model.args import ModelArgs
 from model.cmamba import CMamba
 from model.data import Splits, load_dataset
 from model.io import load_model
 from model.quantization.calibrate import calibrate, calibration_windows
+from model.quantization.parameters import is_prepared
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "model" / "checkpoints"
 
@@ -40,7 +41,9 @@ class CompiledCase:
 
 
 def compile_on(model: CMamba, windows: torch.Tensor, options: Options = DEFAULT_OPTIONS) -> Package:
-    """Calibrate on windows [n, V, L] and compile."""
+    """Compile with formats that the model has learned, or calibrate it on windows [n, V, L]."""
+    if is_prepared(model):
+        return compile_learned(model)
     return compile_model(model, calibrate(model, model.to_tokens(windows)), options)
 
 

@@ -18,6 +18,7 @@ from model.cmamba import INSTANCE_NORM_EPS, CMamba
 from model.io import weights_sha256
 from model.quantization.calibrate import METHODS, Histogram
 from model.quantization.formats import FormatError, Formats, calibrated_formats
+from model.quantization.parameters import learned_formats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +82,28 @@ def compile_model(
     return compile_formats(model, formats, dataclasses.asdict(options), build)
 
 
+def compile_learned(model: CMamba, build: isa.Build | None = None) -> Package:
+    """Compile `model` with the formats that it holds, from quantization-aware training.
+
+    Raises:
+        CompileError: the model does not fit the build or the formats; says what and what to do.
+        ValueError: the model holds none.
+    """
+    _require_finite(model)
+    try:
+        formats = learned_formats(model)
+    except FormatError as error:
+        raise CompileError(str(error)) from None
+    return compile_formats(model, formats, {"method": "learned", "power_of_two": False}, build)
+
+
 def compile_formats(
     model: CMamba,
     formats: Formats,
     quantization: dict[str, object],
     build: isa.Build | None = None,
 ) -> Package:
-    """Compile `model` with formats that are known, for example from quantization-aware training.
+    """Compile `model` with formats that are known.
 
     Args:
         quantization: how the formats came about, for the package's metadata.

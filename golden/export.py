@@ -3,6 +3,7 @@
     python -m golden.export --weights W.safetensors --dataset etth1 --output build/etth1.bin
     python -m golden.export --weights W.pt --args A.json --calibration X.npz --output build/x.bin
 
+A checkpoint from quantization-aware training holds its number formats; others are calibrated.
 Writes the package and its twins for people, W.json and W.npz, and prints what it holds.
 """
 
@@ -12,11 +13,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from torch import Tensor
+
 from golden import isa
-from golden.compile import Options, compile_model
+from golden.compile import DEFAULT_OPTIONS, Options, compile_learned, compile_model
 from golden.estimate import estimate, instruction_table, summary_table
 from golden.inputs import read_args, read_windows
 from golden.program import CompileError
+from model.args import ModelArgs
 from model.data import DEFAULT_DATASET, DataError, load_dataset
 from model.io import CheckpointError, InputError, load_model
 from model.quantization.calibrate import (
@@ -26,6 +30,27 @@ from model.quantization.calibrate import (
     calibrate,
     calibration_windows,
 )
+from model.quantization.parameters import is_prepared
+
+
+def _calibration_data(args: argparse.Namespace, model_args: ModelArgs) -> Tensor:
+    """Windows [n, V, L] of the file or the data set."""
+    if args.calibration:
+        return read_windows(args.calibration, model_args)
+    splits = load_dataset(
+        args.dataset or DEFAULT_DATASET, model_args.seq_len, model_args.forecast_len
+    )
+    count = CALIBRATION_WINDOWS if args.windows is None else args.windows
+    return calibration_windows(splits, count)
+
+
+def _require_no_calibration(args: argparse.Namespace) -> None:
+    for name in ("dataset", "calibration", "windows", "method", "power_of_two"):
+        if getattr(args, name) not in (None, False):
+            raise ValueError(
+                f"--{name.replace('_', '-')}: {args.weights} has learned its formats, which leaves "
+                "nothing to calibrate"
+            )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,11 +66,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", required=True, type=Path, help="package to write")
     data = parser.add_mutually_exclusive_group()
     data.add_argument(
-        "--dataset", default=DEFAULT_DATASET, help="calibrate on its training split: name or CSV"
+        "--dataset",
+        help=f"calibrate on its training split: name or CSV (default: {DEFAULT_DATASET})",
     )
     data.add_argument("--calibration", type=Path, help="calibrate on this .npz, key x: [B, V, L]")
-    parser.add_argument("--windows", type=int, default=CALIBRATION_WINDOWS, help="of the data set")
-    parser.add_argument("--method", choices=METHODS, default="mse", help="range observer")
+    parser.add_argument(
+        "--windows", type=int, help=f"of the data set (default: {CALIBRATION_WINDOWS})"
+    )
+    parser.add_argument(
+        "--method", choices=METHODS, help=f"range observer (default: {DEFAULT_OPTIONS.method})"
+    )
     parser.add_argument(
         "--power-of-two", action="store_true", help="restrict scales to powers of two"
     )
@@ -54,14 +84,15 @@ def main(argv: list[str] | None = None) -> int:
     try:
         build = isa.build(args.build)
         model = load_model(args.weights, read_args(args.args))
-        if args.calibration:
-            windows = read_windows(args.calibration, model.args)
+        if is_prepared(model):
+            _require_no_calibration(args)
+            package = compile_learned(model, build)
         else:
-            splits = load_dataset(args.dataset, model.args.seq_len, model.args.forecast_len)
-            windows = calibration_windows(splits, args.windows)
-        print(f"calibrating on {len(windows)} windows", file=sys.stderr)
-        ranges = calibrate(model, model.to_tokens(windows))
-        package = compile_model(model, ranges, Options(args.method, args.power_of_two), build)
+            windows = _calibration_data(args, model.args)
+            print(f"calibrating on {len(windows)} windows", file=sys.stderr)
+            ranges = calibrate(model, model.to_tokens(windows))
+            options = Options(args.method or DEFAULT_OPTIONS.method, args.power_of_two)
+            package = compile_model(model, ranges, options, build)
         args.output.parent.mkdir(parents=True, exist_ok=True)
         package.write(args.output)
     except (

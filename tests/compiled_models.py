@@ -26,6 +26,8 @@ from model.cmamba import CMamba
 from model.quant_point import QuantPoint
 from model.quantization.affine import Affine, affine_int8, quantize_weight, weight_scales
 from model.quantization.calibrate import Histogram, calibrate
+from model.quantization.formats import is_symmetric
+from model.quantization.parameters import prepare_calibrated
 
 SMALL = {
     "num_channels": 3,
@@ -83,6 +85,21 @@ def random_model(args: ModelArgs, seed: int = 0) -> CMamba:
                 p.mul_(2.0)
             elif name.endswith("A_log"):
                 p.add_(0.5 * torch.randn_like(p))
+    return model
+
+
+def learned_model(args: ModelArgs, seed: int = 0) -> CMamba:
+    """A random model that holds number formats: calibrated, and then moved as training moves."""
+    model = random_model(args, seed)
+    prepare_calibrated(model, calibrate(model, model.to_tokens(random_windows(args))))
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.endswith((".scale", ".weight_scale")):
+                p.mul_(torch.exp(0.1 * torch.randn_like(p)))
+            elif name.endswith(".zero_point") and not is_symmetric(
+                name.removesuffix(".zero_point")
+            ):
+                p.add_(torch.randn_like(p)).clamp_(-128, 127)
     return model
 
 

@@ -10,7 +10,7 @@ from golden.export import main
 from golden.package import Package
 from model.args import ModelArgs
 from model.io import save_checkpoint
-from tests.compiled_models import SMALL, random_model, random_windows
+from tests.compiled_models import SMALL, learned_model, random_model, random_windows
 
 ARGS = ModelArgs(**SMALL)
 
@@ -56,6 +56,30 @@ def test_calibration_on_a_data_set(given, capsys):
     save_checkpoint(model, given["weights"])
     assert run(given | {"dataset": "nyc_weather", "windows": 12}) == 0
     assert "calibrating on 12 windows" in capsys.readouterr().err
+
+
+def test_learned_formats_are_taken_as_they_are(given):
+    model = learned_model(ARGS)
+    save_checkpoint(model, given["weights"])
+    del given["calibration"]
+    assert run(given) == 0
+    package = Package.read(given["output"], build="default")
+    assert package.metadata["quantization"] == {"method": "learned", "power_of_two": False}
+    assert package.metadata["input"]["scale"] == model.q_input.scale.item()
+    assert package.metadata["input"]["zero_point"] == round(model.q_input.zero_point.item())
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--method", "mse"], ["--power-of-two"], ["--windows", "3"], ["--dataset", "nyc_weather"]],
+)
+def test_learned_formats_are_not_calibrated(given, flags, capsys):
+    save_checkpoint(learned_model(ARGS), given["weights"])
+    del given["calibration"]
+    assert run(given, *flags) == 1
+    message = f"error: {flags[0]}: {given['weights']} has learned its formats"
+    assert message in capsys.readouterr().err
+    assert not given["output"].parent.exists()
 
 
 @pytest.mark.parametrize(

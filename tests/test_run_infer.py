@@ -14,14 +14,16 @@ import torch
 import rtl.simulator
 import run_infer
 from golden import isa
-from golden.compile import compile_model
+from golden.compile import compile_formats, compile_model
 from golden.forecaster import BACKENDS, Forecaster
 from golden.streams import AcceleratorError
 from model.args import ModelArgs
 from model.io import load_model, save_checkpoint
+from model.quantization import cpp
 from model.quantization.calibrate import calibrate
+from model.quantization.parameters import learned_formats
 from rtl.simulator import SimulationError
-from tests.compiled_models import SMALL, random_model, random_windows, sqnr
+from tests.compiled_models import SMALL, learned_model, random_model, random_windows, sqnr
 
 ARGS = ModelArgs(**(SMALL | {"instance_norm": True}))
 
@@ -51,8 +53,10 @@ class Files:
 
 
 @pytest.fixture
-def files(tmp_path) -> Files:
-    return Files(tmp_path)
+def files(tmp_path, monkeypatch) -> Files:
+    files = Files(tmp_path)
+    files.monkeypatch = monkeypatch
+    return files
 
 
 def test_fp32_writes_the_forecast_of_the_model(files, capsys):
@@ -101,6 +105,41 @@ def test_arguments_can_come_from_a_file(files, capsys):
     assert "holds no model arguments; give them with --args" in capsys.readouterr().err
     args.write_text(ARGS.to_json())
     assert files.run(weights=weights, args=args) == 0
+
+
+@pytest.mark.parametrize("mode", ["fakeq", "cppq"])
+def test_fp32_rounds_as_the_integer_program_does(files, mode, capsys):
+    assert files.run(backend="int8") == 0
+    expected = files.forecast()
+    assert files.run(**{"quant-mode": mode}) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "calibrating on the input: 5 windows" in lines
+    assert re.fullmatch(rf"{mode} against fp32: largest difference .* dB", lines[-1])
+    # A step of the forecast, and what float32 leaves of the normalization.
+    largest = np.abs(files.x.numpy()).max() * files.compiled.metadata["output"]["scale"]
+    np.testing.assert_allclose(files.forecast(), expected, atol=2 * largest)
+
+
+@pytest.mark.parametrize("mode", ["int8", "fakeq"])
+def test_learned_formats_need_no_calibration(files, mode, capsys):
+    model = learned_model(ARGS)
+    save_checkpoint(model, files.weights)
+    option = {"quant-mode": mode} if mode == "fakeq" else {"backend": mode}
+    assert files.run(**option) == 0
+    out = capsys.readouterr().out
+    assert "calibrating" not in out and f"{mode} against fp32" in out
+    package = compile_formats(model, learned_formats(model), {})
+    largest = np.abs(files.x.numpy()).max() * package.metadata["output"]["scale"]
+    expected = Forecaster(package)(files.x.numpy())
+    np.testing.assert_allclose(files.forecast(), expected, atol=2 * largest)
+
+
+def test_quant_mode_goes_with_fp32(files, capsys):
+    for options in ({"backend": "int8"}, {"package": files.package}):
+        with pytest.raises(SystemExit) as stopped:
+            files.run(**{"quant-mode": "fakeq"}, **options)
+        assert stopped.value.code == 2
+        assert "--quant-mode goes with --backend fp32" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------ bad input
@@ -170,6 +209,17 @@ def constant_calibration_of_other_shape(files: Files) -> dict[str, object]:
     return {"backend": "int8", "calibration": path}
 
 
+def calibration_of_learned_formats(files: Files) -> dict[str, object]:
+    save_checkpoint(learned_model(ARGS), files.weights)
+    return {"backend": "int8", "calibration": files.input}
+
+
+def extension_not_built(files: Files) -> dict[str, object]:
+    files.monkeypatch.setattr(cpp, "FOLDER", files.folder / "none")
+    files.monkeypatch.setattr(cpp, "extension", cpp.extension.__wrapped__)
+    return {"quant-mode": "cppq"}
+
+
 BAD = {
     "no weights": (lambda f: {"weights": f.folder / "none.pt"}, r"none\.pt: no such file"),
     "no input": (lambda f: {"input": f.folder / "none.npz"}, r"none\.npz: no such file"),
@@ -198,6 +248,11 @@ BAD = {
         constant_calibration_of_other_shape,
         r"calibration\.npz: 'x': found shape \[2, 1, 24\]",
     ),
+    "learned": (
+        calibration_of_learned_formats,
+        r"--calibration: .*model\.safetensors has learned its number formats",
+    ),
+    "no extension": (extension_not_built, r"\.so does not exist; `make quantization` builds it$"),
     "no folder": (lambda f: {"output": f.folder / "none" / "y.npz"}, r"No such file or directory"),
 }
 

@@ -70,6 +70,8 @@ def set_quant_mode(model: CMamba, mode: str) -> None:
     require_prepared(model)
     if mode == "cppq":
         from model.quantization import cpp as backend
+
+        backend.extension()
     else:
         backend = ops
     _Hooks(model, backend).attach()

@@ -66,7 +66,7 @@ def simulate(package: Package, build: isa.Build, iterations: int) -> Timeline:
     # Of each unit, in order: when its entries completed, and when they started.
     completed: list[list[int]] = [[] for _ in range(n_units)]
     started: list[list[int]] = [[] for _ in range(n_units)]
-    times = timing.UnitTimes()
+    times = timing.UnitTimes(running_sums=True)
     read = -timing.FETCH  # when the next entry is read from the schedule: the first starts at 0
     waits = schedule["wait"].tolist()
     for iteration in range(iterations):

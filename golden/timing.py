@@ -23,6 +23,7 @@ QUEUE = 23
 START_INTERVAL = 2
 # Cycles of an entry beside those in which it occupies the unit.
 ARRAY_PIPELINE = 20  # and a level of adders for each time that four inputs are doubled
+RUNNING_SUMS = 3  # from the requantizer's last cycle for running sums to the first that reads them
 CONV_PIPELINE = 16  # all taps of a word in place to the last result
 SCAN_PIPELINE = 30  # and a level of adders for each time that one lane is doubled
 VECTOR_PIPELINE = 18  # of the back, from the last beat
@@ -61,11 +62,14 @@ class LinearCost(Cost):
 
     first: from the start to the sums of the first output tile; requantize: work of the requantizer
     on all of them; last: on the last one. The latency counts from the end of that work.
+    reads_sums, writes_sums: the running sums of a reduction, which are in memory some cycles later.
     """
 
     first: int
     requantize: int
     last: int
+    reads_sums: bool = False
+    writes_sums: bool = False
 
     @property
     def alone(self) -> int:
@@ -128,12 +132,19 @@ class _Vector:
 
 
 class UnitTimes:
-    """When the units are free, while entries are put into them in their order."""
+    """When the units are free, while entries are put into them in their order.
 
-    def __init__(self) -> None:
+    Args:
+        running_sums: count the cycles in which a reduction waits for the running sums of the entry
+            before it. The scheduler does not: the orders of packages that exist are without them.
+    """
+
+    def __init__(self, running_sums: bool = False) -> None:
+        self._counts_sums = running_sums
         self.free = [0] * len(isa.UNITS)
         self._completed = [-1] * len(isa.UNITS)
         self._requantizer = 0
+        self._sums = 0  # when running sums can be read
         self._vector = _Vector()
 
     def choice(self, unit: int) -> int:
@@ -153,11 +164,16 @@ class UnitTimes:
             self.free[unit], done = self._vector.run(cost, start)
         elif isinstance(cost, LinearCost):
             self.free[unit] = start + cost.busy
+            free = self._requantizer
+            if cost.reads_sums and self._counts_sums:
+                free = max(free, self._sums)
             self._requantizer = max(
-                self._requantizer + cost.requantize,
+                free + cost.requantize,
                 start + cost.first + cost.requantize,
                 start + cost.busy + cost.last,
             )
+            if cost.writes_sums:
+                self._sums = self._requantizer + RUNNING_SUMS
             done = self._requantizer + cost.latency
         else:
             self.free[unit] = start + cost.busy
@@ -191,6 +207,8 @@ def _linear(i: isa.Instruction, position: int, build: isa.Build) -> LinearCost:
         first=n_in,
         requantize=_beats(i.n_out, build.requantize_lanes),
         last=_beats((i.n_out - 1) % outputs + 1, build.requantize_lanes),
+        reads_sums=bool(i.reduce) and position > 0,
+        writes_sums=bool(i.reduce) and position < i.n_positions - 1,
     )
 
 

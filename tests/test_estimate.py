@@ -149,6 +149,21 @@ def test_the_requantizer_works_while_the_array_goes_on():
     assert times.run(array, tall, 0) == (264, 290 + 16)  # the last words of `wide` are out before
 
 
+def test_a_reduction_waits_for_the_running_sums_before_it():
+    first, last = (
+        timing.cost(instruction("LINEAR", n_in=8, n_out=128, reduce=1), position, BUILD)
+        for position in (0, 1)
+    )
+    array = isa.UNITS.index("array")
+    for counted, extra in ((True, 3), (False, 0)):
+        times = timing.UnitTimes(running_sums=counted)
+        assert times.run(array, first, 100) == (100, 100 + 1 + 8 + 22)
+        assert times.run(array, last, 100) == (102, 131 + 8 + extra)
+        # The next sequence begins with the bias, and a late reduction finds its sums.
+        assert times.run(array, first, 100) == (104, 131 + 16 + extra)
+        assert times.run(array, last, 200) == (200, 231)
+
+
 def test_parts_of_the_vector_unit_hold_different_entries():
     norm = timing.cost(instruction("NORM", n=128), 0, BUILD)
     scale = timing.cost(instruction("SCALE", n=128), 0, BUILD)

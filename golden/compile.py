@@ -10,15 +10,18 @@ import torch
 
 from golden import isa
 from golden.lower import Lowering
+from golden.lower_regressor import RegressorLowering
 from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE, Package, PackageError
 from golden.program import CompileError, ProgramBuilder
 from golden.schedule import schedule
 from model.args import ModelArgs
 from model.cmamba import INSTANCE_NORM_EPS, CMamba
+from model.folded_regressor import FoldedRegressor
 from model.io import weights_sha256
 from model.quantization.calibrate import METHODS, Histogram
 from model.quantization.formats import FormatError, Formats, calibrated_formats
 from model.quantization.parameters import learned_formats
+from model.registry import args_to_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +43,8 @@ def _lower(
     model: CMamba, formats: Formats, build: isa.Build, n_sequences: int
 ) -> tuple[ProgramBuilder, Lowering]:
     builder = ProgramBuilder(build, n_sequences, model.args.num_patches)
-    lowering = Lowering(model, formats, builder)
+    kind = RegressorLowering if isinstance(model, FoldedRegressor) else Lowering
+    lowering = kind(model, formats, builder)
     lowering.run()
     return builder, lowering
 
@@ -51,11 +55,11 @@ def _sequences(args: ModelArgs, entries_per_sequence: int, build: isa.Build) -> 
     capacity = build.capacity["schedule"]
     tokens = next(f.maximum for f in isa.SCHEDULE.fields if f.name == "token") + 1
     for n in range(args.n_seq, 0, -1):
-        fits = n * entries_per_sequence <= capacity and n * args.num_patches <= tokens
+        fits = n * entries_per_sequence <= capacity and n * args.num_tokens <= tokens
         if args.n_seq % n == 0 and fits:
             return n
     raise CompileError(
-        f"schedule: one sequence needs {entries_per_sequence} entries for {args.num_patches} "
+        f"schedule: one sequence needs {entries_per_sequence} entries for {args.num_tokens} "
         f"tokens, build '{build.name}' holds {capacity} entries and {tokens} tokens; use fewer "
         "layers or longer strides"
     )
@@ -131,11 +135,11 @@ def compile_formats(
     no_params = np.zeros(0, dtype=PARAM_DTYPE)
     no_tiles = np.zeros((0, build.tile_out, build.tile_in), dtype=np.int8)
     metadata = {
-        "model": json.loads(model.args.to_json()),
+        "model": json.loads(args_to_json(model.args)),
         "weights_sha256": weights_sha256(model),
         "instance_norm_eps": INSTANCE_NORM_EPS,
         "quantization": quantization,
-        "input": dataclasses.asdict(formats["q_input"]),
+        "input": dataclasses.asdict(formats[lowering.input_point]),
         "output": dataclasses.asdict(formats["q_output"]),
         "instructions": [
             {"name": step.name, "opcode": step.instruction.opcode, "tensors": list(step.tensors)}
@@ -143,14 +147,16 @@ def compile_formats(
         ],
         "accumulator_headroom_bits": {k: round(v, 3) for k, v in lowering.headroom.items()},
     }
+    if isinstance(model, FoldedRegressor):
+        metadata["statistics"] = {name: x.tolist() for name, x in model.statistics().items()}
     package = Package(
         tile_in=build.tile_in,
         tile_out=build.tile_out,
         n_sequences=n_sequences,
         iterations=model.args.n_seq // n_sequences,
-        n_positions=model.args.num_patches,
-        token_bytes=model.args.core_channels * model.args.patch_len,
-        forecast_elements=model.args.core_channels * model.args.forecast_len,
+        n_positions=model.args.num_tokens,
+        token_bytes=model.args.token_features,
+        forecast_elements=model.args.output_features,
         instructions=instructions,
         schedule=schedule(instructions, entries, build),
         weights=joined(builder.tiles, no_tiles),

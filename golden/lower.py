@@ -43,6 +43,8 @@ class OutputGroup:
 class Lowering:
     """Lowers one model into a `ProgramBuilder`; `run` does all of it."""
 
+    input_point = "q_input"  # what the host sends
+
     def __init__(
         self,
         model: CMamba,
@@ -73,8 +75,6 @@ class Lowering:
     def run(self) -> None:
         """Emit the program."""
         args, builder = self.args, self.builder
-        features = args.core_channels * args.patch_len
-        input_affine = self.formats["q_input"]
         residual = self.formats.residual
 
         position_rows = builder.constant_rows(
@@ -90,27 +90,21 @@ class Lowering:
         )
 
         # What shares a memory with the blocks' rings comes first: they take all that is left.
+        self._reserve_input()
         if args.topology == "nested":
             builder.reserve("pool", "norm", args.d_model, most_rows=4)
             builder.reserve("hidden", "proj", args.d_model // args.reduction_ratio, most_rows=4)
         self.norm_f_rows = None
-        if self.head_chunk < args.core_channels * args.forecast_len:
+        if self.head_chunk < args.output_features:
             # Every part of the head reads all tokens again.
             rows = 1 << ceil_log2(builder.n_positions)
             self.norm_f_rows = builder.allocate("norm", args.d_model, rows, "norm_f")
 
-        patches = Quantized(builder.ring("patches", "patch", features), features, input_affine)
-        builder.emit(
-            "patches",
-            "RECV",
-            [self._tensor("q_input", 0, features, input_affine)],
-            dst=patches.operand,
-            n=features,
-        )
+        patches, embedding = self._patches()
         self._linear(
             "patch_embedding",
             patches,
-            self.state["patch_embedding.weight"],
+            embedding,
             self.formats.weights["patch_embedding"],
             self.state["patch_embedding.bias"],
             [OutputGroup("q_residual.0", 0, args.d_model, residual)],
@@ -131,41 +125,66 @@ class Lowering:
 
         self._head()
 
+    def _reserve_input(self) -> None:
+        """Allocate what the input needs beside rings of its own."""
+
+    def _patches(self) -> tuple[Quantized, np.ndarray]:
+        """Emit what makes patches: (the patches, weights of the embedding that reads them)."""
+        return self._receive("patches", self.args.num_patches), self.state["patch_embedding.weight"]
+
+    def _receive(self, name: str, n_positions: int) -> Quantized:
+        """The input tokens."""
+        features, affine = self.args.token_features, self.formats[self.input_point]
+        target = Quantized(self.builder.ring(name, "patch", features), features, affine)
+        self.builder.emit(
+            name,
+            "RECV",
+            [self._tensor(self.input_point, 0, features, affine)],
+            dst=target.operand,
+            n=features,
+            n_positions=n_positions,
+        )
+        return target
+
     def _norm(
         self, name: str, point: str, weight: np.ndarray, dst: isa.Operand | None = None
     ) -> Quantized:
         """RMSNorm of the residual stream to int8, in `dst` or the next ring."""
         d_model, affine = self.args.d_model, self.formats[point]
-        dst = dst or self.builder.ring("norm", "norm", d_model)
-        self._emit_norm(name, point, weight, dst, affine, wide=0)
-        return Quantized(dst, d_model, affine)
+        target = Quantized(dst or self.builder.ring("norm", "norm", d_model), d_model, affine)
+        self._emit_norm(name, point, weight, self.x, target, wide=0)
+        return target
 
     def _emit_norm(
         self,
         name: str,
         point: str,
         weight: np.ndarray,
-        dst: isa.Operand,
-        affine: Affine,
-        wide: int,
+        source: Quantized,
+        target: Quantized,
+        **fields: int,
     ) -> None:
-        n = self.args.d_model
-        multipliers, shifts = self._multipliers(norm_ratios(self.args, weight, affine.scale))
+        """RMSNorm of as many features as there are weights; what `source` has beyond them is zero,
+        and so it is in `target`."""
+        n, affine = len(weight), target.affine
+        ratios = np.zeros(target.width)
+        ratios[:n] = norm_ratios(weight, affine.scale)
+        multipliers, shifts = self._multipliers(ratios)
         self.builder.emit(
             name,
             "NORM",
             [self._tensor(point, 0, n, affine)],
-            src=self.x.operand,
-            dst=dst,
+            src=source.operand,
+            dst=target.operand,
             param_addr=self.builder.param_words(
                 "vector_params",
                 multiplier=multipliers,
                 shift=shifts,
                 zero_point=affine.zero_point,
             ),
-            n=n,
-            eps=norm_eps(self.args, self.x.affine.scale),
-            wide=wide,
+            n=target.width,
+            eps=norm_eps(n, self.args.norm_eps, source.affine.scale),
+            **fields,
         )
 
     @staticmethod
@@ -445,15 +464,15 @@ class Lowering:
             f"{name}.norm",
             residual_point,
             self.state[f"{name}.norm.weight"],
-            self.x.operand,
-            self.x.affine,
+            self.x,
+            self.x,
             wide=1,
         )
 
     def _head(self) -> None:
         """Final norm, and the output layer as a reduction over the tokens."""
         args, builder = self.args, self.builder
-        n_out = args.core_channels * args.forecast_len
+        n_out = args.output_features
         chunks = [
             (start, min(start + self.head_chunk, n_out))
             for start in range(0, n_out, self.head_chunk)

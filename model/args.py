@@ -110,6 +110,23 @@ class ModelArgs:
         """Variables in one token sequence: V for mixing, 1 for independent."""
         return self.num_channels if self.channel_mode == "mixing" else 1
 
+    # What the core takes and gives for a sequence; a model around a CMamba may have others.
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that it takes."""
+        return self.num_patches
+
+    @property
+    def token_features(self) -> int:
+        """Features of such a token."""
+        return self.core_channels * self.patch_len
+
+    @property
+    def output_features(self) -> int:
+        """Values that it gives."""
+        return self.core_channels * self.forecast_len
+
     def to_json(self) -> str:
         """All fields as a JSON object, in the order in which they are declared."""
         return json.dumps(dataclasses.asdict(self))

@@ -74,15 +74,22 @@ class CMamba(nn.Module):
         if args.instance_norm:
             mean, deviation = instance_statistics(x)
             x = (x - mean) / deviation
-        x = self.mixup(x)
-        patches = x.unfold(-1, args.patch_len, args.stride)  # [B, V, K, P]
-        if args.channel_mode == "mixing":
+        return self.to_patches(self.mixup(x))
+
+    def to_patches(self, x: Tensor) -> Tensor:
+        """[B, V, L] -> [B * n_seq, K, core_channels * P]"""
+        patches = x.unfold(-1, self.args.patch_len, self.args.stride)  # [B, V, K, P]
+        if self.args.channel_mode == "mixing":
             return patches.transpose(1, 2).flatten(2)
         return patches.flatten(0, 1)
 
     def core(self, tokens: Tensor) -> Tensor:
         """The network: [B * n_seq, K, core_channels * P] -> [B * n_seq, core_channels * H]"""
-        x = self.q_embed(self.patch_embedding(self.q_input(tokens)))  # [B * n_seq, K, D]
+        return self.encode(self.q_input(tokens))
+
+    def encode(self, patches: Tensor) -> Tensor:
+        """As `core`, behind the quantization of its input."""
+        x = self.q_embed(self.patch_embedding(patches))  # [B * n_seq, K, D]
         x = self.q_residual[0](x + self.positions)
         if self.args.topology == "stacked":
             for block, q_residual in zip(self.blocks, self.q_residual[1:], strict=True):

@@ -18,7 +18,8 @@ from torch import nn
 
 from model.args import ModelArgs
 from model.cmamba import CMamba
-from model.regressor import MambaRegressor, RegressorArgs
+from model.regressor import MambaRegressor
+from model.regressor_args import RegressorArgs
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ from model.data.frames import FrameSplits, load_frames
 from model.io import load_model
 from model.position_error import distances, plot_cdf, predict_positions, summarize, write_table
 from model.registry import REGISTRY, build_from
-from model.regressor import MambaRegressor, RegressorArgs
+from model.regressor import MambaRegressor
+from model.regressor_args import RegressorArgs
 from model.training.args import LoopArgs
 from model.training.command import (
     add_file_options,

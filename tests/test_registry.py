@@ -12,7 +12,8 @@ from model.args import ModelArgs
 from model.cmamba import CMamba
 from model.io import CheckpointError, load_model, save_checkpoint
 from model.registry import REGISTRY, Entry, args_from_json, args_to_json, build_from, build_model
-from model.regressor import MambaRegressor, RegressorArgs
+from model.regressor import MambaRegressor
+from model.regressor_args import RegressorArgs
 
 SMALL = {"num_channels": 3, "d_model": 16, "n_layer": 1, "d_state": 4}
 

@@ -12,7 +12,8 @@ from model.data.frames import load_frames
 from model.data.synthetic_frames import World, write_recordings
 from model.io import load_model
 from model.position_error import distances, predict_positions, summarize
-from model.regressor import MambaRegressor, RegressorArgs
+from model.regressor import MambaRegressor
+from model.regressor_args import RegressorArgs
 from model.train_regression import TrainArgs, Trainer, main
 
 MODEL = {"num_channels": 8, "seq_len": 8, "patch_len": 4, "stride": 4, "d_model": 16, "n_layer": 1}

@@ -20,8 +20,9 @@ from types import ModuleType
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from model.blocks import RMSNorm
 from model.cmamba import CMamba
 from model.quant_point import QuantPoint
 from model.quantization import ops
@@ -31,13 +32,11 @@ from model.quantization.formats import (
     Layer,
     ScanFormats,
     int8_points,
+    int16_formats,
     layers,
     mamba_blocks,
     norm_eps,
     norms,
-    output_format,
-    residual_format,
-    residual_points,
     scan_formats,
 )
 from model.quantization.parameters import affine, as_numpy, extremes, require_prepared
@@ -128,20 +127,21 @@ class _Hooks:
         self.args = model.args
         self.fake_quantize = backend.fake_quantize
         self.extremes = extremes(model)
-        self.residual = residual_format(model, self.extremes).scale
+        self.int16 = {p: f.scale for p, f in int16_formats(model, self.extremes).items()}
+        self.residual = self.int16["q_residual.0"]
 
     def attach(self) -> None:
         model = self.model
         for name in int8_points(self.args):
             model.get_submodule(name).hook = partial(self._int8, model.get_submodule(name))
-        for name in residual_points(self.args):
-            model.get_submodule(name).hook = partial(self._wide, self.residual, 15)
+        for name, scale in self.int16.items():
+            model.get_submodule(name).hook = partial(self._wide, scale, 15)
         model.q_embed.hook = partial(self._wide, self.residual, 31)
-        model.q_output.hook = partial(self._wide, output_format(self.extremes).scale, 15)
         for layer in layers(self.args):
             model.get_submodule(layer.name).hook = partial(self._layer, layer)
-        for name, point in norms(self.args):
-            model.get_submodule(name).hook = partial(self._norm, model.get_submodule(name), point)
+        for name, source, point in norms(self.args):
+            module = model.get_submodule(name)
+            module.hook = partial(self._norm, module, self.int16[source], point)
         for name, _ in mamba_blocks(self.args):
             _ScanHooks(self, name).attach()
         if self.args.topology == "nested":
@@ -168,8 +168,7 @@ class _Hooks:
         point = self.model.get_submodule(name)
         if point.scale is not None:
             return point.scale.detach()
-        scale = output_format(self.extremes).scale if name == "q_output" else self.residual
-        return self.model.output_layer.weight.new_tensor(scale)
+        return self.model.output_layer.weight.new_tensor(self.int16[name])
 
     def _layer(self, layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """LINEAR and CONV: rounded weights and biases, and the multiplier that follows."""
@@ -198,18 +197,18 @@ class _Hooks:
         # Two positions are summed before they are rounded.
         return requantize(y, unit, target, exact=layer.positions == 1)
 
-    def _norm(self, module: nn.Module, point: str, x: Tensor, y: Tensor) -> Tensor:
-        """NORM: its reciprocal square root has 17 bits."""
+    def _norm(self, module: RMSNorm, scale: float, point: str, x: Tensor, y: Tensor) -> Tensor:
+        """NORM of what has the step `scale`: its reciprocal square root has 17 bits."""
         with torch.no_grad():
-            target = self._scale(point)
-            q = (x / self.residual).round()
-            total = q.square().sum(-1, keepdim=True) + norm_eps(self.args, self.residual)
+            target, n = self._scale(point), len(module.weight)
+            q = (x / scale).round()
+            total = q.square().sum(-1, keepdim=True) + norm_eps(n, module.eps, scale)
             _, bits = torch.frexp(total)
             e = torch.div(bits - 31, 2, rounding_mode="floor")
             m = torch.ldexp(total, -2 * e).floor()
             r = torch.rsqrt(m).mul(2.0**32).floor().clamp(max=2.0**17 - 1)
             v = torch.ldexp(q * r * 64, -(15 + e)).round()
-            ratio = math.sqrt(self.args.d_model) * module.weight / (2.0**23 * target)
+            ratio = math.sqrt(n) * module.weight / (2.0**23 * target)
             steps = v * multiplier(ratio)
         # The point behind rounds, and its step learns from what that loses.
         return through(y, steps * target) if torch.is_grad_enabled() else steps.round() * target

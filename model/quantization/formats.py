@@ -25,6 +25,7 @@ from model.quantization.affine import (
     weight_scales,
 )
 from model.quantization.calibrate import Histogram
+from model.regressor_args import RegressorArgs
 
 # Room above the largest value seen in calibration, for the formats that have bits to spare.
 _RESIDUAL_MARGIN = 1.5
@@ -35,6 +36,7 @@ _SCAN_OUTPUT_MARGIN = 1.25
 EXPONENT_FRACTION = 12  # fraction bits of the exponent of a decay
 _NORM_FRACTION = 23  # fraction bits of a normalized value
 _EPS_LIMIT = 2**32 - 1
+_RESIDUAL = "q_residual.0"  # its format is that of the whole residual stream
 SKIP_LIMIT = 2**17 - 1  # skip weight of a parameter word
 MAX_STATE_SHIFT = 16
 MAX_SKIP_SHIFT = 20
@@ -90,6 +92,8 @@ def layers(args: ModelArgs) -> Iterator[Layer]:
             start += size
         return Layer(name, source, tuple(found), positions)
 
+    if isinstance(args, RegressorArgs):
+        yield layer("frame_projection", "q_frames", ("q_centered", args.num_channels))
     yield layer("patch_embedding", "q_input", ("q_residual.0", D))
     for block, residual in mamba_blocks(args):
 
@@ -114,17 +118,19 @@ def layers(args: ModelArgs) -> Iterator[Layer]:
                 (f"{attention}.q_logit", D),
                 positions=2,
             )
-    yield layer("output_layer", "q_norm_f", ("q_output", args.core_channels * args.forecast_len))
+    yield layer("output_layer", "q_norm_f", ("q_output", args.output_features))
 
 
-def norms(args: ModelArgs) -> Iterator[tuple[str, str]]:
-    """(name, point of the result) of every RMSNorm."""
+def norms(args: ModelArgs) -> Iterator[tuple[str, str, str]]:
+    """(name, point that it reads, point of the result) of every RMSNorm."""
+    if isinstance(args, RegressorArgs):
+        yield "frame_norm", "q_centered", "q_input"
     for block, _ in mamba_blocks(args):
-        yield f"{block}.norm_in", f"{block}.q_norm"
+        yield f"{block}.norm_in", _RESIDUAL, f"{block}.q_norm"
     if args.topology == "nested":
         for i in range(args.n_layer):
-            yield f"c_mamba_blocks.{i}.norm", f"q_residual.{i + 1}"
-    yield "norm_f", "q_norm_f"
+            yield f"c_mamba_blocks.{i}.norm", _RESIDUAL, f"q_residual.{i + 1}"
+    yield "norm_f", _RESIDUAL, "q_norm_f"
 
 
 @dataclass(frozen=True)
@@ -176,7 +182,7 @@ class Formats:
     @property
     def residual(self) -> Affine:
         """Of the residual stream."""
-        return self.points["q_residual.0"]
+        return self.points[_RESIDUAL]
 
 
 def calibrated_formats(
@@ -214,6 +220,8 @@ def calibrated_formats(
 
 def int8_points(args: ModelArgs) -> Iterator[str]:
     """The quantization points whose tensor is int8 and has a scale of its own."""
+    if isinstance(args, RegressorArgs):
+        yield "q_frames"
     yield "q_input"
     names = ("norm", "u_in", "z", "conv", "u", "dt_low", "B", "C", "dt", "gated")
     for block, _ in mamba_blocks(args):
@@ -242,6 +250,8 @@ def residual_points(args: ModelArgs) -> Iterator[str]:
 
 def wide_points(args: ModelArgs) -> Iterator[str]:
     """The points of which the formats want the extremes alone."""
+    if isinstance(args, RegressorArgs):
+        yield "q_centered"
     yield from residual_points(args)
     for block, _ in mamba_blocks(args):
         yield from (f"{block}.q_h", f"{block}.q_y")
@@ -269,9 +279,7 @@ def derive_formats(
     """
     args = model.args
     points = dict(affines)
-    residual = residual_format(model, extremes, power_of_two)
-    points.update(dict.fromkeys(residual_points(args), residual))
-    points["q_output"] = output_format(extremes, power_of_two)
+    points.update(int16_formats(model, extremes, power_of_two))
     scans = {
         block: scan_formats(model, block, points, extremes, power_of_two)
         for block, _ in mamba_blocks(args)
@@ -302,34 +310,38 @@ def _summed_bias(model: CMamba, layer: Layer) -> np.ndarray | None:
     return layer.positions * _numpy(model, f"{layer.name}.bias")
 
 
-def residual_format(
+def int16_formats(
     model: CMamba, extremes: Mapping[str, float], power_of_two: bool = False
-) -> Affine:
-    """One int16 scale for the whole residual stream of the model.
+) -> dict[str, Affine]:
+    """Of every point whose tensor is int16.
 
-    It holds the positional encoding too, and is coarse enough for the norms' epsilon.
+    The residual stream of the model has one scale, which holds the positional encoding too.
     """
     args = model.args
+
+    def normalized(largest: float, features: int) -> Affine:
+        """Of what an RMSNorm reads: coarse enough for its epsilon."""
+        least = 32767 * np.sqrt(features * args.norm_eps / _EPS_LIMIT)
+        return symmetric(max(largest, least), 16, power_of_two)
+
     max_abs = max(extremes[point] for point in residual_points(args))
     largest = max(_RESIDUAL_MARGIN * max_abs, float(model.positions.abs().max()))
-    least = np.sqrt(args.d_model * args.norm_eps / _EPS_LIMIT)
-    return symmetric(max(largest, 32767 * least), 16, power_of_two)
+    formats = dict.fromkeys(residual_points(args), normalized(largest, args.d_model))
+    if isinstance(args, RegressorArgs):
+        largest = _RESIDUAL_MARGIN * extremes["q_centered"]
+        formats["q_centered"] = normalized(largest, args.num_channels)
+    formats["q_output"] = symmetric(_OUTPUT_MARGIN * extremes["q_output"], 16, power_of_two)
+    return formats
 
 
-def norm_eps(args: ModelArgs, residual_scale: float) -> int:
+def norm_eps(features: int, eps: float, source_scale: float) -> int:
     """The epsilon of NORM, in units of a sum of squares."""
-    eps = np.rint(args.d_model * args.norm_eps / residual_scale**2)
-    return int(np.clip(eps, 1, _EPS_LIMIT))
+    return int(np.clip(np.rint(features * eps / source_scale**2), 1, _EPS_LIMIT))
 
 
-def norm_ratios(args: ModelArgs, weight: np.ndarray, target_scale: float) -> np.ndarray:
+def norm_ratios(weight: np.ndarray, target_scale: float) -> np.ndarray:
     """What the normalized integers of NORM are multiplied by, for each feature."""
-    return np.sqrt(args.d_model) * weight / (2.0**_NORM_FRACTION * target_scale)
-
-
-def output_format(extremes: Mapping[str, float], power_of_two: bool = False) -> Affine:
-    """int16 of the forecast."""
-    return symmetric(_OUTPUT_MARGIN * extremes["q_output"], 16, power_of_two)
+    return np.sqrt(len(weight)) * weight / (2.0**_NORM_FRACTION * target_scale)
 
 
 def scan_formats(

@@ -6,11 +6,13 @@ import random
 import cocotb
 import numpy as np
 import pytest
+from cocotb.simtime import convert, get_sim_time
 from cocotb.triggers import RisingEdge
-from cocotb.utils import get_sim_time
 
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, always, randomly, reset, start
+
+PERIOD_NS = 4
 
 
 def to_int(array, bits):
@@ -79,7 +81,7 @@ class Bench:
             self.dut.word_i.value = to_int(word, 8)
             self.dut.weights_i.value = to_int(weights, 8)
             await RisingEdge(self.dut.clk_i)
-        self.last_taken.append(get_sim_time("ns"))
+        self.last_taken.append(get_sim_time("step"))
         self.dut.tile_valid_i.value = 0
 
     async def finish(self):
@@ -99,7 +101,8 @@ class Bench:
                 self.soon.append(self.cycle)
             if self.dut.sums_valid_o.value:
                 assert self.soon.pop(0) == self.cycle - 3
-                assert get_sim_time("ns") - self.last_taken.pop(0) == 4 * self.latency
+                cycles = convert(self.latency * PERIOD_NS, "ns", to="step")
+                assert get_sim_time("step") - self.last_taken.pop(0) == cycles
                 raw = self.dut.sums_o.value.to_unsigned().to_bytes(4 * self.tile_out, "little")
                 expected = self.expected.pop(0)
                 found = np.frombuffer(raw, "<i4")[: len(expected)]

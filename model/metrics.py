@@ -6,7 +6,7 @@ published code drops it, which changes the figures).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from model.data.csv_series import Windows
 
 ForecastFn = Callable[[np.ndarray], "np.ndarray | torch.Tensor"]
 """float32 [B,V,L] -> [B,V,H]."""
+
+Figures = tuple[Mapping[str, float], Mapping[str, float]]
+"""What `evaluate` finds on the validation and on the test windows."""
 
 
 def torch_forecaster(model: nn.Module) -> ForecastFn:
@@ -60,3 +63,21 @@ def evaluate(forecast_fn: ForecastFn, windows: Windows, batch_size: int = 256) -
         absolute += float(np.abs(error).sum())
         count += error.size
     return {"mse": squared / count, "mae": absolute / count}
+
+
+def comparison(rows: Mapping[str, Figures]) -> str:
+    """A table, one line a model, by its label.
+
+    The last column is the change of the test MSE against the first row.
+    """
+    width = max(map(len, rows))
+    columns = ("val MSE", "val MAE", "test MSE", "test MAE", "change")
+    lines = [" " * width + "".join(f"{column:>10}" for column in columns)]
+    reference = next(iter(rows.values()))[1]["mse"]
+    for label, (val, test) in rows.items():
+        figures = (val["mse"], val["mae"], test["mse"], test["mae"])
+        change = test["mse"] / reference - 1
+        lines.append(
+            f"{label:{width}}" + "".join(f"{value:10.4f}" for value in figures) + f"{change:+10.2%}"
+        )
+    return "\n".join(lines)

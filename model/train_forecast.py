@@ -6,6 +6,12 @@ until training is complete, `<out>.resume.pt` holds the state at the end of the 
 command with `--resume` goes on from there and, on a CPU with the same number of threads, ends with
 the same bits as training that was never interrupted.
 
+`--qat FP32.safetensors` tunes a trained model to its quantization: calibrated on windows of the
+training split, then trained with every rounding of the int8 program in the forward pass (LSQ). The
+calibrated model counts as epoch 0, so the result is never worse on the validation split. It is
+saved as float32, with what it has learned; from a checkpoint of that kind, `--qat` goes on.
+`python -m golden.compare` compares the two checkpoints as int8 programs.
+
 `torchrun --nproc-per-node N -m model.train_forecast ...` trains with N processes, each with a part
 of every batch.
 """
@@ -15,105 +21,33 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from model.args import ModelArgs
 from model.cmamba import CMamba
-from model.data import DATASETS, DEFAULT_DATASET, Splits, load_dataset
-from model.io import load_model, save_checkpoint
-from model.metrics import evaluate, torch_forecaster
-from model.registry import REGISTRY, build_from
-from model.training.args import LoopArgs
+from model.data import DATASETS, load_dataset
+from model.forecast_qat import QAT_MODES, QatArgs, QatTrainer
+from model.forecast_training import LOSSES, TrainArgs, Trainer
+from model.io import CheckpointError, load_checkpoint, load_model
+from model.metrics import Figures, comparison, evaluate, torch_forecaster
+from model.quantization.fake import set_quant_mode
+from model.quantization.learning import STEPS
+from model.quantization.parameters import is_prepared
+from model.registry import REGISTRY
 from model.training.command import (
     add_file_options,
     add_loop_options,
     add_model_options,
     add_option,
     args_from,
-    given_model_options,
+    given_options,
     run_command,
 )
 from model.training.distributed import ProcessGroup
-from model.training.loops import TrainingError, TrainingLoop, resume_path
 
-__all__ = ["TrainArgs", "Trainer", "TrainingError", "main", "resume_path"]
-
-LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 MODELS = [name for name, entry in REGISTRY.items() if entry.build is CMamba]
-
-
-@dataclass(frozen=True)
-class TrainArgs(LoopArgs):
-    """How to train a forecaster."""
-
-    data: str = DEFAULT_DATASET
-    split: str = "auto"
-    loss: str = "mse"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.loss not in LOSSES:
-            raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, found '{self.loss}'")
-
-
-class Trainer(TrainingLoop):
-    """One training of a forecaster."""
-
-    criterion = "mse"
-
-    def __init__(
-        self,
-        model_args: ModelArgs,
-        train_args: TrainArgs,
-        splits: Splits,
-        out: Path,
-        group: ProcessGroup | None = None,
-        log: Path | None = None,
-    ) -> None:
-        """Raises: ValueError (model and data do not fit together)."""
-        for name, expected in (
-            ("num_channels", splits.train.num_channels),
-            ("seq_len", splits.train.seq_len),
-            ("forecast_len", splits.train.forecast_len),
-        ):
-            if getattr(model_args, name) != expected:
-                raise ValueError(
-                    f"ModelArgs.{name}: found {getattr(model_args, name)}, the data have {expected}"
-                )
-        self.model_args = model_args
-        self.splits = splits
-        super().__init__(
-            lambda: build_from(model_args),
-            splits.train,
-            train_args,
-            out,
-            group=group or ProcessGroup(),
-            log=log,
-        )
-
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        return LOSSES[self.args.loss](output, target)
-
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        return evaluate(torch_forecaster(model), self.splits.val)
-
-    def identity(self) -> dict[str, dict[str, Any]]:
-        return {"model_args": dataclasses.asdict(self.model_args)}
-
-    def save(self, model: nn.Module) -> None:
-        save_checkpoint(model, self.out, dtype=torch.float16)
-
-    def describe(self, record: dict[str, float]) -> str:
-        return (
-            f"train {self.args.loss} {record['train_loss']:.4f}  "
-            f"val MSE {record['val_mse']:.4f}  MAE {record['val_mae']:.4f}"
-        )
+QAT_OPTIONS = {f.name for f in dataclasses.fields(QatArgs)} - {
+    f.name for f in dataclasses.fields(TrainArgs)
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -129,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         parser, "--split", default.split, "rows of the splits", choices=("auto", "ett", "ratio")
     )
     add_option(parser, "--loss", default.loss, "what is minimized", choices=tuple(LOSSES))
+    _add_qat_options(parser.add_argument_group("quantization-aware training"))
     add_model_options(
         parser,
         MODELS,
@@ -151,19 +86,47 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
-    """The training that the options describe. Raises: DataError, ValueError."""
-    entry = REGISTRY[options.model]
-    given = given_model_options(options)
-    args = entry.args(**given)
-    # Not args.forecast_len: a horizon that is rounded up is an error.
-    forecast_len = given.get("forecast_len", args.forecast_len)
-    splits = load_dataset(options.data, args.seq_len, forecast_len, options.split)
-    args = entry.args(**given, num_channels=splits.train.num_channels, instance_norm=True)
-    loop = Trainer(
-        args, args_from(options, TrainArgs), splits, options.out, group, options.log_folder
+def _add_qat_options(group: argparse._ArgumentGroup) -> None:
+    default, fp32 = QatArgs(), TrainArgs()
+    others = ", ".join(
+        f"{_option(field.name)} {getattr(default, field.name)}"
+        for field in dataclasses.fields(fp32)
+        if getattr(default, field.name) != getattr(fp32, field.name)
     )
+    group.add_argument(
+        "--qat",
+        type=Path,
+        metavar="CHECKPOINT",
+        help=f"train this model to be quantized; defaults are then {others}",
+    )
+    add_option(
+        group,
+        "--quant-mode",
+        default.quant_mode,
+        "forward pass in PyTorch, or the same in C++ (`make quantization`)",
+        choices=QAT_MODES,
+    )
+    add_option(group, "--steps", default.steps, "where step sizes start", choices=STEPS)
+    add_option(
+        group, "--step-lr", default.step_lr, "learning rate of steps, relative to their size"
+    )
+    group.add_argument(
+        "--learn-zero-points",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="train zero points with the steps",
+    )
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
+    """The training that the options describe. Raises: DataError, ValueError, ImportError."""
+    loop = _make_qat(options, group) if options.qat else _make_fp32(options, group)
     if group.first:
+        args, splits = loop.model_args, loop.splits
         print(
             f"{splits.name}: V={args.num_channels}, windows train {len(splits.train)}, "
             f"val {len(splits.val)}, test {len(splits.test)}; "
@@ -172,12 +135,61 @@ def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
     return loop
 
 
+def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
+    for name in vars(options).keys() & QAT_OPTIONS:
+        raise ValueError(f"{_option(name)}: goes with --qat")
+    entry = REGISTRY[getattr(options, "model", MODELS[0])]
+    train_args = args_from(options, TrainArgs)
+    given = given_options(options, entry.args_class)
+    args = entry.args(**given)
+    # Not args.forecast_len: a horizon that is rounded up is an error.
+    forecast_len = given.get("forecast_len", args.forecast_len)
+    splits = load_dataset(train_args.data, args.seq_len, forecast_len, train_args.split)
+    args = entry.args(**given, num_channels=splits.train.num_channels, instance_norm=True)
+    return Trainer(args, train_args, splits, options.out, group, options.log_folder)
+
+
+def _make_qat(options: argparse.Namespace, group: ProcessGroup) -> QatTrainer:
+    path: Path = options.qat
+    for name in {"model", *given_options(options, REGISTRY[MODELS[0]].args_class)}:
+        if hasattr(options, name):
+            raise ValueError(f"{_option(name)}: does not go with --qat, {path} says it")
+    if load_checkpoint(path)[1] is None:
+        raise CheckpointError(f"{path}: holds no model arguments, as those saved here do")
+    model = load_model(path)
+    if options.out.exists() and options.out.samefile(path):
+        raise ValueError(f"--out: expected another file than --qat, found {path}")
+    if is_prepared(model) and hasattr(options, "steps"):
+        raise ValueError(f"--steps: {path} has steps, learned before")
+    train_args = args_from(options, QatArgs)
+    args = model.args
+    splits = load_dataset(train_args.data, args.seq_len, args.forecast_len, train_args.split)
+    return QatTrainer(model, train_args, splits, options.out, group, options.log_folder)
+
+
 def report(loop: Trainer) -> None:
     """Prints the figures of what the training left in its file."""
+    if isinstance(loop, QatTrainer):
+        print(comparison(_qat_figures(loop)))
+        return
     forecast = torch_forecaster(load_model(loop.out))
     for name, windows in (("val", loop.splits.val), ("test", loop.splits.test)):
         result = evaluate(forecast, windows)
         print(f"{loop.out} {name}: MSE {result['mse']:.4f}  MAE {result['mae']:.4f}")
+
+
+def _qat_figures(loop: QatTrainer) -> dict[str, Figures]:
+    """Of the FP32 model, of the int8 model before training, and of that in the file."""
+    splits, best = loop.splits, loop.best_epoch
+    fp32 = torch_forecaster(loop.source)
+    figures = {"FP32": (evaluate(fp32, splits.val), evaluate(fp32, splits.test))}
+    start, saved = loop.build(), load_model(loop.out)
+    set_quant_mode(saved, loop.args.quant_mode)
+    records = [loop.start, *loop.history]
+    for epoch, model in {0: start, best: saved}.items():
+        val = {name: records[epoch][f"val_{name}"] for name in ("mse", "mae")}
+        figures[f"int8, epoch {epoch}"] = val, evaluate(torch_forecaster(model), splits.test)
+    return figures
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -38,7 +38,7 @@ from model.training.command import (
     add_model_options,
     add_option,
     args_from,
-    given_model_options,
+    given_options,
     run_command,
 )
 from model.training.distributed import ProcessGroup
@@ -148,7 +148,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
     """The training that the options describe. Raises: DataError, ValueError."""
-    entry, given = REGISTRY[options.model], given_model_options(options)
+    entry = REGISTRY[getattr(options, "model", MODELS[0])]
+    given = given_options(options, entry.args_class)
     splits = load_frames(options.data, entry.args(**given).seq_len)
     args = entry.args(**{"num_features": splits.train.num_features, **given})
     loop = Trainer(

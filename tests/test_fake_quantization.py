@@ -1,7 +1,6 @@
 """Fake quantization against the integer program, bit by bit, and what it lets training learn."""
 
 import copy
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,12 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golden import arithmetic
-from golden.compile import compile_formats
-from golden.host import HostSide
-from golden.integer_model import IntegerModel
 from model.args import ModelArgs
 from model.cmamba import CMamba
-from model.quant_point import QuantPoint
 from model.quantization import affine
 from model.quantization.calibrate import calibrate
 from model.quantization.fake import decay, multiplier, set_quant_mode
@@ -28,6 +23,7 @@ from model.quantization.parameters import (
     prepare,
     prepare_calibrated,
 )
+from tests.both_forwards import run_both
 from tests.compiled_models import SMALL, random_model, random_windows
 
 NESTED = SMALL | {"topology": "nested"}
@@ -40,45 +36,6 @@ def prepared(fields, seed=0):
     model = random_model(args, seed)
     prepare_calibrated(model, calibrate(model, model.to_tokens(random_windows(args))))
     return model
-
-
-def run_both(model, dtype, n_windows=2):
-    """(tensors of the integer program, tensors of the fakeq forward in its integers), by point."""
-    package = compile_formats(model, learned_formats(model), {"method": "learned"})
-    windows = random_windows(model.args, n_windows, seed=5)
-    tokens = torch.from_numpy(HostSide(package).tokens(windows.numpy()))
-    trace = {}
-    IntegerModel(package).run(tokens, trace)
-
-    fake = copy.deepcopy(model).to(dtype).eval()
-    fake.positions = fake.positions.to(dtype)
-    set_quant_mode(fake, "fakeq")
-    seen = {}
-
-    def watch(name, hook):
-        def watched(x):
-            seen[name] = hook(x)
-            return seen[name]
-
-        return watched
-
-    for name, point in fake.named_modules():
-        if isinstance(point, QuantPoint) and point.hook is not None:
-            point.hook = watch(name, point.hook)
-    source = learned_formats(model)["q_input"]
-    x = (tokens.flatten(0, 1).double() - source.zero_point) * source.scale
-    with torch.no_grad():
-        fake.core(x.to(dtype))
-
-    integer, real = {}, {}
-    for entry in package.metadata["instructions"]:
-        for part in entry["tensors"] if entry["opcode"] != "SEND" else ():
-            columns = slice(part["start"], part["start"] + part["size"])
-            q = trace[entry["name"]][..., columns].double()
-            steps = seen[part["point"]].double() / part["scale"] + part["zero_point"]
-            integer[part["point"]] = q
-            real[part["point"]] = steps.reshape(q.shape)
-    return SimpleNamespace(integer=integer, real=real)
 
 
 SHAPES = st.fixed_dictionaries(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from model.data import Windows
-from model.metrics import evaluate, torch_forecaster
+from model.metrics import comparison, evaluate, torch_forecaster
 
 
 def some_windows(num_rows: int = 30, num_channels: int = 3) -> Windows:
@@ -83,3 +83,15 @@ def test_wrong_shape_and_values_are_errors():
 
     with pytest.raises(ValueError, match="window 9, channel 2, step 1 is nan"):
         evaluate(broken, windows, 10)
+
+
+def test_a_comparison_is_against_the_first_row():
+    rows = {
+        "a": ({"mse": 1.0, "mae": 0.5}, {"mse": 2.0, "mae": 0.25}),
+        "longer": ({"mse": 1.25, "mae": 0.5}, {"mse": 1.99, "mae": 0.26}),
+    }
+    assert comparison(rows).splitlines() == [
+        "         val MSE   val MAE  test MSE  test MAE    change",
+        "a         1.0000    0.5000    2.0000    0.2500    +0.00%",
+        "longer    1.2500    0.5000    1.9900    0.2600    -0.50%",
+    ]

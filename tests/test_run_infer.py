@@ -333,6 +333,7 @@ def test_the_weights_of_any_format_fit_the_package(files):
         "run_infer",
         "rtl.bench",
         "golden.__main__",
+        "golden.compare",
         "golden.estimate",
         "golden.export",
         "golden.isa.generate",

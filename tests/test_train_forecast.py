@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from model import train_forecast
+from model import forecast_training
 from model.args import ModelArgs
-from model.data import Series, load_dataset, ratio_lengths, split_series
+from model.data import load_dataset
+from model.forecast_training import TrainArgs, Trainer
 from model.io import load_model
 from model.metrics import evaluate, torch_forecaster
-from model.train_forecast import TrainArgs, Trainer, TrainingError, main, resume_path
+from model.train_forecast import main
+from model.training.loops import TrainingError, resume_path
+from tests.sines import SHORT, SMALL_MODEL, csv_of_sines, sine_splits
 
 MODEL_ARGS = ModelArgs(
     num_channels=3,
@@ -38,27 +41,7 @@ def one_thread():
 
 @pytest.fixture
 def splits():
-    """Three sine waves of different periods, with noise."""
-    steps = np.arange(300)
-    noise = np.random.default_rng(0).normal(scale=0.1, size=(300, 3))
-    values = np.sin(2 * np.pi * steps[:, None] / [8, 12, 24]) + noise
-    dates = np.datetime64("2020-01-01", "s") + steps * np.timedelta64(3600, "s")
-    return split_series(Series("sines", dates, ("a", "b", "c"), values), ratio_lengths(300), 24, 8)
-
-
-def csv_of_sines(path):
-    steps = np.arange(200)
-    dates = np.datetime64("2020-01-01", "s") + steps * np.timedelta64(3600, "s")
-    lines = [f"{date},{np.sin(i / 3):.6f},{np.cos(i / 5):.6f}" for i, date in enumerate(dates)]
-    path.write_text("\n".join(["date,a,b", *lines, ""]))
-    return path
-
-
-SMALL = (
-    *("--seq-len", "24", "--forecast-len", "8", "--patch-len", "8", "--stride", "4"),
-    *("--d-model", "8", "--n-layer", "1", "--d-state", "2"),
-    *("--epochs", "2", "--batch-size", "32", "--device", "cpu"),
-)
+    return sine_splits()
 
 
 def test_learns_and_keeps_the_best_epoch(tmp_path, splits):
@@ -111,7 +94,7 @@ def test_stops_when_validation_does_not_improve(tmp_path, splits):
     errors = iter([3.0, 2.0, 2.5, 2.0, 1.0])
     trainer.train_epoch = lambda: {"train_loss": 1.0}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_forecast, "evaluate", lambda *_: {"mse": next(errors), "mae": 1.0})
+        patch.setattr(forecast_training, "evaluate", lambda *_: {"mse": next(errors), "mae": 1.0})
         trainer.run()
     assert trainer.epoch == 4 and trainer.best_epoch == 2
 
@@ -172,7 +155,16 @@ def test_model_and_data_have_to_fit(tmp_path, splits):
 @pytest.mark.parametrize("mode", ["mixing", "independent"])
 def test_command_trains_from_a_csv_and_cleans_up(tmp_path, capsys, mode):
     data, out = csv_of_sines(tmp_path / "sines.csv"), tmp_path / "new" / "w.safetensors"
-    arguments = ["--data", str(data), "--out", str(out), "--channel-mode", mode, *SMALL]
+    arguments = [
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        "--channel-mode",
+        mode,
+        *SMALL_MODEL,
+        *SHORT,
+    ]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     test = evaluate(torch_forecaster(load_model(out)), load_dataset(str(data), 24, 8).test)
@@ -196,7 +188,7 @@ def test_command_trains_from_a_csv_and_cleans_up(tmp_path, capsys, mode):
 )
 def test_command_reports_errors(tmp_path, capsys, arguments, message):
     data = csv_of_sines(tmp_path / "sines.csv")
-    base = ["--data", str(data), "--out", str(tmp_path / "w.safetensors"), *SMALL]
+    base = ["--data", str(data), "--out", str(tmp_path / "w.safetensors"), *SMALL_MODEL, *SHORT]
     assert main([*base, *arguments]) == 1
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["sines.csv"]

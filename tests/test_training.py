@@ -149,7 +149,7 @@ def test_warmup_and_cosine():
 
 def test_only_matrices_decay():
     args = REGISTRY["mixing"].args(num_channels=3, d_model=16, n_layer=1, d_state=4)
-    decayed, free = parameter_groups(CMamba(args), 0.1)
+    decayed, free = parameter_groups(CMamba(args).named_parameters(), 0.1)
     assert decayed["weight_decay"] == 0.1 and free["weight_decay"] == 0
     assert all(parameter.ndim >= 2 for parameter in decayed["params"])
     assert [4] in [list(p.shape)[1:] for p in free["params"] if p.ndim == 2]  # A_log [E,N]

@@ -47,6 +47,11 @@ class Histogram:
     def max_abs(self) -> float:
         return max(abs(self.low), abs(self.high))
 
+    @property
+    def mean_abs(self) -> float:
+        """Mean absolute value, to the width of a bin."""
+        return float(self.counts @ np.abs(self._centers()) / self.counts.sum())
+
     def range(self, method: str) -> tuple[float, float]:
         """Clipping range (low, high) that contains 0.
 

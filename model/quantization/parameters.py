@@ -117,10 +117,12 @@ def learned_formats(model: CMamba) -> Formats:
 
 @torch.no_grad()
 def clamp_steps(model: CMamba) -> None:
-    """Keep learned steps positive: to be called after each step of the optimizer."""
+    """Keep learned steps positive and zero points in int8: for after each step of the optimizer."""
     for name, parameter in model.named_parameters():
         if name.endswith((".scale", ".weight_scale")):
             parameter.clamp_(min=torch.finfo(parameter.dtype).tiny)
+        elif name.endswith(".zero_point"):
+            parameter.clamp_(-128, 127)
 
 
 def affine(model: CMamba, point: str) -> Affine:

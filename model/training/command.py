@@ -24,9 +24,9 @@ Loop = TypeVar("Loop", bound=TrainingLoop)
 def add_option(
     parser: argparse.ArgumentParser, name: str, value: Any, text: str, **kw: Any
 ) -> None:
-    """An option with default `value`, and of its type."""
+    """An option of the type of `value`, its default; absent from the result if not given."""
     text = f"{text} (default: {value})".replace("%", "%%")
-    parser.add_argument(name, type=type(value), default=value, help=text, **kw)
+    parser.add_argument(name, type=type(value), default=argparse.SUPPRESS, help=text, **kw)
 
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def add_model_options(
 ) -> None:
     """`--model`, one of `models`, and options for those of its arguments that `texts` describes.
 
-    The model's own default holds for what is not given.
+    The first model, and the model's own defaults, hold for what is not given.
     """
     described = "; ".join(f"{name}: {REGISTRY[name].description}" for name in models)
     add_option(parser, "--model", models[0], described, choices=models)
@@ -58,9 +58,9 @@ def add_model_options(
         )
 
 
-def given_model_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of the model that were given as options."""
-    fields = {field.name for field in dataclasses.fields(REGISTRY[options.model].args_class)}
+def given_options(options: argparse.Namespace, args_class: type) -> dict[str, Any]:
+    """The fields of a class of arguments that were given as options."""
+    fields = {field.name for field in dataclasses.fields(args_class)}
     return {name: value for name, value in vars(options).items() if name in fields}
 
 
@@ -87,14 +87,15 @@ def add_loop_options(parser: argparse.ArgumentParser, default: LoopArgs) -> None
     option("--patience", "epochs without a better validation")
     option("--seed", "of weights, order, dropout and mixup")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    add_option(parser, "--device", device, "cpu, cuda, cuda:1, ...")
+    parser.add_argument(
+        "--device", default=device, help=f"cpu, cuda, cuda:1, ... (default: {device})"
+    )
     parser.add_argument("--threads", type=int, help="of PyTorch on the CPU (default: its own)")
 
 
 def args_from(options: argparse.Namespace, args_class: type[Args]) -> Args:
     """The training arguments among the options. Raises ValueError."""
-    names = [field.name for field in dataclasses.fields(args_class)]
-    return args_class(**{name: getattr(options, name) for name in names})
+    return args_class(**given_options(options, args_class))
 
 
 def run_command(
@@ -128,7 +129,7 @@ def run_command(
             if group.first:
                 report(loop)
                 resume_path(out).unlink()
-        except (DataError, TrainingError, OSError, ValueError) as error:
+        except (DataError, ImportError, TrainingError, OSError, ValueError) as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 1
     return 0

@@ -52,12 +52,14 @@ class TrainingLoop(abc.ABC):
 
     After each epoch the model is validated; `out` always holds the best epoch so far, and
     `resume_path(out)` all that the next epoch depends on. With an exponential moving average of the
-    weights, it is the average that is validated and saved.
+    weights, it is the average that is validated and saved. Where training starts from a model that
+    is good already, that one counts as epoch 0.
 
     A task says how a model is built, what the loss of a batch is, and how a model is validated.
     """
 
     criterion: str  # which of the figures of `validate` makes an epoch the best: the lowest wins
+    starts_good = False  # whether epoch 0, before any training, may be the best
 
     def __init__(
         self,
@@ -93,9 +95,7 @@ class TrainingLoop(abc.ABC):
             if args.ema
             else None
         )
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, args.weight_decay), lr=args.lr
-        )
+        self.optimizer = torch.optim.AdamW(self.parameter_groups(), lr=args.lr)
         self.steps_per_epoch = math.ceil(len(samples) / args.batch_size)
         self.schedule = cosine_schedule(
             self.optimizer,
@@ -106,8 +106,9 @@ class TrainingLoop(abc.ABC):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         # Its own generator, so that the order of the samples does not depend on the dropout.
         self.sampler = torch.Generator().manual_seed(args.seed)
+        self.start: dict[str, float] | None = None  # figures of epoch 0, if it counts
         self.history: list[dict[str, float]] = []
-        self.saved_epoch = 0  # the epoch that `out` holds; 0 if this training wrote none
+        self.saved_epoch: int | None = None  # the epoch that `out` holds, if of this training
         self._logs: Logs | None = None
 
     # --- the task -------------------------------------------------------------------------------
@@ -123,6 +124,10 @@ class TrainingLoop(abc.ABC):
     @abc.abstractmethod
     def identity(self) -> dict[str, dict[str, Any]]:
         """What has to be equal, in JSON, for one training to go on with another's state."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What AdamW trains; a group's `lr` goes before that of `args`."""
+        return parameter_groups(self.model.named_parameters(), self.args.weight_decay)
 
     def save(self, model: nn.Module) -> None:
         """Writes `model` to `out`."""
@@ -141,9 +146,11 @@ class TrainingLoop(abc.ABC):
 
     @property
     def best_epoch(self) -> int:
-        """Number of the epoch with the lowest `criterion`, from 1; 0 before the first."""
-        errors = [record[f"val_{self.criterion}"] for record in self.history]
-        return errors.index(min(errors)) + 1 if errors else 0
+        """Number of the epoch with the lowest `criterion`, the first of several; 0 before any."""
+        first = 1 if self.start is None else 0
+        records = self.history if self.start is None else [self.start, *self.history]
+        errors = [record[f"val_{self.criterion}"] for record in records]
+        return errors.index(min(errors)) + first if errors else 0
 
     @property
     def finished(self) -> bool:
@@ -162,6 +169,9 @@ class TrainingLoop(abc.ABC):
         if self.log and self.group.first and not self.finished:
             self._logs = Logs(self.log, self.epoch * self.steps_per_epoch)
         try:
+            if self.starts_good and self.start is None:
+                self.start = self.group.from_first(self._begin)
+                self.saved_epoch = 0
             while not self.finished:
                 record = self.train_epoch()
                 record |= self.group.from_first(self._validate)
@@ -174,6 +184,16 @@ class TrainingLoop(abc.ABC):
             if self._logs:
                 self._logs.close()
 
+    def _begin(self) -> dict[str, float]:
+        """Validates and saves epoch 0."""
+        figures = self._validate()
+        try:
+            self.save(self.evaluated_model)
+        except OSError as error:
+            raise TrainingError(f"epoch 0 cannot be saved: {error}") from error
+        tqdm.write(f"epoch   0  {self.describe(figures)}  saved")
+        return figures
+
     def _validate(self) -> dict[str, float]:
         try:
             figures = self.validate(self.evaluated_model)
@@ -181,7 +201,7 @@ class TrainingLoop(abc.ABC):
             raise self._diverged(str(error)) from None
         return {f"val_{name}": value for name, value in figures.items()}
 
-    def _write(self, random_states: list[dict[str, Tensor]]) -> int:
+    def _write(self, random_states: list[dict[str, Tensor]]) -> int | None:
         """Saves the epoch, if it is the best, and the state; returns the epoch that `out` holds."""
         best = self.best_epoch == self.epoch
         try:
@@ -314,7 +334,7 @@ class TrainingLoop(abc.ABC):
         return TrainingError(f"training diverged: {what}; {self._kept()}. Try a lower --lr")
 
     def _kept(self) -> str:
-        if not self.saved_epoch:
+        if self.saved_epoch is None:
             return "nothing was saved"
         return f"{self.out} keeps epoch {self.saved_epoch}"
 
@@ -350,6 +370,7 @@ class TrainingLoop(abc.ABC):
         """
         state = {
             "identity": json.dumps(self._identity()),
+            "start": self.start,
             "history": self.history,
             "model": self.model.state_dict(),
             "average": self.average.state_dict() if self.average else None,
@@ -381,6 +402,7 @@ class TrainingLoop(abc.ABC):
             self.scaler.load_state_dict(state["scaler"])
             self.sampler.set_state(state["sampler"])
             self._set_random_state(state["random_states"][self.group.rank])
+            self.start = state["start"]
             self.history = state["history"]
             self.saved_epoch = self.best_epoch
         except Exception as error:  # whatever a damaged state makes them raise

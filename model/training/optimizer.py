@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -9,10 +10,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    parameters: Iterable[tuple[str, nn.Parameter]], weight_decay: float
+) -> list[dict[str, Any]]:
     """Decays matrices only: not biases, norms and D, and not A_log, whose 0 is no natural rest."""
     decayed, free = [], []
-    for name, parameter in model.named_parameters():
+    for name, parameter in parameters:
         matrix = parameter.ndim >= 2 and not name.endswith("A_log")
         (decayed if matrix else free).append(parameter)
     return [

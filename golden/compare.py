@@ -1,0 +1,76 @@
+"""Forecast accuracy of checkpoints, in FP32 and as the int8 programs that they compile to.
+
+    python -m golden.compare FP32.safetensors QAT.safetensors --dataset etth1
+
+Over all windows of the validation and the test split. A checkpoint from quantization-aware training
+has its own number formats, and an int8 line only; others are calibrated on the training split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from golden.cases import compile_on
+from golden.forecaster import Forecaster
+from golden.program import CompileError
+from model.data import DEFAULT_DATASET, DataError, load_dataset
+from model.io import CheckpointError, load_model
+from model.metrics import Figures, comparison, evaluate, torch_forecaster
+from model.quantization.calibrate import CalibrationError, calibration_windows
+from model.quantization.parameters import is_prepared
+
+
+def compare(path: Path, dataset: str, backend: str) -> dict[str, Figures]:
+    """(validation, test) figures of one checkpoint, by what ran."""
+    model = load_model(path)
+    splits = load_dataset(dataset, model.args.seq_len, model.args.forecast_len)
+    package = compile_on(model, calibration_windows(splits))
+    method = package.metadata["quantization"]["method"]
+    forecasts = {} if is_prepared(model) else {f"{path.stem} FP32": torch_forecaster(model)}
+    forecasts[f"{path.stem} int8, {method}"] = Forecaster(package, backend)
+    return {
+        label: (evaluate(forecast, splits.val), evaluate(forecast, splits.test))
+        for label, forecast in forecasts.items()
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m golden.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "weights", nargs="+", type=Path, help="checkpoints, the first to compare to"
+    )
+    parser.add_argument("--dataset", default=DEFAULT_DATASET, help="name or CSV file")
+    parser.add_argument(
+        "--backend",
+        choices=("hls", "int8"),
+        default="hls",
+        help="the HLS C++ (`make bindings`), or the same bits in PyTorch, slower",
+    )
+    args = parser.parse_args(argv)
+    rows: dict[str, Figures] = {}
+    try:
+        for path in args.weights:
+            rows |= compare(path, args.dataset, args.backend)
+    except (
+        CalibrationError,
+        CheckpointError,
+        CompileError,
+        DataError,
+        ImportError,
+        OSError,
+        ValueError,
+    ) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(comparison(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Training of a forecaster: `Trainer`, the loop of `model.train_forecast`."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.args import ModelArgs
+from model.data import DEFAULT_DATASET, Splits
+from model.io import save_checkpoint
+from model.metrics import evaluate, torch_forecaster
+from model.registry import build_from
+from model.training.args import LoopArgs
+from model.training.distributed import ProcessGroup
+from model.training.loops import TrainingLoop
+
+LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
+
+
+@dataclass(frozen=True)
+class TrainArgs(LoopArgs):
+    """How to train a forecaster."""
+
+    data: str = DEFAULT_DATASET
+    split: str = "auto"
+    loss: str = "mse"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, found '{self.loss}'")
+
+
+class Trainer(TrainingLoop):
+    """One training of a forecaster."""
+
+    criterion = "mse"
+
+    def __init__(
+        self,
+        model_args: ModelArgs,
+        train_args: TrainArgs,
+        splits: Splits,
+        out: Path,
+        group: ProcessGroup | None = None,
+        log: Path | None = None,
+    ) -> None:
+        """Raises: ValueError (model and data do not fit together)."""
+        for name, expected in (
+            ("num_channels", splits.train.num_channels),
+            ("seq_len", splits.train.seq_len),
+            ("forecast_len", splits.train.forecast_len),
+        ):
+            if getattr(model_args, name) != expected:
+                raise ValueError(
+                    f"ModelArgs.{name}: found {getattr(model_args, name)}, the data have {expected}"
+                )
+        self.model_args = model_args
+        self.splits = splits
+        super().__init__(
+            self.build, splits.train, train_args, out, group=group or ProcessGroup(), log=log
+        )
+
+    def build(self) -> nn.Module:
+        """The model that training starts from."""
+        return build_from(self.model_args)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return LOSSES[self.args.loss](output, target)
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        return evaluate(torch_forecaster(model), self.splits.val)
+
+    def identity(self) -> dict[str, dict[str, Any]]:
+        return {"model_args": dataclasses.asdict(self.model_args)}
+
+    def save(self, model: nn.Module) -> None:
+        save_checkpoint(model, self.out, dtype=torch.float16)
+
+    def describe(self, record: dict[str, float]) -> str:
+        val = f"val MSE {record['val_mse']:.4f}  MAE {record['val_mae']:.4f}"
+        if "train_loss" not in record:  # before the first epoch
+            return val
+        return f"train {self.args.loss} {record['train_loss']:.4f}  {val}"

@@ -1,0 +1,75 @@
+"""What training needs to learn how to quantize: where the steps start, and how fast they move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.cmamba import CMamba
+from model.quantization.calibrate import Histogram, calibrate
+from model.quantization.formats import int8_points, is_symmetric, layers
+from model.quantization.parameters import SUFFIXES, prepare_calibrated
+from model.training import optimizer
+
+STEPS = ("calibrated", "lsq")
+_HIGH = 127  # largest int8
+
+
+def start(model: CMamba, windows: Tensor, steps: str = "calibrated") -> None:
+    """Give `model` the parameters of fake quantization, from calibration on windows [n, V, L].
+
+    Args:
+        steps: 'calibrated', the steps that the compiler takes by default; or 'lsq', those that
+            LSQ starts from, much coarser at 8 bits. Zero points are calibrated.
+
+    Raises:
+        ValueError: other steps.
+        CalibrationError, FormatError: data or values that no format holds.
+    """
+    if steps not in STEPS:
+        raise ValueError(f"steps: found {steps!r}, expected one of {', '.join(STEPS)}")
+    ranges = calibrate(model, model.to_tokens(windows))
+    prepare_calibrated(model, ranges)
+    if steps == "lsq":
+        _set_lsq_steps(model, ranges)
+
+
+@torch.no_grad()
+def _set_lsq_steps(model: CMamba, ranges: Mapping[str, Histogram]) -> None:
+    """Steps of 2 mean|v| / sqrt(127) (arXiv 1902.08153, section 2.1), where that is not 0."""
+    for name in int8_points(model.args):
+        step = 2 * ranges[name].mean_abs / _HIGH**0.5
+        if step:
+            model.get_submodule(name).scale.fill_(step)
+    for layer in layers(model.args):
+        module = model.get_submodule(layer.name)
+        steps = 2 * module.weight.abs().flatten(1).mean(1) / _HIGH**0.5
+        module.weight_scale.copy_(torch.where(steps > 0, steps, module.weight_scale))
+
+
+def train_zero_points(model: CMamba) -> None:
+    """Train zero points with the steps, where the hardware knows any."""
+    for name in int8_points(model.args):
+        model.get_submodule(name).zero_point.requires_grad_(not is_symmetric(name))
+
+
+def parameter_groups(model: CMamba, weight_decay: float, rate: float) -> list[dict[str, Any]]:
+    """What an optimizer trains: the weights as ever, and each parameter of fake quantization.
+
+    Adam moves a parameter by about its learning rate, whatever the gradient; a step has to move in
+    proportion to itself. So the rate of steps is `rate` times their mean, the geometric one: in it,
+    an output without weights, whose step may be anything, counts no more than others. Zero points
+    move as far as the ends of the range do when the step changes.
+    """
+    weights, groups = [], []
+    for name, parameter in model.named_parameters():
+        if not name.endswith(SUFFIXES):
+            weights.append((name, parameter))
+        elif parameter.requires_grad:
+            steps = parameter.detach()
+            size = _HIGH if name.endswith(".zero_point") else steps.log().mean().exp().item()
+            groups.append({"params": [parameter], "lr": rate * size, "weight_decay": 0.0})
+    return optimizer.parameter_groups(weights, weight_decay) + groups

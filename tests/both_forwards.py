@@ -1,0 +1,60 @@
+"""The fakeq forward and the integer program, side by side."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+
+import torch
+
+from golden.compile import compile_learned
+from golden.host import HostSide
+from golden.integer_model import IntegerModel
+from model.cmamba import CMamba
+from model.quant_point import QuantPoint
+from model.quantization.fake import set_quant_mode
+from model.quantization.parameters import learned_formats
+from tests.compiled_models import random_windows
+
+
+def run_both(model: CMamba, dtype: torch.dtype, n_windows: int = 2) -> SimpleNamespace:
+    """Tensors by quantization point: `integer` of the program, `real` of the fakeq forward in its
+    integers.
+
+    `model` holds number formats; the fakeq forward is in `dtype`.
+    """
+    package = compile_learned(model)
+    windows = random_windows(model.args, n_windows, seed=5)
+    tokens = torch.from_numpy(HostSide(package).tokens(windows.numpy()))
+    trace = {}
+    IntegerModel(package).run(tokens, trace)
+
+    fake = copy.deepcopy(model).to(dtype).eval()
+    fake.positions = fake.positions.to(dtype)
+    set_quant_mode(fake, "fakeq")
+    seen = {}
+
+    def watch(name, hook):
+        def watched(x):
+            seen[name] = hook(x)
+            return seen[name]
+
+        return watched
+
+    for name, point in fake.named_modules():
+        if isinstance(point, QuantPoint) and point.hook is not None:
+            point.hook = watch(name, point.hook)
+    source = learned_formats(model)["q_input"]
+    x = (tokens.flatten(0, 1).double() - source.zero_point) * source.scale
+    with torch.no_grad():
+        fake.core(x.to(dtype))
+
+    integer, real = {}, {}
+    for entry in package.metadata["instructions"]:
+        for part in entry["tensors"] if entry["opcode"] != "SEND" else ():
+            columns = slice(part["start"], part["start"] + part["size"])
+            q = trace[entry["name"]][..., columns].double()
+            steps = seen[part["point"]].double() / part["scale"] + part["zero_point"]
+            integer[part["point"]] = q
+            real[part["point"]] = steps.reshape(q.shape)
+    return SimpleNamespace(integer=integer, real=real)

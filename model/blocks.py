@@ -50,7 +50,7 @@ class MambaBlock(nn.Module):
         self.D = nn.Parameter(torch.ones(E))
         self.out_proj = QuantLinear(E, D, bias=args.bias)
         self.dropout = nn.Dropout(args.dropout)
-        self._initialize_dt()
+        initialize_dt(self.dt_proj)
 
         self.q_norm = QuantPoint()
         self.q_u_in, self.q_z = QuantPoint(), QuantPoint()
@@ -60,14 +60,6 @@ class MambaBlock(nn.Module):
         self.q_h, self.q_y = QuantPoint(), QuantPoint()
         self.q_gate, self.q_gated, self.q_out = QuantPoint(), QuantPoint(), QuantPoint()
         self.scan_hook: Callable[..., Tensor] | None = None  # takes the place of the scan
-
-    @torch.no_grad()
-    def _initialize_dt(self) -> None:
-        """Make softplus(bias) log-uniform in [1e-3, 1e-1] (arXiv 2312.00752, section 3.6)."""
-        bound = self.dt_proj.in_features**-0.5
-        self.dt_proj.weight.uniform_(-bound, bound)
-        dt = torch.empty_like(self.dt_proj.bias).uniform_(math.log(1e-3), math.log(1e-1)).exp_()
-        self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # inverse of softplus
 
     def causal_conv(self, u: Tensor) -> Tensor:
         """Depthwise convolution over the present and the last d_conv - 1 tokens. [B,K,E] -> same"""
@@ -93,6 +85,15 @@ class MambaBlock(nn.Module):
 
         y = self.q_gated(y * self.q_gate(F.silu(z)))
         return self.dropout(self.q_out(self.out_proj(y)))
+
+
+@torch.no_grad()
+def initialize_dt(dt_proj: nn.Linear) -> None:
+    """Make softplus(bias) log-uniform in [1e-3, 1e-1] (arXiv 2312.00752, section 3.6)."""
+    bound = dt_proj.in_features**-0.5
+    dt_proj.weight.uniform_(-bound, bound)
+    dt = torch.empty_like(dt_proj.bias).uniform_(math.log(1e-3), math.log(1e-1)).exp_()
+    dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # inverse of softplus
 
 
 class PatchMamba(nn.Module):

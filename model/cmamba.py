@@ -68,9 +68,7 @@ class CMamba(nn.Module):
         its patch of variable v. Raises ValueError where V or L is not the model's.
         """
         args = self.args
-        if x.ndim != 3 or x.shape[1:] != (args.num_channels, args.seq_len):
-            expected = f"[B, {args.num_channels}, {args.seq_len}]"
-            raise ValueError(f"input: found shape {list(x.shape)}, expected [B, V, L] = {expected}")
+        require_windows(x, args)
         if args.instance_norm:
             mean, deviation = instance_statistics(x)
             x = (x - mean) / deviation
@@ -130,6 +128,13 @@ class ChannelMixup(nn.Module):
         permutation = torch.randperm(x.shape[1], device=x.device)
         share = self.sigma * torch.randn(x.shape[1], 1, device=x.device, dtype=x.dtype)
         return x + share * x[:, permutation]
+
+
+def require_windows(x: Tensor, args: ModelArgs) -> None:
+    """Raises ValueError unless x is [B, V, L]."""
+    if x.ndim != 3 or x.shape[1:] != (args.num_channels, args.seq_len):
+        expected = f"[B, {args.num_channels}, {args.seq_len}]"
+        raise ValueError(f"input: found shape {list(x.shape)}, expected [B, V, L] = {expected}")
 
 
 def instance_statistics(x: Tensor) -> tuple[Tensor, Tensor]:

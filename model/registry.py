@@ -18,6 +18,7 @@ from torch import nn
 
 from model.args import ModelArgs
 from model.cmamba import CMamba
+from model.published import PublishedArgs, PublishedCMamba
 from model.regressor import MambaRegressor
 from model.regressor_args import RegressorArgs
 
@@ -49,6 +50,9 @@ REGISTRY: dict[str, Entry] = {
         CMamba,
         ModelArgs,
         {"topology": "nested"},
+    ),
+    "published": Entry(
+        "CMamba of the paper, variables mixed by an MLP", PublishedCMamba, PublishedArgs
     ),
     "regressor": Entry("position from a stream of radio frames", MambaRegressor, RegressorArgs),
 }

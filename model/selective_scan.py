@@ -56,7 +56,7 @@ def selective_scan(
         A: decay rates of the states, [E, N], < 0, so that exp(delta * A) <= 1.
         B: input weights, [B, K, N].
         C: output weights, [B, K, N].
-        D: weight of the direct path from u to y, [E].
+        D: weight of the direct path from u to y, [E], or [B, K, E] for one of each token.
         hook: if given, hook(h) takes the place of all the states h [B, K, E, N] in the sum over n
             (not in the recurrence). Only then are they all kept, by the sequential form.
 

@@ -66,8 +66,10 @@ class QatTrainer(Trainer):
         group: ProcessGroup | None = None,
         log: Path | None = None,
     ) -> None:
-        """Raises: ValueError (model and data do not fit, or no format holds its values),
-        ImportError (the C++ extension is not built)."""
+        """Raises: ValueError (model and data do not fit, no format holds its values, or the mode is
+        not for the device), ImportError (the C++ extension is not built)."""
+        if train_args.quant_mode == "cppq" and group is not None and group.device != "cpu":
+            raise ValueError(f"quant_mode: cppq runs on the CPU, found device {group.device}")
         self.source = source
         super().__init__(source.args, train_args, splits, out, group, log)
         self.optimizer.register_step_post_hook(lambda *_: clamp_steps(self.model))

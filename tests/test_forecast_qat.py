@@ -21,6 +21,7 @@ from model.quantization.fake import set_quant_mode
 from model.quantization.formats import calibrated_formats
 from model.quantization.parameters import is_prepared, learned_formats
 from model.train_forecast import main
+from model.training.distributed import ProcessGroup
 from model.training.loops import TrainingError
 from tests.both_forwards import run_both
 from tests.compiled_models import SMALL, random_model
@@ -129,6 +130,16 @@ def test_the_program_computes_what_was_trained(splits, trained):
     assert figures["mse"] == pytest.approx(validated["val_mse"], rel=1e-3)
 
 
+def test_no_step_of_the_optimizer_leaves_a_step_below_zero(splits, tmp_path):
+    loop = trainer(splits, tmp_path / "w.safetensors")
+    scale = loop.model.q_input.scale
+    with torch.no_grad():
+        scale.fill_(1e-12)  # far below its learning rate
+    scale.grad = torch.ones_like(scale)
+    loop.optimizer.step()
+    assert 0 < scale < 1e-12
+
+
 @pytest.mark.parametrize("options", [{}, {"quant_mode": "cppq", "ema": 0.9}])
 def test_resumed_training_ends_with_the_same_bits(splits, tmp_path, options):
     whole = trainer(splits, tmp_path / "whole.safetensors", **options)
@@ -191,6 +202,17 @@ def test_the_state_of_another_source_is_refused(splits, tmp_path):
 def test_arguments_are_checked(field, value):
     with pytest.raises(ValueError, match=f"{field}: expected .* found"):
         QatArgs(**{field: value})
+
+
+def test_the_extension_is_for_the_cpu(splits, tmp_path):
+    with pytest.raises(ValueError, match="cppq runs on the CPU, found device cuda:1"):
+        QatTrainer(
+            random_model(ARGS),
+            QatArgs(quant_mode="cppq"),
+            splits,
+            tmp_path / "w.safetensors",
+            ProcessGroup(device="cuda:1"),
+        )
 
 
 # ------------------------------------------------------------------------------ command

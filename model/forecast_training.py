@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,12 @@ class TrainArgs(LoopArgs):
     data: str = DEFAULT_DATASET
     split: str = "auto"
     loss: str = "mse"
+    mixup: float = 0.0  # standard deviation of ChannelMixup, of windows and their targets
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0 <= self.mixup < math.inf:
+            raise ValueError(f"mixup: expected a number >= 0, found {self.mixup}")
         if self.loss not in LOSSES:
             raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, found '{self.loss}'")
 
@@ -71,6 +75,10 @@ class Trainer(TrainingLoop):
         """The model that training starts from."""
         return build_from(self.model_args)
 
+    def _batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        x, y = super()._batch(indices)
+        return mix_channels(x, y, self.args.mixup) if self.args.mixup else (x, y)
+
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         return LOSSES[self.args.loss](output, target)
 
@@ -88,3 +96,18 @@ class Trainer(TrainingLoop):
         if "train_loss" not in record:  # before the first epoch
             return val
         return f"train {self.args.loss} {record['train_loss']:.4f}  {val}"
+
+
+def mix_channels(x: Tensor, y: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+    """ChannelMixup of the paper (arXiv 2406.05316v3, section 3.4): new series, targets included.
+
+    Each variable gets a share of another one: lambda drawn from N(0, sigma) for each variable of
+    each sample, one permutation of the variables for all of them.
+
+    Args:
+        x: windows [B, V, L].
+        y: their targets [B, V, H].
+    """
+    permutation = torch.randperm(x.shape[1], device=x.device)
+    share = sigma * torch.randn(*x.shape[:2], 1, device=x.device)
+    return x + share * x[:, permutation], y + share * y[:, permutation]

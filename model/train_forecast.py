@@ -23,7 +23,6 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from model.cmamba import CMamba
 from model.data import DATASETS, load_dataset
 from model.forecast_qat import QAT_MODES, QatArgs, QatTrainer
 from model.forecast_training import LOSSES, TrainArgs, Trainer
@@ -33,6 +32,7 @@ from model.quantization.fake import set_quant_mode
 from model.quantization.learning import STEPS
 from model.quantization.parameters import is_prepared
 from model.registry import REGISTRY
+from model.regressor import MambaRegressor
 from model.training.command import (
     add_file_options,
     add_loop_options,
@@ -44,9 +44,12 @@ from model.training.command import (
 )
 from model.training.distributed import ProcessGroup
 
-MODELS = [name for name, entry in REGISTRY.items() if entry.build is CMamba]
-QAT_OPTIONS = {f.name for f in dataclasses.fields(QatArgs)} - {
-    f.name for f in dataclasses.fields(TrainArgs)
+MODELS = [name for name, entry in REGISTRY.items() if not issubclass(entry.build, MambaRegressor)]
+MODEL_OPTIONS = {"model"} | {
+    field.name for name in MODELS for field in dataclasses.fields(REGISTRY[name].args_class)
+}
+QAT_OPTIONS = {field.name for field in dataclasses.fields(QatArgs)} - {
+    field.name for field in dataclasses.fields(TrainArgs)
 }
 
 
@@ -63,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
         parser, "--split", default.split, "rows of the splits", choices=("auto", "ett", "ratio")
     )
     add_option(parser, "--loss", default.loss, "what is minimized", choices=tuple(LOSSES))
+    add_option(
+        parser,
+        "--mixup",
+        default.mixup,
+        "standard deviation of ChannelMixup of windows and targets, 0 for none",
+    )
     _add_qat_options(parser.add_argument_group("quantization-aware training"))
     add_model_options(
         parser,
@@ -79,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
             "--d-state": "N",
             "--expand": "d_inner / d_model",
             "--dropout": "dropout rate",
-            "--sigma": "standard deviation of ChannelMixup (mixing only), 0 for none",
+            "--sigma": "standard deviation of a ChannelMixup of windows alone, 0 for none",
         },
     )
     add_loop_options(parser, default)
@@ -136,8 +145,8 @@ def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
 
 
 def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
-    for name in vars(options).keys() & QAT_OPTIONS:
-        raise ValueError(f"{_option(name)}: goes with --qat")
+    if found := [name for name in vars(options) if name in QAT_OPTIONS]:
+        raise ValueError(f"{_option(found[0])}: goes with --qat")
     entry = REGISTRY[getattr(options, "model", MODELS[0])]
     train_args = args_from(options, TrainArgs)
     given = given_options(options, entry.args_class)
@@ -151,9 +160,8 @@ def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
 
 def _make_qat(options: argparse.Namespace, group: ProcessGroup) -> QatTrainer:
     path: Path = options.qat
-    for name in {"model", *given_options(options, REGISTRY[MODELS[0]].args_class)}:
-        if hasattr(options, name):
-            raise ValueError(f"{_option(name)}: does not go with --qat, {path} says it")
+    if found := [name for name in vars(options) if name in MODEL_OPTIONS]:
+        raise ValueError(f"{_option(found[0])}: does not go with --qat, {path} says it")
     if load_checkpoint(path)[1] is None:
         raise CheckpointError(f"{path}: holds no model arguments, as those saved here do")
     model = load_model(path)
@@ -172,7 +180,7 @@ def report(loop: Trainer) -> None:
     if isinstance(loop, QatTrainer):
         print(comparison(_qat_figures(loop)))
         return
-    forecast = torch_forecaster(load_model(loop.out))
+    forecast = torch_forecaster(load_model(loop.out, kind=type(loop.model)))
     for name, windows in (("val", loop.splits.val), ("test", loop.splits.test)):
         result = evaluate(forecast, windows)
         print(f"{loop.out} {name}: MSE {result['mse']:.4f}  MAE {result['mae']:.4f}")

@@ -1,6 +1,8 @@
 """Training: it learns, resumes with the same bits, and fails with what was good on disk."""
 
+import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ import torch
 from model import forecast_training
 from model.args import ModelArgs
 from model.data import load_dataset
-from model.forecast_training import TrainArgs, Trainer
+from model.forecast_training import TrainArgs, Trainer, mix_channels
 from model.io import load_model
 from model.metrics import evaluate, torch_forecaster
+from model.published import PublishedCMamba
 from model.train_forecast import main
 from model.training.loops import TrainingError, resume_path
 from tests.sines import SHORT, SMALL_MODEL, csv_of_sines, sine_splits
@@ -199,3 +202,38 @@ def test_identity_is_plain_json(tmp_path, splits):
     trainer.save_state()
     state = torch.load(resume_path(trainer.out), weights_only=True)
     assert json.loads(state["identity"])["train_args"]["loss"] == "huber"
+
+
+def test_mixup_mixes_windows_as_their_targets():
+    """The same share of the same variable, in windows and targets, another for each sample."""
+    torch.manual_seed(0)
+    series = torch.randn(400, 3, 10)
+    mixed = torch.cat(mix_channels(series[..., :7], series[..., 7:], 0.5), dim=-1)
+    added = mixed - series
+    permutation = next(
+        p
+        for p in itertools.permutations(range(3))
+        if torch.linalg.matrix_rank(torch.stack([added[0, 0], series[0, p[0]]]), atol=1e-4) == 1
+        and torch.linalg.matrix_rank(torch.stack([added[0, 1], series[0, p[1]]]), atol=1e-4) == 1
+    )
+    share = added / series[:, permutation]
+    assert torch.allclose(share, share[..., :1].expand_as(share), rtol=1e-2, atol=1e-3)
+    assert share[..., 0].std() == pytest.approx(0.5, rel=0.1)
+    assert abs(share[..., 0].mean()) < 0.05
+
+
+def test_mixup_is_of_training_alone(tmp_path, splits):
+    mixed = Trainer(MODEL_ARGS, replace(TRAIN_ARGS, mixup=1.0), splits, tmp_path / "a.safetensors")
+    plain = Trainer(MODEL_ARGS, TRAIN_ARGS, splits, tmp_path / "b.safetensors")
+    assert mixed.validate(mixed.model) == plain.validate(plain.model)
+    losses = [trainer.train_epoch()["train_loss"] for trainer in (mixed, plain)]
+    assert losses[0] > 1.2 * losses[1]
+
+
+def test_a_published_model(tmp_path, capsys):
+    out = tmp_path / "w.safetensors"
+    data = csv_of_sines(tmp_path / "sines.csv")
+    argv = ["--data", str(data), "--out", str(out), "--model", "published", "--mixup", "0.5"]
+    assert main([*argv, *SMALL_MODEL, *SHORT]) == 0
+    assert type(load_model(out, kind=PublishedCMamba)) is PublishedCMamba
+    assert "w.safetensors test: MSE" in capsys.readouterr().out

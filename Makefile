@@ -66,6 +66,10 @@ $(GOLDEN_CURRENT): $(wildcard golden/*.py golden/isa/*.py golden/isa/*.toml mode
 bench: bindings ## windows/s in FP32 and int8, and the time of the selective scan
 	$(PY) -m golden.bench
 
+.PHONY: experiments
+experiments: bindings ## train, quantize and evaluate forecasters of ETTh1 over four horizons (hours)
+	$(PY) -m experiments etth1
+
 .PHONY: isa
 isa: $(READY) ## write what is generated from golden/isa: C++ headers, SystemVerilog packages, tables of documents
 	$(PY) -m golden.isa.generate

@@ -1,0 +1,1 @@
+"""Trains, quantizes and evaluates whole tables of forecasters: `python -m experiments --help`."""

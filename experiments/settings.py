@@ -1,0 +1,77 @@
+"""What an experiment trains, from its TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Published:
+    """Figures of others: MSE and MAE for each horizon of the experiment."""
+
+    name: str
+    source: str
+    mse: list[float]
+    mae: list[float]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One model, trained on one seed and quantized."""
+
+    dataset: str
+    model: str  # its name in the experiment
+    horizon: int
+    seed: int
+    train: dict[str, Any]  # options of model.train_forecast
+    qat: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}/h{self.horizon}/seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The content of a TOML file of this folder."""
+
+    dataset: str
+    horizons: list[int]
+    models: dict[str, dict[str, Any]]
+    published: list[Published]
+
+    def runs(self, models: list[str], horizons: list[int], seeds: int) -> list[Run]:
+        """The first seed of all comes first. Raises ValueError: not in the experiment."""
+        for found, known in ((models, list(self.models)), (horizons, self.horizons)):
+            for value in found:
+                if value not in known:
+                    raise ValueError(f"{value}: expected one of {', '.join(map(str, known))}")
+        return [
+            self._run(model, horizon, seed)
+            for seed in range(seeds)
+            for model in models
+            for horizon in horizons
+        ]
+
+    def _run(self, name: str, horizon: int, seed: int) -> Run:
+        model = self.models[name]
+        here = model.get("at", {}).get(str(horizon), {})
+        options = [model[key] | here.get(key, {}) for key in ("train", "qat")]
+        return Run(self.dataset, name, horizon, seed, *options)
+
+
+def names() -> list[str]:
+    """The experiments that there are."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def read(name: str) -> Experiment:
+    with open(FOLDER / f"{name}.toml", "rb") as file:
+        content = tomllib.load(file)
+    published = [Published(**entry) for entry in content.pop("published")]
+    return Experiment(**content, published=published)

@@ -11,8 +11,16 @@ from hypothesis import strategies as st
 from model.args import ModelArgs
 from model.quant_point import QuantPoint
 from model.quantization.affine import affine_int8
-from model.quantization.calibrate import METHODS, CalibrationError, Histogram, calibrate, record
+from model.quantization.calibrate import (
+    METHODS,
+    CalibrationError,
+    Histogram,
+    calibrate,
+    calibration_windows,
+    record,
+)
 from tests.compiled_models import SMALL, random_model, random_windows
+from tests.sines import sine_splits
 
 VALUES = st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=60)
 
@@ -116,6 +124,15 @@ def test_a_constant_tensor(value, method):
 def test_unknown_method():
     with pytest.raises(ValueError, match="found 'kl', expected one of"):
         histogram([1.0]).range("kl")
+
+
+def test_windows_are_those_of_the_training_split_from_its_first_to_its_last():
+    train = sine_splits().train
+    windows = calibration_windows(sine_splits(), 5).numpy()
+    last = len(train) - 1
+    for window, i in zip(windows, [0, last // 4, last // 2, 3 * last // 4, last], strict=True):
+        np.testing.assert_array_equal(window, train[i][0])
+    assert len(calibration_windows(sine_splits())) == min(256, len(train))
 
 
 def test_no_data():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from golden import arithmetic
 from model.args import ModelArgs
 from model.cmamba import CMamba
-from model.quantization import affine
+from model.quantization import affine, cpp
 from model.quantization.calibrate import calibrate
 from model.quantization.fake import decay, multiplier, set_quant_mode
 from model.quantization.formats import int8_points, layers
@@ -174,6 +174,13 @@ def test_a_model_without_steps_is_refused():
         learned_formats(model)
     with pytest.raises(ValueError, match="quant_mode: found 'int4', expected one of fp32, fakeq"):
         set_quant_mode(model, "int4")
+
+
+def test_the_extension_is_looked_for_before_the_first_forward(monkeypatch, tmp_path):
+    monkeypatch.setattr(cpp, "FOLDER", tmp_path)
+    monkeypatch.setattr(cpp, "extension", cpp.extension.__wrapped__)
+    with pytest.raises(ImportError, match="`make quantization` builds it"):
+        set_quant_mode(prepared(SMALL), "cppq")
 
 
 def test_a_copy_rounds_with_its_own_steps():

@@ -44,7 +44,10 @@ class TrainArgs(LoopArgs):
 class Trainer(TrainingLoop):
     """One training of a forecaster."""
 
-    criterion = "mse"
+    @property
+    def criterion(self) -> str:
+        """The validation figure that goes with the loss."""
+        return "mae" if self.args.loss == "l1" else "mse"
 
     def __init__(
         self,

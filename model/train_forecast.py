@@ -1,10 +1,10 @@
 """Trains a CMamba forecaster: `python -m model.train_forecast --data etth1 --out W.safetensors`.
 
-AdamW with cosine decay, early stopping on the validation MSE. `--out` always holds the best epoch
-so far, as float16; the figures printed at the end are those of that file, read back. Beside it,
-until training is complete, `<out>.resume.pt` holds the state at the end of the last epoch: the same
-command with `--resume` goes on from there and, on a CPU with the same number of threads, ends with
-the same bits as training that was never interrupted.
+AdamW with cosine decay, early stopping on the validation MSE, or on the MAE with `--loss l1`.
+`--out` always holds the best epoch so far, as float16; the figures printed at the end are those of
+that file, read back. Beside it, until training is complete, `<out>.resume.pt` holds the state at
+the end of the last epoch: the same command with `--resume` goes on from there and, on a CPU with
+the same number of threads, ends with the same bits as training that was never interrupted.
 
 `--qat FP32.safetensors` tunes a trained model to its quantization: calibrated on windows of the
 training split, then trained with every rounding of the int8 program in the forward pass (LSQ). The

@@ -204,6 +204,15 @@ def test_identity_is_plain_json(tmp_path, splits):
     assert json.loads(state["identity"])["train_args"]["loss"] == "huber"
 
 
+def test_the_best_epoch_is_that_of_the_error_that_is_minimized(tmp_path, splits):
+    """The second epoch has the lower MSE, the third the lower MAE."""
+    for loss, best in (("mse", 2), ("huber", 2), ("l1", 3)):
+        trainer = Trainer(MODEL_ARGS, replace(TRAIN_ARGS, loss=loss), splits, tmp_path / "w")
+        for mse, mae in ((3.0, 3.0), (1.0, 2.0), (2.0, 1.0)):
+            trainer.history.append({"val_mse": mse, "val_mae": mae})
+        assert trainer.best_epoch == best
+
+
 def test_mixup_mixes_windows_as_their_targets():
     """The same share of the same variable, in windows and targets, another for each sample."""
     torch.manual_seed(0)

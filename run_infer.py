@@ -11,7 +11,7 @@ at --board (`make board` serves a virtual one). The integer ones run a package: 
 weights, or else calibrated on --calibration or on the input itself. `--quant-mode` lets fp32 round
 as they do.
 
-A MambaRegressor maps frames [B, T, Din] to positions [B, 2], in fp32 only.
+A MambaRegressor maps frames [B, T, Din] to positions [B, 2], in the units of its data.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ import torch
 
 from golden.compile import compile_learned, compile_model
 from golden.forecaster import BACKENDS, Forecaster
-from golden.inputs import read_args, read_windows
+from golden.inputs import compilable, read_args, read_windows
 from golden.package import Package, PackageError
 from golden.program import CompileError
 from golden.streams import AcceleratorError
 from host.errors import BoardError
 from model.atomic_write import atomic_write
 from model.cmamba import CMamba
-from model.io import CheckpointError, InputError, load_model, load_npz_input, weights_sha256
+from model.folded_regressor import FoldedRegressor
+from model.io import CheckpointError, InputError, load_model, weights_sha256
+from model.position_error import distances, summarize
 from model.quantization.calibrate import CalibrationError, Histogram, calibrate
 from model.quantization.fake import QUANT_MODES, set_quant_mode
 from model.quantization.parameters import is_prepared, prepare_calibrated
-from model.regressor import MambaRegressor
+from model.registry import args_to_json
 from rtl.simulator import SimulationError
 
 
@@ -46,7 +48,7 @@ def integer_package(model: CMamba, x: torch.Tensor, args: argparse.Namespace) ->
     if args.package:
         package = Package.read(args.package, build="default")
         for field, expected in (
-            ("model", json.loads(model.args.to_json())),
+            ("model", json.loads(args_to_json(model.args))),
             ("weights_sha256", weights_sha256(model)),
         ):
             found = package.metadata.get(field)
@@ -114,16 +116,11 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--quant-mode goes with --backend fp32, without --package")
     try:
         model = load_model(args.weights, read_args(args.args), kind=torch.nn.Module)
-        if isinstance(model, MambaRegressor):
-            if args.backend != "fp32" or fake:
-                option = "--quant-mode" if fake else "--backend"
-                raise ValueError(f"{option} {name}: a regressor runs in fp32 only")
-            x = load_npz_input(args.input)
-        else:
-            x = read_windows(args.input, model.args)
+        x = read_windows(args.input, model.args)
         with torch.no_grad():
             reference = model(x).numpy()
         y = reference
+        model = compilable(model)
         if fake:
             y = fake_int8_forecast(model, x, args).numpy()
         if args.backend != "fp32":
@@ -141,6 +138,9 @@ def main(argv: list[str] | None = None) -> int:
                 if noise
                 else f"{name} against fp32: no difference"
             )
+            if isinstance(model, FoldedRegressor):
+                figures = summarize(distances(y, reference)).items()
+                print("distance of the positions: " + ", ".join(f"{k} {v:.4f}" for k, v in figures))
         if args.output:
             with atomic_write(args.output) as file:
                 np.savez(file, y=y.astype(np.float32))

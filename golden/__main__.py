@@ -15,7 +15,7 @@ from golden.estimate import estimate
 from golden.estimate import summary_table as cycle_table
 from golden.series import write_series
 from golden.vectors import golden_tokens, write_golden
-from model.data import DataError
+from model.data import DataError, Splits
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,11 +44,11 @@ def main(argv: list[str] | None = None) -> int:
         try:
             compiled = build_case(case)
             more = []
-            if compiled.splits is not None:
+            if isinstance(compiled.splits, Splits):
                 more.append(lambda folder, case=compiled: write_series(case, folder / "series.npz"))
-                if not args.no_accuracy:
-                    measured.append(accuracy.measure(compiled))
-                    more.append(partial(accuracy.write, measured[-1]))
+            if compiled.splits is not None and not args.no_accuracy:
+                measured.append(accuracy.measure(compiled))
+                more.append(partial(accuracy.write, measured[-1]))
             tokens = golden_tokens(compiled)
             write_golden(args.output / case.name, compiled.package, tokens, more)
         except DataError as error:
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
             "\nAccuracy on the test split (per instruction: accuracy.txt and accuracy.png beside "
             "each package)\n"
         )
-        print(accuracy.summary_table(measured))
+        print(accuracy.summary_tables(measured))
     print("\nCycles\n")
     print(cycle_table(cycles, isa.build()))
     print(f"\n{len(cycles)} golden packages in {args.output}")

@@ -1,4 +1,4 @@
-"""What int8 costs: forecast accuracy, and signal-to-noise ratio and range per instruction."""
+"""What int8 costs: test accuracy, and signal-to-noise ratio and range per instruction."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from golden.forecaster import Forecaster
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
 from model.data import spread
-from model.metrics import evaluate, torch_forecaster
+from model.data.frames import FrameSplits
+from model.metrics import ForecastFn, evaluate, torch_forecaster
+from model.position_error import distances, predict_positions, summarize
 from model.quantization.calibrate import record
 
 _SQNR_WINDOWS = 32
+_FIGURES = {"mse": "MSE", "mean": "position error"}
 
 
 @dataclass(frozen=True)
@@ -35,18 +38,27 @@ class TensorAccuracy:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Forecast accuracy of one case on its test split, and its tensors."""
+    """Accuracy of one case on its test split, and its tensors.
+
+    The figures of a forecast are mse and mae, those of positions mean, median, p80 and p90 of the
+    error in metres.
+    """
 
     name: str
     windows: int
-    fp32: dict[str, float]  # mse, mae
+    fp32: dict[str, float]
     int8: dict[str, float]
     tensors: list[TensorAccuracy]
 
     @property
-    def mse_increase(self) -> float:
-        """(int8 - fp32) / fp32 of the MSE."""
-        return self.int8["mse"] / self.fp32["mse"] - 1.0
+    def figure(self) -> str:
+        """Name of the figure that says most: the first."""
+        return next(iter(self.fp32))
+
+    @property
+    def increase(self) -> float:
+        """(int8 - fp32) / fp32 of `figure`."""
+        return self.int8[self.figure] / self.fp32[self.figure] - 1.0
 
 
 def tensor_accuracy(compiled: CompiledCase) -> list[TensorAccuracy]:
@@ -93,18 +105,44 @@ def tensor_accuracy(compiled: CompiledCase) -> list[TensorAccuracy]:
 
 
 def measure(compiled: CompiledCase) -> Accuracy:
-    """MSE and MAE over the whole test split in FP32 and int8, and the tensors."""
+    """The figures over the whole test split in FP32 and int8, and the tensors."""
     test = compiled.splits.test
+
+    def figures(predict: ForecastFn) -> dict[str, float]:
+        if isinstance(compiled.splits, FrameSplits):
+            return summarize(distances(*predict_positions(predict, test)))
+        return evaluate(predict, test)
+
     return Accuracy(
         name=compiled.case.name,
         windows=len(test),
-        fp32=evaluate(torch_forecaster(compiled.model), test),
-        int8=evaluate(Forecaster(compiled.package, "hls"), test),
+        fp32=figures(torch_forecaster(compiled.model)),
+        int8=figures(Forecaster(compiled.package, "hls")),
         tensors=tensor_accuracy(compiled),
     )
 
 
-def summary_table(results: Iterable[Accuracy]) -> str:
+def summary_tables(results: Iterable[Accuracy]) -> str:
+    """A table of the forecasts and one of the positions, where there are any."""
+    forecasts = [r for r in results if r.figure == "mse"]
+    positions = [r for r in results if r.figure == "mean"]
+    tables = [forecast_table(forecasts)] if forecasts else []
+    return "\n\n".join(tables + ([position_table(positions)] if positions else []))
+
+
+def position_table(results: Iterable[Accuracy]) -> str:
+    """Two lines a case: errors in FP32 and in int8."""
+    names = ("mean", "median", "P80", "P90")
+    columns = "".join(f"{name:>9}" for name in names)
+    lines = [f"{'position error, m':24} {'windows':>8}     {columns} {'change':>8}"]
+    for r in results:
+        for kind, figures, change in (("fp32", r.fp32, ""), ("int8", r.int8, f"{r.increase:+.2%}")):
+            values = "".join(f"{figures[name.lower()]:9.4f}" for name in names)
+            lines.append(f"{r.name:24} {r.windows:8} {kind}{values} {change:>8}".rstrip())
+    return "\n".join(lines)
+
+
+def forecast_table(results: Iterable[Accuracy]) -> str:
     """One line a case: MSE and MAE in FP32 and int8."""
     lines = [
         f"{'model':24} {'windows':>8} {'MSE fp32':>9} {'MSE int8':>9} {'change':>8} "
@@ -113,7 +151,7 @@ def summary_table(results: Iterable[Accuracy]) -> str:
     for r in results:
         lines.append(
             f"{r.name:24} {r.windows:8} {r.fp32['mse']:9.4f} {r.int8['mse']:9.4f} "
-            f"{r.mse_increase:+8.2%} {r.fp32['mae']:9.4f} {r.int8['mae']:9.4f}"
+            f"{r.increase:+8.2%} {r.fp32['mae']:9.4f} {r.int8['mae']:9.4f}"
         )
     return "\n".join(lines)
 
@@ -180,8 +218,8 @@ def plot(accuracy: Accuracy, path: Path) -> None:
         handles=[Patch(color=c, label=o) for o, c in _COLORS.items() if c in colors], fontsize=7
     )
     figure.suptitle(
-        f"{accuracy.name}: test MSE {accuracy.fp32['mse']:.4f} in FP32, "
-        f"{accuracy.int8['mse']:.4f} in int8 ({accuracy.mse_increase:+.2%})"
+        f"{accuracy.name}: test {_FIGURES[accuracy.figure]} {accuracy.fp32[accuracy.figure]:.4f} "
+        f"in FP32, {accuracy.int8[accuracy.figure]:.4f} in int8 ({accuracy.increase:+.2%})"
     )
     figure.savefig(path, dpi=110, format="png")
     plt.close(figure)

@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 
 from golden.compile import DEFAULT_OPTIONS, Options, compile_learned, compile_model
+from golden.inputs import load_splits, read_model
 from golden.package import Package
 from model.args import ModelArgs
 from model.cmamba import CMamba
-from model.data import Splits, load_dataset
-from model.io import load_model
+from model.data import Splits
+from model.data.frames import FrameSplits
 from model.quantization.calibrate import calibrate, calibration_windows
 from model.quantization.parameters import is_prepared
 
@@ -36,12 +37,12 @@ class CompiledCase:
 
     case: Case
     model: CMamba
-    splits: Splits | None
+    splits: Splits | FrameSplits | None
     package: Package
 
 
 def compile_on(model: CMamba, windows: torch.Tensor, options: Options = DEFAULT_OPTIONS) -> Package:
-    """Compile with formats that the model has learned, or calibrate it on windows [n, V, L]."""
+    """Compile with formats that the model has learned, or calibrate it on windows."""
     if is_prepared(model):
         return compile_learned(model)
     return compile_model(model, calibrate(model, model.to_tokens(windows)), options)
@@ -51,7 +52,7 @@ def _checkpoint(
     name: str, dataset: str, options: Options = DEFAULT_OPTIONS, suffix: str = ""
 ) -> Case:
     path = CHECKPOINTS / f"{name}.safetensors"
-    return Case(name + suffix, dataset, lambda: load_model(path), options)
+    return Case(name + suffix, dataset, lambda: read_model(path), options)
 
 
 def _random(name: str, options: Options = DEFAULT_OPTIONS, **args: object) -> Case:
@@ -150,6 +151,8 @@ CASES: tuple[Case, ...] = (
         n_layer=1,
         d_state=1,
     ),
+    # Positions from radio frames.
+    _checkpoint("positioning", "synthetic"),
 )
 
 
@@ -167,6 +170,6 @@ def build_case(case: Case) -> CompiledCase:
         shape = (8, args.num_channels, args.seq_len)
         windows = torch.randn(shape, generator=generator).cumsum(-1) / args.seq_len**0.5
     else:
-        splits = load_dataset(case.dataset, args.seq_len, args.forecast_len)
+        splits = load_splits(case.dataset, args)
         windows = calibration_windows(splits)
     return CompiledCase(case, model, splits, compile_on(model, windows, case.options))

@@ -2,6 +2,7 @@
 
     python -m golden.export --weights W.safetensors --dataset etth1 --output build/etth1.bin
     python -m golden.export --weights W.pt --args A.json --calibration X.npz --output build/x.bin
+    python -m golden.export --weights REGRESSOR.pt --dataset FOLDER --output build/x.bin
 
 A checkpoint from quantization-aware training holds its number formats; others are calibrated.
 Writes the package and its twins for people, W.json and W.npz, and prints what it holds.
@@ -18,11 +19,11 @@ from torch import Tensor
 from golden import isa
 from golden.compile import DEFAULT_OPTIONS, Options, compile_learned, compile_model
 from golden.estimate import estimate, instruction_table, summary_table
-from golden.inputs import read_args, read_windows
+from golden.inputs import load_splits, read_args, read_model, read_windows
 from golden.program import CompileError
 from model.args import ModelArgs
-from model.data import DEFAULT_DATASET, DataError, load_dataset
-from model.io import CheckpointError, InputError, load_model
+from model.data import DEFAULT_DATASET, DataError
+from model.io import CheckpointError, InputError
 from model.quantization.calibrate import (
     CALIBRATION_WINDOWS,
     METHODS,
@@ -31,15 +32,16 @@ from model.quantization.calibrate import (
     calibration_windows,
 )
 from model.quantization.parameters import is_prepared
+from model.regressor_args import RegressorArgs
 
 
 def _calibration_data(args: argparse.Namespace, model_args: ModelArgs) -> Tensor:
-    """Windows [n, V, L] of the file or the data set."""
+    """Windows of the file or the data set: [n, V, L], or [n, T, Din] for a regressor."""
     if args.calibration:
         return read_windows(args.calibration, model_args)
-    splits = load_dataset(
-        args.dataset or DEFAULT_DATASET, model_args.seq_len, model_args.forecast_len
-    )
+    if isinstance(model_args, RegressorArgs) and not args.dataset:
+        raise ValueError("a regressor is calibrated on frames: give --dataset or --calibration")
+    splits = load_splits(args.dataset or DEFAULT_DATASET, model_args)
     count = CALIBRATION_WINDOWS if args.windows is None else args.windows
     return calibration_windows(splits, count)
 
@@ -67,9 +69,14 @@ def main(argv: list[str] | None = None) -> int:
     data = parser.add_mutually_exclusive_group()
     data.add_argument(
         "--dataset",
-        help=f"calibrate on its training split: name or CSV (default: {DEFAULT_DATASET})",
+        help=f"calibrate on its training split: name or CSV (default: {DEFAULT_DATASET}); for a "
+        "regressor, a folder of frames or 'synthetic'",
     )
-    data.add_argument("--calibration", type=Path, help="calibrate on this .npz, key x: [B, V, L]")
+    data.add_argument(
+        "--calibration",
+        type=Path,
+        help="calibrate on this .npz, key x: [B, V, L], for a regressor [B, T, Din]",
+    )
     parser.add_argument(
         "--windows", type=int, help=f"of the data set (default: {CALIBRATION_WINDOWS})"
     )
@@ -83,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         build = isa.build(args.build)
-        model = load_model(args.weights, read_args(args.args))
+        model = read_model(args.weights, read_args(args.args))
         if is_prepared(model):
             _require_no_calibration(args)
             package = compile_learned(model, build)

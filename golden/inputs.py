@@ -1,14 +1,20 @@
-"""Files that the commands are given: model arguments, and windows for a model."""
+"""What the commands are given: models, their arguments, data sets, and files of windows."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.args import ModelArgs
-from model.io import InputError, load_npz_input
+from model.cmamba import CMamba
+from model.data import Splits, load_dataset
+from model.data.frames import FrameSplits, load_frames
+from model.folded_regressor import fold
+from model.io import InputError, load_model, load_npz_input
 from model.registry import args_from_json
+from model.regressor import MambaRegressor
+from model.regressor_args import RegressorArgs
 
 
 def read_args(path: Path | None) -> ModelArgs | None:
@@ -24,12 +30,39 @@ def read_args(path: Path | None) -> ModelArgs | None:
         raise ValueError(f"{path}: {error}") from None
 
 
-def read_windows(path: Path, args: ModelArgs) -> Tensor:
-    """Windows for a model, float32 [B, V, L], from an .npz with key 'x'.
+def read_model(path: Path, args: ModelArgs | None = None) -> CMamba:
+    """The model of a checkpoint as `compilable` has it. Raises CheckpointError."""
+    return compilable(load_model(path, args, kind=nn.Module))
 
-    Raises InputError, naming the file, where it has none, or of another V or L than the model.
+
+def compilable(model: nn.Module) -> CMamba:
+    """The form of a model that is calibrated and compiled: a regressor is folded."""
+    return fold(model) if isinstance(model, MambaRegressor) else model
+
+
+def load_splits(dataset: str, args: ModelArgs) -> Splits | FrameSplits:
+    """A data set for a model: of series, by name or CSV; for a regressor, a folder of frames.
+
+    Raises DataError, ValueError, OSError.
+    """
+    if isinstance(args, RegressorArgs):
+        return load_frames(dataset, args.seq_len)
+    return load_dataset(dataset, args.seq_len, args.forecast_len)
+
+
+def read_windows(path: Path, args: ModelArgs) -> Tensor:
+    """Windows for a model, float32 [B, V, L] or [B, T, Din], from an .npz with key 'x'.
+
+    Raises InputError, naming the file, where it has none, or of another shape than the model's.
     """
     x = load_npz_input(path)
+    if isinstance(args, RegressorArgs):
+        if x.shape[2] != args.num_features:
+            raise InputError(
+                f"{path}: 'x': found shape {list(x.shape)}, expected [B, T, Din] = "
+                f"[B, T >= 1, {args.num_features}]"
+            )
+        return x
     expected = (args.num_channels, args.seq_len)
     if x.shape[1:] != expected:
         raise InputError(

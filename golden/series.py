@@ -21,7 +21,7 @@ WINDOWS = 7 * 24
 
 
 def write_series(compiled: CompiledCase, path: Path) -> None:
-    """Write `path` for a case with data. Raises OSError."""
+    """Write `path` for a case with a series. Raises OSError."""
     splits, args = compiled.splits, compiled.model.args
     x, y = splits.test.batch(slice(0, WINDOWS))
     with torch.no_grad():

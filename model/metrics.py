@@ -15,14 +15,14 @@ from torch import nn
 from model.data.csv_series import Windows
 
 ForecastFn = Callable[[np.ndarray], "np.ndarray | torch.Tensor"]
-"""float32 [B,V,L] -> [B,V,H]."""
+"""float32 [B,V,L] -> [B,V,H]; frames [B,L,Din] -> positions [B,2]."""
 
 Figures = tuple[Mapping[str, float], Mapping[str, float]]
 """What `evaluate` finds on the validation and on the test windows."""
 
 
 def torch_forecaster(model: nn.Module) -> ForecastFn:
-    """A forecast function from a module that maps [B,V,L] to [B,V,H]: eval mode, no gradients."""
+    """A function of arrays from a module: eval mode, no gradients."""
     device = next(model.parameters()).device
 
     def forecast(x: np.ndarray) -> torch.Tensor:

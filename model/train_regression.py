@@ -1,7 +1,7 @@
 """Trains a MambaRegressor: `python -m model.train_regression --data FOLDER --out W.safetensors`.
 
 FOLDER holds recordings (`model.data.frames_lazy`) or arrays of windows (`model.data.npz_xy`);
-`python -m model.data.synthetic_frames FOLDER` makes one to try. The loss is Huber's of the
+`synthetic` stands for drawn ones to try (`model.data.synthetic_frames`). The loss is Huber's of the
 Euclidean error, the best epoch the one with the lowest mean error on the validation set. Besides
 `--out`, in float32, it leaves
 
@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from model.data.frames import FrameSplits, load_frames
 from model.io import load_model
+from model.metrics import torch_forecaster
 from model.position_error import distances, plot_cdf, predict_positions, summarize, write_table
 from model.registry import REGISTRY, build_from
 from model.regressor import MambaRegressor
@@ -98,7 +99,7 @@ class Trainer(TrainingLoop):
         return F.huber_loss(error, torch.zeros_like(error), delta=self.args.huber_delta)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        return summarize(distances(*predict_positions(model, self.splits.val)))
+        return summarize(distances(*predict_positions(torch_forecaster(model), self.splits.val)))
 
     def identity(self) -> dict[str, dict[str, Any]]:
         return {"model_args": dataclasses.asdict(self.model_args)}
@@ -122,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     default = TrainArgs()
     add_file_options(parser)
-    parser.add_argument("--data", type=Path, required=True, help="folder")
+    parser.add_argument("--data", type=Path, required=True, help="folder, or 'synthetic'")
     add_option(
         parser, "--huber-delta", default.huber_delta, "error up to which the loss is quadratic"
     )
@@ -169,7 +170,7 @@ def report(loop: Trainer) -> None:
     model = load_model(loop.out, kind=MambaRegressor)
     errors = {}
     for name, windows in (("val", loop.splits.val), ("test", loop.splits.test)):
-        found, true = predict_positions(model, windows)
+        found, true = predict_positions(torch_forecaster(model), windows)
         errors[name] = distances(found, true)
         print(f"{loop.out} {name}: {_line(summarize(errors[name]))}")
     write_table(Path(f"{loop.out}.errors.csv"), loop.splits.test, found, true)

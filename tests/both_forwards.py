@@ -6,28 +6,36 @@ import copy
 from types import SimpleNamespace
 
 import torch
+from torch import Tensor
 
+from golden import isa
 from golden.compile import compile_learned
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
 from model.cmamba import CMamba
 from model.quant_point import QuantPoint
 from model.quantization.fake import set_quant_mode
-from model.quantization.parameters import learned_formats
 from tests.compiled_models import random_windows
 
 
-def run_both(model: CMamba, dtype: torch.dtype, n_windows: int = 2) -> SimpleNamespace:
+def run_both(
+    model: CMamba,
+    dtype: torch.dtype,
+    n_windows: int = 2,
+    windows: Tensor | None = None,
+    build: str = "default",
+) -> SimpleNamespace:
     """Tensors by quantization point: `integer` of the program, `real` of the fakeq forward in its
     integers.
 
-    `model` holds number formats; the fakeq forward is in `dtype`.
+    `model` holds number formats; the fakeq forward is in `dtype`. Without `windows`, random ones.
     """
-    package = compile_learned(model)
-    windows = random_windows(model.args, n_windows, seed=5)
+    package = compile_learned(model, isa.build(build))
+    if windows is None:
+        windows = random_windows(model.args, n_windows, seed=5)
     tokens = torch.from_numpy(HostSide(package).tokens(windows.numpy()))
     trace = {}
-    IntegerModel(package).run(tokens, trace)
+    IntegerModel(package, build).run(tokens, trace)
 
     fake = copy.deepcopy(model).to(dtype).eval()
     fake.positions = fake.positions.to(dtype)
@@ -44,8 +52,8 @@ def run_both(model: CMamba, dtype: torch.dtype, n_windows: int = 2) -> SimpleNam
     for name, point in fake.named_modules():
         if isinstance(point, QuantPoint) and point.hook is not None:
             point.hook = watch(name, point.hook)
-    source = learned_formats(model)["q_input"]
-    x = (tokens.flatten(0, 1).double() - source.zero_point) * source.scale
+    source = package.metadata["input"]
+    x = (tokens.flatten(0, 1).double() - source["zero_point"]) * source["scale"]
     with torch.no_grad():
         fake.core(x.to(dtype))
 

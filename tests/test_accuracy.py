@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from golden import accuracy
-from golden.accuracy import TensorAccuracy, measure, plot, summary_table, tensor_table
+from golden.accuracy import TensorAccuracy, forecast_table, measure, plot, tensor_table
 from golden.cases import CHECKPOINTS, Case, CompiledCase, build_case, compile_on
 from golden.forecaster import Forecaster
 from model.args import ModelArgs
@@ -52,7 +52,7 @@ def test_report_compares_every_tensor_and_the_forecasts(tiny, int8_back_end):
     int8 = Forecaster(tiny.package)(x)
     assert result.fp32["mse"] == pytest.approx(np.square(fp32 - y).mean(), rel=1e-5)
     assert result.int8["mse"] == pytest.approx(np.square(int8 - y).mean(), rel=1e-5)
-    assert result.mse_increase == pytest.approx(result.int8["mse"] / result.fp32["mse"] - 1)
+    assert result.increase == pytest.approx(result.int8["mse"] / result.fp32["mse"] - 1)
 
     instructions = [i for i in tiny.package.metadata["instructions"] if i["opcode"] != "SEND"]
     assert len(result.tensors) == sum(len(i["tensors"]) for i in instructions)
@@ -77,7 +77,7 @@ def test_tables_and_files(tiny, int8_back_end, tmp_path):
     result = measure(tiny)
     lines = tensor_table(result).splitlines()
     assert len(lines) == 2 + len(result.tensors)
-    summary = summary_table([result, result]).splitlines()
+    summary = forecast_table([result, result]).splitlines()
     assert len(summary) == 3 and summary[1].split()[:2] == ["tiny", "40"]
     accuracy.write(result, tmp_path)
     assert (tmp_path / "accuracy.txt").read_text().splitlines() == lines

@@ -8,6 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import nn
 
+from model.metrics import torch_forecaster
 from model.position_error import distances, plot_cdf, predict_positions, summarize, write_table
 
 
@@ -45,7 +46,7 @@ class Right(nn.Module):
 
 def test_figures_by_hand():
     windows, model = Track(10), Right()
-    found, true = predict_positions(model, windows, batch_size=4)
+    found, true = predict_positions(torch_forecaster(model), windows, batch_size=4)
     assert np.array_equal(true, windows.y) and model.training
     errors = distances(found, true)
     np.testing.assert_allclose(errors, np.arange(1, 11))
@@ -58,12 +59,12 @@ def test_a_position_that_is_not_finite():
     windows = Track(10)
     windows.errors[7] = np.nan
     with pytest.raises(ValueError, match=r"position of window 7 \(walk:7\) is \[nan, nan\]"):
-        predict_positions(Right(), windows, batch_size=4)
+        predict_positions(torch_forecaster(Right()), windows, batch_size=4)
 
 
 def test_table(tmp_path):
     windows = Track(3)
-    found, true = predict_positions(Right(), windows)
+    found, true = predict_positions(torch_forecaster(Right()), windows)
     write_table(tmp_path / "errors.csv", windows, found, true)
     rows = list(csv.DictReader((tmp_path / "errors.csv").open()))
     assert [row["window"] for row in rows] == ["walk:0", "walk:1", "walk:2"]

@@ -52,14 +52,16 @@ class FrameSplits:
 def load_frames(path: str | Path, seq_len: int) -> FrameSplits:
     """Opens the folder `path`, of recordings (`frames_lazy`) or of arrays of windows (`npz_xy`).
 
-    `seq_len` is the length of the windows cut from recordings; windows of an array have their own.
+    The name 'synthetic' stands for recordings that are drawn (`synthetic_frames`). `seq_len` is the
+    length of the windows cut from recordings; windows of an array have their own.
     Raises: DataError (neither of the two, or bad content), OSError.
     """
     # Both need this module's types.
     from model.data.frames_lazy import load_recordings
     from model.data.npz_xy import load_npz_windows
+    from model.data.synthetic_frames import standard_recordings
 
-    path = Path(path)
+    path = standard_recordings() if str(path) == "synthetic" else Path(path)
     if not path.is_dir():
         raise DataError(f"{path}: expected a folder of recordings or of train, val and test.npz")
     if (path / "train.npz").exists():

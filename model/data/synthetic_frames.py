@@ -27,6 +27,8 @@ from model.atomic_write import atomic_write
 
 FEATURES = ("path_loss", "sin", "cos", "delay")
 NS_PER_METRE = 1e9 / 299_792_458
+RECORDINGS, FRAMES = 20, 1000
+STANDARD_FOLDER = Path(__file__).resolve().parents[2] / "build" / "synthetic_frames"
 SPLIT_SHARES = (("test", 0.2), ("val", 0.1))
 
 
@@ -126,6 +128,16 @@ def write_recordings(folder: Path, world: World, count: int, num_frames: int, se
                 file.write(content)
 
 
+def standard_recordings() -> Path:
+    """The folder of the recordings that the options' defaults describe, written if need be.
+
+    Raises: OSError.
+    """
+    folder = STANDARD_FOLDER
+    write_recordings(folder, World(), RECORDINGS, FRAMES, seed=0)
+    return folder
+
+
 def _npy(array: np.ndarray) -> bytes:
     content = io.BytesIO()
     np.save(content, array)
@@ -139,8 +151,10 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, help="folder to write")
-    parser.add_argument("--recordings", type=int, default=20, help="walks (default: 20)")
-    parser.add_argument("--frames", type=int, default=1000, help="of a walk (default: 1000)")
+    parser.add_argument(
+        "--recordings", type=int, default=RECORDINGS, help=f"walks (default: {RECORDINGS})"
+    )
+    parser.add_argument("--frames", type=int, default=FRAMES, help=f"of a walk (default: {FRAMES})")
     parser.add_argument("--base-stations", type=int, default=4, help="(default: 4)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
     args = parser.parse_args(argv)

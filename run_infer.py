@@ -120,7 +120,8 @@ def main(argv: list[str] | None = None) -> int:
         with torch.no_grad():
             reference = model(x).numpy()
         y = reference
-        model = compilable(model)
+        if fake or args.backend != "fp32":
+            model = compilable(model)
         if fake:
             y = fake_int8_forecast(model, x, args).numpy()
         if args.backend != "fp32":

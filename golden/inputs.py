@@ -31,13 +31,20 @@ def read_args(path: Path | None) -> ModelArgs | None:
 
 
 def read_model(path: Path, args: ModelArgs | None = None) -> CMamba:
-    """The model of a checkpoint as `compilable` has it. Raises CheckpointError."""
+    """The model of a checkpoint as `compilable` has it. Raises CheckpointError, ValueError."""
     return compilable(load_model(path, args, kind=nn.Module))
 
 
 def compilable(model: nn.Module) -> CMamba:
-    """The form of a model that is calibrated and compiled: a regressor is folded."""
-    return fold(model) if isinstance(model, MambaRegressor) else model
+    """The form of a model that is calibrated and compiled: a regressor is folded.
+
+    Raises ValueError for a model that the compiler does not know.
+    """
+    if isinstance(model, MambaRegressor):
+        return fold(model)
+    if not isinstance(model, CMamba):
+        raise ValueError(f"a {type(model).__name__} cannot be compiled, it runs in fp32 only")
+    return model
 
 
 def load_splits(dataset: str, args: ModelArgs) -> Splits | FrameSplits:

@@ -35,7 +35,7 @@ from model.atomic_write import atomic_write
 from model.cmamba import CMamba
 from model.folded_regressor import FoldedRegressor
 from model.io import CheckpointError, InputError, load_model, weights_sha256
-from model.position_error import distances, summarize
+from model.position_error import distances, in_words, summarize
 from model.quantization.calibrate import CalibrationError, Histogram, calibrate
 from model.quantization.fake import QUANT_MODES, set_quant_mode
 from model.quantization.parameters import is_prepared, prepare_calibrated
@@ -140,8 +140,7 @@ def main(argv: list[str] | None = None) -> int:
                 else f"{name} against fp32: no difference"
             )
             if isinstance(model, FoldedRegressor):
-                figures = summarize(distances(y, reference)).items()
-                print("distance of the positions: " + ", ".join(f"{k} {v:.4f}" for k, v in figures))
+                print(f"distance of the positions: {in_words(summarize(distances(y, reference)))}")
         if args.output:
             with atomic_write(args.output) as file:
                 np.savez(file, y=y.astype(np.float32))

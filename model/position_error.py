@@ -52,6 +52,12 @@ def summarize(errors: np.ndarray) -> dict[str, float]:
     }
 
 
+def in_words(figures: Mapping[str, float], prefix: str = "") -> str:
+    """The figures of `summarize`, whose keys may have a prefix, in one line."""
+    names = ("mean", "median", "P80", "P90")
+    return "  ".join(f"{name} {figures[prefix + name.lower()]:.3f} m" for name in names)
+
+
 def write_table(path: Path, windows: FrameWindows, found: np.ndarray, true: np.ndarray) -> None:
     """CSV with a row a window: its name, true and found x and y, and the error. Raises: OSError."""
     text = io.StringIO()

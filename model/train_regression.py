@@ -28,7 +28,14 @@ from torch.nn import functional as F
 from model.data.frames import FrameSplits, load_frames
 from model.io import load_model
 from model.metrics import torch_forecaster
-from model.position_error import distances, plot_cdf, predict_positions, summarize, write_table
+from model.position_error import (
+    distances,
+    in_words,
+    plot_cdf,
+    predict_positions,
+    summarize,
+    write_table,
+)
 from model.registry import REGISTRY, build_from
 from model.regressor import MambaRegressor
 from model.regressor_args import RegressorArgs
@@ -105,14 +112,7 @@ class Trainer(TrainingLoop):
         return {"model_args": dataclasses.asdict(self.model_args)}
 
     def describe(self, record: dict[str, float]) -> str:
-        return f"train loss {record['train_loss']:.4f}  val {_line(record, 'val_')}"
-
-
-def _line(figures: dict[str, float], prefix: str = "") -> str:
-    return "  ".join(
-        f"{name} {figures[prefix + name.lower()]:.3f} m"
-        for name in ("mean", "median", "P80", "P90")
-    )
+        return f"train loss {record['train_loss']:.4f}  val {in_words(record, 'val_')}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -172,7 +172,7 @@ def report(loop: Trainer) -> None:
     for name, windows in (("val", loop.splits.val), ("test", loop.splits.test)):
         found, true = predict_positions(torch_forecaster(model), windows)
         errors[name] = distances(found, true)
-        print(f"{loop.out} {name}: {_line(summarize(errors[name]))}")
+        print(f"{loop.out} {name}: {in_words(summarize(errors[name]))}")
     write_table(Path(f"{loop.out}.errors.csv"), loop.splits.test, found, true)
     plot_cdf(Path(f"{loop.out}.cdf.png"), errors)
 

@@ -126,7 +126,7 @@ def test_int8_positions_and_their_distance(files, capsys):
     out, int8 = capsys.readouterr().out, positions(files)
     assert int8.shape == (6, 2) and "input: (6, 20, 8) output: (6, 2)" in out
     figures = summarize(distances(int8, fp32))
-    assert f"distance of the positions: mean {figures['mean']:.4f}, median" in out
+    assert f"distance of the positions: mean {figures['mean']:.3f} m  median" in out
     assert 0 < figures["mean"] < 0.1 * fp32.std()
 
 

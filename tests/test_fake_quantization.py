@@ -1,6 +1,7 @@
 """Fake quantization against the integer program, bit by bit, and what it lets training learn."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -204,3 +205,43 @@ def test_learned_formats_are_a_fixed_point():
     assert once.points == twice.points and once.scans == twice.scans
     for name, scales in once.weights.items():
         np.testing.assert_array_equal(scales, twice.weights[name])
+
+
+@pytest.mark.parametrize(("state_shift", "y_shift"), [(14, 2), (4, 12), (0, 13)])
+def test_the_exact_scan_is_that_of_the_contract(state_shift, y_shift):
+    """On random integers with which all its roundings show; in the last case states saturate."""
+    model = prepared(SMALL).double()
+    set_quant_mode(model, "fakeq")
+    with torch.no_grad():
+        model(random_windows(model.args, 1).double())
+    block, generator = model.blocks[0], torch.Generator().manual_seed(0)
+    hooks = block.scan_hook.__self__
+    shifts = {"exp_shift": 5, "state_shift": state_shift, "skip_shift": 2, "y_shift": y_shift}
+    hooks.formats = dataclasses.replace(hooks.formats, **shifts)
+    E, N = block.A_log.shape
+
+    def integers(low, high, *shape):
+        return torch.randint(low, high + 1, shape, generator=generator)
+
+    w, delta = integers(-255, 255, 2, 6, E), integers(0, 65535, 2, 6, E)
+    b, c = integers(-3, 3, 2, 6, N), integers(-3, 3, 2, 6, N)
+    rates, skip = integers(0, 5, E, N), integers(-9, 9, E)
+    with torch.no_grad():
+        found = hooks._integers(
+            w * block.q_u.scale,
+            delta * hooks.formats.delta,
+            b * block.q_B.scale,
+            c * block.q_C.scale,
+            rates.double(),
+            skip.double(),
+        )
+    h = torch.zeros(2, E, N, dtype=torch.int64)
+    for t in range(6):
+        g = arithmetic.decay(arithmetic.rne_shift(delta[:, t, :, None] * rates, 5))
+        drive = (delta[:, t] * w[:, t])[:, :, None] * b[:, t, None, :]
+        h = arithmetic.rne_shift(g * h + (drive << (16 - state_shift)), 16).clamp(
+            -(2**23), 2**23 - 1
+        )
+        s = (h * c[:, t, None, :]).sum(-1) + (skip * w[:, t] << 2)
+        y = arithmetic.rne_shift(s, y_shift).clamp(-32768, 32767)
+        assert torch.equal(found[:, t].long(), y), t

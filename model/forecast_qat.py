@@ -26,7 +26,7 @@ QAT_MODES = ("fakeq", "cppq")
 class QatArgs(TrainArgs):
     """How to tune a trained forecaster to its quantization."""
 
-    epochs: int = 3
+    epochs: int = 2
     lr: float = 2e-5
     precision: str = "fp32"
     quant_mode: str = "fakeq"  # of the forward pass

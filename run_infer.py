@@ -94,8 +94,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--args", type=Path, help="model arguments (JSON), where the weights lack them"
     )
-    parser.add_argument("--input", required=True, type=Path, help=".npz, key x: float32 [B, V, L]")
-    parser.add_argument("--output", type=Path, help=".npz to write, key y: float32 [B, V, H]")
+    parser.add_argument(
+        "--input",
+        required=True,
+        type=Path,
+        help=".npz, key x: float32 [B, V, L], or frames [B, T, Din]",
+    )
+    parser.add_argument(
+        "--output", type=Path, help=".npz to write, key y: float32 [B, V, H] or [B, 2]"
+    )
     parser.add_argument("--backend", choices=["fp32", *BACKENDS], default="fp32")
     parser.add_argument(
         "--quant-mode",

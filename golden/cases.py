@@ -79,6 +79,7 @@ CHECKPOINT_CASES: tuple[Case, ...] = (
 CASES: tuple[Case, ...] = (
     *CHECKPOINT_CASES,
     _checkpoint("nyc_weather", "nyc_weather", Options(power_of_two=True), suffix="_pow2"),
+    _checkpoint("nyc_weather_qat", "nyc_weather"),  # with formats from training
     _random(
         "nested",
         num_channels=4,

@@ -23,6 +23,7 @@ from model.data.frames import FrameSplits, load_frames
 from model.data.synthetic_frames import World, write_recordings
 from model.folded_regressor import fold
 from model.io import save_checkpoint
+from model.metrics import torch_forecaster
 from model.position_error import distances, summarize
 from model.registry import build_model
 from model.regressor_args import RegressorArgs
@@ -216,6 +217,14 @@ def test_the_shipped_regressor_loses_little(compiled, monkeypatch):
     result = measure(compiled)
     assert list(result.fp32) == ["mean", "median", "p80", "p90"]
     assert result.fp32["mean"] < 1.0 and result.increase < 0.15
+    for figures, predict in (
+        (result.fp32, torch_forecaster(compiled.model)),
+        (result.int8, Forecaster(compiled.package)),
+    ):
+        x, y = compiled.splits.test.batch(slice(None))
+        errors = distances(np.asarray(predict(x)), y)
+        assert figures["mean"] == pytest.approx(errors.mean(), rel=1e-4)
+        assert figures["p90"] == pytest.approx(np.percentile(errors, 90), rel=1e-4)
     assert min(t.sqnr for t in result.tensors) > 15
     names = [t.name for t in result.tensors]
     assert names[:4] == ["frames", "frame_projection", "frame_norm", "patch_embedding"]

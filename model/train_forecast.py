@@ -7,7 +7,7 @@ the end of the last epoch: the same command with `--resume` goes on from there a
 the same number of threads, ends with the same bits as training that was never interrupted.
 
 `--qat FP32.safetensors` tunes a trained model to its quantization: calibrated on windows of the
-training split, then trained with every rounding of the int8 program in the forward pass (LSQ). The
+training split, then trained with the roundings of the int8 program in the forward pass (LSQ). The
 calibrated model counts as epoch 0, so the result is never worse on the validation split. It is
 saved as float32, with what it has learned; from a checkpoint of that kind, `--qat` goes on.
 `python -m golden.compare` compares the two checkpoints as int8 programs.

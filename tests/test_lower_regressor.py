@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from golden import isa
 from golden.compile import compile_formats
-from golden.integer_model import untile
+from golden.integer_model import IntegerModel, untile
 from golden.package import Package
 from golden.program import CompileError
 from golden.schedule_check import ScheduleError, check_schedule
+from hls.bindings import Accelerator
 from model.quantization.affine import quantize_weight
 from model.quantization.parameters import learned_formats
 from model.regressor_args import RegressorArgs
@@ -75,6 +76,21 @@ def test_positions_are_close_to_fp32(args, seed):
     y = run.integer["q_output"][:, 0].numpy() * learned_formats(model)["q_output"].scale
     # Of 60 such models the worst had 30 dB, the median 39 dB.
     assert sqnr(expected, y) > 25
+
+
+@settings(max_examples=10)
+@given(regressor_args(), st.integers(0, 1000))
+def test_every_tensor_of_the_hls_kernels(args, seed):
+    """On bytes over the whole int8 range, so that everything saturates somewhere."""
+    package = compile_regressor(args, seed=seed)
+    shape = (3, package.n_sequences, package.n_positions, package.token_bytes)
+    tokens = np.random.default_rng(seed).integers(-128, 128, shape, dtype=np.int8)
+    trace = {}
+    IntegerModel(package).run(torch.from_numpy(tokens), trace)
+    found = Accelerator(package.to_bytes(), native=False).run_traced(tokens)
+    for index in range(len(package.instructions)):
+        name = package.instruction_name(index)
+        np.testing.assert_array_equal(found[index], trace[name].numpy(), err_msg=name)
 
 
 def test_the_embedding_meets_the_frames_of_its_patch():

@@ -293,12 +293,17 @@ module cmamba
   logic [WeightAddrBits-1:0] stream_slot, tile_wr_tile;
   logic [TileBeatBits-1:0] tile_wr_beat;
   logic [127:0] tile_wr_data;
-  always_ff @(posedge clk) streams <= facts.elements[SectionWeights] > MaxWeights;
+  // Of the run and a cycle behind it: no tile is asked for in its first cycles, nor in its last.
+  logic stream_enable_q;
+  always_ff @(posedge clk) begin
+    streams <= facts.elements[SectionWeights] > MaxWeights;
+    stream_enable_q <= !rst && run_busy && streams;
+  end
 
   weight_stream u_weight_stream (
       .clk_i         (clk),
       .rst_i         (rst || run_abort || aborted_q),
-      .enable_i      (run_busy && streams),
+      .enable_i      (stream_enable_q),
       .weights_addr_i(facts.weights_addr),
       .fetch_valid_i (fetch_valid),
       .fetch_ready_o (fetch_ready),

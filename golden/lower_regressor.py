@@ -21,10 +21,11 @@ class RegressorLowering(Lowering):
     input_point = "q_frames"
 
     def _reserve_input(self) -> None:
-        """The rows of a window's frames, and the same memory as rows of patches.
+        """Rings for frames on their way, the rows of a window's frames, and the same memory as rows
+        of patches.
 
-        Both are rings of a power of two of rows. Those past the last are never addressed, and may
-        be another buffer's, but must lie inside the memory.
+        The latter two are rings of a power of two of rows. Those past the last are never addressed,
+        and may be another buffer's, but must lie inside the memory.
         """
         args, build = self.args, self.builder.build
         self.row = round_up(args.num_channels, build.row_align)
@@ -39,6 +40,11 @@ class RegressorLowering(Lowering):
                 f"'norm', build '{build.name}' has {build.spaces['norm']}; use a smaller seq_len "
                 "or num_channels, or a build with a larger 'norm'"
             )
+        for role, space, features in (
+            ("frames", "patch", args.num_features),
+            ("frame_projection", "resid", self.row),
+        ):
+            self.builder.reserve(role, space, features, most_rows=8, tokens=args.seq_len)
         rows = self.builder.allocate("norm", self.row, args.seq_len, "frame_norm")
         starts = isa.Operand(rows.addr, stride, ceil_log2(args.num_patches), rows.space)
         affine = self.formats["q_input"]

@@ -93,14 +93,22 @@ class ProgramBuilder:
         return isa.Operand(addr, stride, ceil_log2(rows), isa.SPACES[space].index)
 
     def reserve(
-        self, role: str, space: str, width: int, least_rows: int = 2, most_rows: int = 16
+        self,
+        role: str,
+        space: str,
+        width: int,
+        least_rows: int = 2,
+        most_rows: int = 16,
+        tokens: int | None = None,
     ) -> None:
         """Allocate the token rings that all blocks take in turn for one role.
 
         Two rings let a block start while the one before still reads; up to `most_rows` rows let a
-        unit run ahead. Less is taken where the memory is small.
+        unit run ahead. Less is taken where the memory is small, or where there are fewer `tokens`
+        (without it, the program's).
         """
-        most = 1 << ceil_log2(min(most_rows, self.n_sequences * self.n_positions))
+        tokens = tokens or self.n_sequences * self.n_positions
+        most = 1 << ceil_log2(min(most_rows, tokens))
         least = 1 << ceil_log2(least_rows)
         stride = round_up(width, self.build.row_align)
         for rows, count in ((16, 2), (8, 2), (8, 1), (4, 2), (4, 1), (2, 2), (2, 1), (1, 1)):

@@ -120,6 +120,15 @@ def test_a_frame_fills_its_row(num_channels, build, row):
     assert instruction(package, "frame_norm").n == row
 
 
+def test_units_run_ahead_of_a_single_patch():
+    """The rings of frames have rows for frames, not for patches."""
+    shape = SMALL | {"seq_len": 9, "patch_len": 9}
+    package = compile_regressor(RegressorArgs(**shape))
+    assert instruction(package, "patch_embedding").n_positions == 1
+    for name in ("frames", "frame_projection"):
+        assert instruction(package, name).dst.log2_rows == 3
+
+
 # ------------------------------------------------------------------------------ limits
 
 

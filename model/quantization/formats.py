@@ -3,7 +3,8 @@
 A model's formats follow from the value ranges of its quantization points (`calibrate`), or from
 step sizes that training has learned. Everything that is not free to choose is decided here, once:
 the one scale of the residual stream, the state of the scan and its shifts, and which tensors a
-layer lies between. The integers themselves are those of docs/numerics.md.
+layer lies between. The integers themselves are those of docs/numerics.md. RegressorArgs stand for a
+FoldedRegressor.
 """
 
 from __future__ import annotations

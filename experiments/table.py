@@ -20,8 +20,8 @@ def markdown(experiment: Experiment, model: str, results: dict[Run, Result]) -> 
     of_model = {run: result for run, result in results.items() if run.model == model}
     horizons = sorted({run.horizon for run in of_model})
     seeds = sorted({run.seed for run in of_model})
-    head = [f"{model}, {len(seeds)} seed{'s' * (len(seeds) > 1)}", *FORMS.values(), "QAT against FP32"]
-    head += [entry.name for entry in experiment.published]
+    head = [f"{model}, {len(seeds)} seed{'s' * (len(seeds) > 1)}", *FORMS.values()]
+    head += ["QAT against FP32", *(entry.name for entry in experiment.published)]
     rows = []
     for name, chosen in {**{str(h): [h] for h in horizons}, "average": horizons}.items():
         # Of each seed, its mean over the chosen horizons.

@@ -172,7 +172,9 @@ def test_nothing_to_compare(flags, golden, capsys, tmp_path):
 
 
 def test_no_board(bitfile, golden, capsys, board):
-    for program, flags, code in ((selftest, ["--golden", str(golden)], 2), (bench, [], 1)):
+    package = str(golden / "mixing" / "package.bin")
+    programs = (selftest, ["--golden", str(golden)], 2), (bench, ["--package", package], 1)
+    for program, flags, code in programs:
         assert program.main(["--board", "127.0.0.1:1", "--bitfile", bitfile, *flags]) == code
         assert "no board answers at 127.0.0.1:1" in capsys.readouterr().err
 

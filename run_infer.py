@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from golden.builds import fitting_build
 from golden.compile import compile_learned, compile_model
 from golden.forecaster import BACKENDS, Forecaster
 from golden.inputs import compilable, read_args, read_windows
@@ -32,21 +33,22 @@ from golden.program import CompileError
 from golden.streams import AcceleratorError
 from host.errors import BoardError
 from model.atomic_write import atomic_write
-from model.cmamba import CMamba
 from model.folded_regressor import FoldedRegressor
 from model.io import CheckpointError, InputError, load_model, weights_sha256
 from model.position_error import distances, in_words, summarize
 from model.quantization.calibrate import CalibrationError, Histogram, calibrate
 from model.quantization.fake import QUANT_MODES, set_quant_mode
 from model.quantization.parameters import is_prepared, prepare_calibrated
+from model.quantization.structure import Quantizable
 from model.registry import args_to_json
 from rtl.simulator import SimulationError
 
 
-def integer_package(model: CMamba, x: torch.Tensor, args: argparse.Namespace) -> Package:
+def integer_package(model: Quantizable, x: torch.Tensor, args: argparse.Namespace) -> Package:
     """The package to run: from --package, or compiled on --calibration or the input."""
     if args.package:
-        package = Package.read(args.package, build="default")
+        package = Package.read(args.package)
+        fitting_build(package, str(args.package))  # raises where there is none
         for field, expected in (
             ("model", json.loads(args_to_json(model.args))),
             ("weights_sha256", weights_sha256(model)),
@@ -63,21 +65,25 @@ def integer_package(model: CMamba, x: torch.Tensor, args: argparse.Namespace) ->
     return compile_model(model, calibrated(model, x, args))
 
 
-def has_learned_formats(model: CMamba, args: argparse.Namespace) -> bool:
+def has_learned_formats(model: Quantizable, args: argparse.Namespace) -> bool:
     """Whether there is nothing to calibrate. Raises ValueError if --calibration is given then."""
     if is_prepared(model) and args.calibration:
         raise ValueError(f"--calibration: {args.weights} has learned its number formats")
     return is_prepared(model)
 
 
-def calibrated(model: CMamba, x: torch.Tensor, args: argparse.Namespace) -> dict[str, Histogram]:
+def calibrated(
+    model: Quantizable, x: torch.Tensor, args: argparse.Namespace
+) -> dict[str, Histogram]:
     """What the model's tensors hold on --calibration or the input."""
     data = read_windows(args.calibration, model.args) if args.calibration else x
     print(f"calibrating on {args.calibration or 'the input'}: {len(data)} windows")
     return calibrate(model, model.to_tokens(data))
 
 
-def fake_int8_forecast(model: CMamba, x: torch.Tensor, args: argparse.Namespace) -> torch.Tensor:
+def fake_int8_forecast(
+    model: Quantizable, x: torch.Tensor, args: argparse.Namespace
+) -> torch.Tensor:
     """[B, V, L] -> [B, V, H] in --quant-mode."""
     if not has_learned_formats(model, args):
         prepare_calibrated(model, calibrated(model, x, args))

@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from golden import accuracy, isa
+from golden.builds import fitting_build
 from golden.cases import CASES, build_case
 from golden.estimate import estimate
 from golden.estimate import summary_table as cycle_table
@@ -57,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
         except (ImportError, OSError, ValueError) as error:
             print(f"error: {case.name}: {error}", file=sys.stderr)
             return 1
-        cycles[case.name] = estimate(compiled.package, isa.build())
+        build = fitting_build(compiled.package)
+        cycles.setdefault(build, {})[case.name] = estimate(compiled.package, isa.build(build))
     for line in missing:
         print(line, file=sys.stderr)
     if measured:
@@ -67,8 +69,8 @@ def main(argv: list[str] | None = None) -> int:
         )
         print(accuracy.summary_tables(measured))
     print("\nCycles\n")
-    print(cycle_table(cycles, isa.build()))
-    print(f"\n{len(cycles)} golden packages in {args.output}")
+    print("\n\n".join(cycle_table(e, isa.build(build)) for build, e in cycles.items()))
+    print(f"\n{sum(map(len, cycles.values()))} golden packages in {args.output}")
     return 1 if missing and args.cases else 0  # a case asked for by name must be there
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +62,15 @@ class Accuracy:
         return self.int8[self.figure] / self.fp32[self.figure] - 1.0
 
 
+def _counterpart(real: torch.Tensor, part: Mapping[str, Any]) -> torch.Tensor:
+    """What a part of an instruction's result is in FP32; real: the tensor at its point."""
+    if "sequence" in part:  # of several that take turns
+        real = real.unflatten(0, (-1, part["sequences"]))[:, part["sequence"]]
+    if "point_start" in part:
+        real = real[..., part["point_start"] :][..., : part["size"]]
+    return real
+
+
 def tensor_accuracy(compiled: CompiledCase) -> list[TensorAccuracy]:
     """Compare every instruction's tensor with its FP32 counterpart on windows of the test split.
 
@@ -79,9 +89,7 @@ def tensor_accuracy(compiled: CompiledCase) -> list[TensorAccuracy]:
         limits = torch.iinfo(q_all.dtype)
         for part in entry["tensors"]:
             q = q_all[..., part["start"] : part["start"] + part["size"]].double()
-            first = part.get("point_start", 0)
-            real = reference[part["point"]][..., first : first + part["size"]].double()
-            real = real.reshape(q.shape)
+            real = _counterpart(reference[part["point"]], part).double().reshape(q.shape)
             noise = (q - part["zero_point"]) * part["scale"] - real
             power, error = float(real.square().mean()), float(noise.square().mean())
             with np.errstate(divide="ignore"):  # no noise: infinite, no signal: minus infinite
@@ -160,12 +168,12 @@ def tensor_table(accuracy: Accuracy) -> str:
     """One line a tensor: SQNR, FP32 range, representable range, saturated share."""
     lines = [
         f"{accuracy.name}: int8 against FP32, per instruction",
-        f"{'instruction':40} {'opcode':7} {'SQNR dB':>8} {'FP32 range':>22} "
+        f"{'instruction':40} {'opcode':13} {'SQNR dB':>8} {'FP32 range':>22} "
         f"{'representable':>22} {'saturated':>10}",
     ]
     for t in accuracy.tensors:
         lines.append(
-            f"{t.name:40} {t.opcode:7} {t.sqnr:8.1f} {t.low:10.4g} ..{t.high:10.4g} "
+            f"{t.name:40} {t.opcode:13} {t.sqnr:8.1f} {t.low:10.4g} ..{t.high:10.4g} "
             f"{t.representable[0]:10.4g} ..{t.representable[1]:10.4g} {t.saturated:10.2%}"
         )
     return "\n".join(lines)
@@ -179,6 +187,8 @@ _COLORS = {
     "NORM": "tab:red",
     "POOL": "tab:purple",
     "SCALE": "tab:brown",
+    "POOL_FEATURES": "tab:pink",
+    "MODULATE": "tab:olive",
 }
 
 

@@ -181,6 +181,7 @@ def scan_step(
     softplus_table: Tensor,
     silu_table: Tensor,
     *,
+    skip: Tensor | None = None,
     u_zero_point: int,
     exp_shift: int,
     state_shift: int,
@@ -195,6 +196,7 @@ def scan_step(
         b, c: int8 [..., states].
         rates: uint16 [n, states], decay rates.
         params: [n]; the bias is the skip weight D.
+        skip: the token's skip weights, without their zero point, [..., n], in place of those.
         softplus_table: uint16 [256]; silu_table: int16 [256].
         u_zero_point, exp_shift, state_shift, skip_shift, y_shift: fields of the instruction.
 
@@ -206,7 +208,8 @@ def scan_step(
     g = decay(rne_shift(delta.unsqueeze(-1) * rates, exp_shift))
     drive = ((delta * w) << (16 - state_shift)).unsqueeze(-1) * b.unsqueeze(-2)
     h = saturate(rne_shift(g * h + drive, 16), 24)
-    s = (h * c.unsqueeze(-2)).sum(-1) + ((params.bias * w) << skip_shift)
+    weight = params.bias if skip is None else skip
+    s = (h * c.unsqueeze(-2)).sum(-1) + ((weight * w) << skip_shift)
     y = saturate(rne_shift(s, y_shift), 16)
     return saturate(requantize(y * silu_table[z + 128], params), 8), h
 
@@ -227,6 +230,32 @@ def pool(total: Tensor, maximum: Tensor, params: Params) -> Tensor:
     rows = torch.stack((total, maximum), -2)
     words = Params(*(field.unsqueeze(-1) for field in params))
     return saturate(requantize(rows, words), 8)
+
+
+def pool_features(x: Tensor, params: Params) -> Tensor:
+    """POOL_FEATURES for one token: int16 [..., n] to its mean and maximum, int8 [..., 2].
+
+    ``params`` has two words: mean, maximum.
+    """
+    return saturate(requantize(torch.stack((x.sum(-1), x.amax(-1)), -1), params), 8)
+
+
+def modulate(
+    x: Tensor, scale: Tensor, shift: Tensor, addend: Tensor, params: Params, *, wide: bool = False
+) -> Tensor:
+    """MODULATE for one token.
+
+    Args:
+        x, addend: int16 [..., n].
+        scale, shift: entries of the tables, uint16 and int16, [..., 1].
+        params: one word; the bias is not used.
+        wide: int16 result.
+
+    Returns:
+        int8, or int16 where ``wide``, [..., n].
+    """
+    v = rne_shift(x * scale + ((shift + addend) << 16), 16)
+    return saturate(requantize(v, params), 16 if wide else 8)
 
 
 def scale(x: Tensor, logit: Tensor, table: Tensor) -> Tensor:

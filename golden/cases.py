@@ -11,12 +11,12 @@ import torch
 from golden.compile import DEFAULT_OPTIONS, Options, compile_learned, compile_model
 from golden.inputs import load_splits, read_model
 from golden.package import Package
-from model.args import ModelArgs
-from model.cmamba import CMamba
 from model.data import Splits
 from model.data.frames import FrameSplits
 from model.quantization.calibrate import calibrate, calibration_windows
 from model.quantization.parameters import is_prepared
+from model.quantization.structure import Quantizable
+from model.registry import build_model
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "model" / "checkpoints"
 
@@ -27,7 +27,7 @@ class Case:
 
     name: str
     dataset: str | None
-    load: Callable[[], CMamba]
+    load: Callable[[], Quantizable]
     options: Options = DEFAULT_OPTIONS
 
 
@@ -36,12 +36,14 @@ class CompiledCase:
     """A case with its model, data, package and a few int8 input tokens."""
 
     case: Case
-    model: CMamba
+    model: Quantizable
     splits: Splits | FrameSplits | None
     package: Package
 
 
-def compile_on(model: CMamba, windows: torch.Tensor, options: Options = DEFAULT_OPTIONS) -> Package:
+def compile_on(
+    model: Quantizable, windows: torch.Tensor, options: Options = DEFAULT_OPTIONS
+) -> Package:
     """Compile with formats that the model has learned, or calibrate it on windows."""
     if is_prepared(model):
         return compile_learned(model)
@@ -55,10 +57,12 @@ def _checkpoint(
     return Case(name + suffix, dataset, lambda: read_model(path), options)
 
 
-def _random(name: str, options: Options = DEFAULT_OPTIONS, **args: object) -> Case:
-    def load() -> CMamba:
+def _random(
+    name: str, model_name: str = "mixing", options: Options = DEFAULT_OPTIONS, **args: object
+) -> Case:
+    def load() -> Quantizable:
         torch.manual_seed(0)
-        model = CMamba(ModelArgs(**args)).eval()
+        model = build_model(model_name, **args).eval()
         with torch.no_grad():  # away from the initial ones and zeros
             for parameter_name, parameter in model.named_parameters():
                 if parameter_name.endswith(
@@ -74,6 +78,7 @@ CHECKPOINT_CASES: tuple[Case, ...] = (
     _checkpoint("nyc_weather", "nyc_weather"),
     _checkpoint("etth1_mixing", "etth1"),
     _checkpoint("etth1_independent", "etth1"),
+    _checkpoint("etth1_published", "etth1"),
 )
 
 CASES: tuple[Case, ...] = (
@@ -152,8 +157,37 @@ CASES: tuple[Case, ...] = (
         n_layer=1,
         d_state=1,
     ),
+    # Variables that take turns, of which two rows of means and maxima are longer than a word.
+    _random(
+        "published_wide",
+        "published",
+        num_channels=40,
+        seq_len=16,
+        forecast_len=8,
+        d_model=16,
+        d_state=4,
+        dt_rank=3,
+        n_layer=1,
+    ),
+    _random(
+        "published_odd",
+        "published",
+        num_channels=3,
+        seq_len=29,
+        patch_len=7,
+        stride=5,
+        forecast_len=11,
+        pad_multiple=1,
+        d_model=33,
+        expand=2,
+        d_state=5,
+        dt_rank=9,
+        n_layer=2,
+        reduction_ratio=1,
+    ),
     # Positions from radio frames.
     _checkpoint("positioning", "synthetic"),
+    _checkpoint("positioning_qat", "synthetic"),
 )
 
 

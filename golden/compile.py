@@ -1,4 +1,4 @@
-"""Compile a calibrated CMamba to a package: lower, schedule, check."""
+"""Compile a calibrated model to a package: lower, schedule, check."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import torch
 
 from golden import isa
 from golden.lower import Lowering
+from golden.lower_layers import LayerLowering
+from golden.lower_published import PublishedLowering
 from golden.lower_regressor import RegressorLowering
 from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE, Package, PackageError
 from golden.program import CompileError, ProgramBuilder
 from golden.schedule import schedule
 from model.args import ModelArgs
-from model.cmamba import INSTANCE_NORM_EPS, CMamba
+from model.cmamba import INSTANCE_NORM_EPS
 from model.folded_regressor import FoldedRegressor
 from model.io import weights_sha256
+from model.published import PublishedCMamba
 from model.quantization.calibrate import METHODS, Histogram
 from model.quantization.formats import FormatError, Formats, calibrated_formats
 from model.quantization.parameters import learned_formats
+from model.quantization.structure import Quantizable
 from model.registry import args_to_json
 
 
@@ -39,13 +43,49 @@ class Options:
 DEFAULT_OPTIONS = Options()
 
 
+def _lowering(model: Quantizable) -> type[LayerLowering]:
+    if isinstance(model, PublishedCMamba):
+        return PublishedLowering
+    return RegressorLowering if isinstance(model, FoldedRegressor) else Lowering
+
+
 def _lower(
-    model: CMamba, formats: Formats, build: isa.Build, n_sequences: int
-) -> tuple[ProgramBuilder, Lowering]:
-    builder = ProgramBuilder(build, n_sequences, model.args.num_patches)
-    kind = RegressorLowering if isinstance(model, FoldedRegressor) else Lowering
-    lowering = kind(model, formats, builder)
+    model: Quantizable,
+    formats: Formats,
+    build: isa.Build,
+    n_sequences: int,
+    takes_turns: bool = False,
+) -> tuple[ProgramBuilder, LayerLowering]:
+    builder = ProgramBuilder(build, n_sequences, model.args.num_patches, takes_turns)
+    lowering = _lowering(model)(model, formats, builder)
     lowering.run()
+    return builder, lowering
+
+
+def _program(
+    model: Quantizable, formats: Formats, build: isa.Build
+) -> tuple[ProgramBuilder, LayerLowering]:
+    """The program, with as many sequences in an iteration as there can be."""
+    if isinstance(model, PublishedCMamba):
+        return _lower_turns(model, formats, build)
+    builder, lowering = _lower(model, formats, build, 1)
+    n_sequences = _sequences(model.args, len(builder.entries()), build)
+    return _lower(model, formats, build, n_sequences) if n_sequences > 1 else (builder, lowering)
+
+
+def _lower_turns(
+    model: PublishedCMamba, formats: Formats, build: isa.Build
+) -> tuple[ProgramBuilder, LayerLowering]:
+    """All variables in one iteration: they depend on each other."""
+    args = model.args
+    builder, lowering = _lower(model, formats, build, args.n_seq, takes_turns=True)
+    found, capacity = len(builder.entries()), build.capacity["schedule"]
+    if found > capacity:
+        raise CompileError(
+            f"schedule: {args.num_channels} variables of {args.num_tokens} tokens in "
+            f"{args.n_layer} blocks need {found} entries, build '{build.name}' holds {capacity}; "
+            "use fewer variables or blocks, longer strides, or a build with a longer schedule"
+        )
     return builder, lowering
 
 
@@ -66,14 +106,15 @@ def _sequences(args: ModelArgs, entries_per_sequence: int, build: isa.Build) -> 
 
 
 def compile_model(
-    model: CMamba,
+    model: Quantizable,
     ranges: dict[str, Histogram],
     options: Options = DEFAULT_OPTIONS,
     build: isa.Build | None = None,
 ) -> Package:
     """Compile `model` with the value ranges that `calibrate` saw.
 
-    Deterministic: the same model, ranges and options give the same package, byte for byte.
+    Deterministic: the same model, ranges and options give the same package, byte for byte. Without
+    a build, for the first that has the default's array and holds the model.
 
     Raises:
         CompileError: the model does not fit the build or the formats; says what and what to do.
@@ -86,7 +127,7 @@ def compile_model(
     return compile_formats(model, formats, dataclasses.asdict(options), build)
 
 
-def compile_learned(model: CMamba, build: isa.Build | None = None) -> Package:
+def compile_learned(model: Quantizable, build: isa.Build | None = None) -> Package:
     """Compile `model` with the formats that it holds, from quantization-aware training.
 
     Raises:
@@ -102,7 +143,7 @@ def compile_learned(model: CMamba, build: isa.Build | None = None) -> Package:
 
 
 def compile_formats(
-    model: CMamba,
+    model: Quantizable,
     formats: Formats,
     quantization: dict[str, object],
     build: isa.Build | None = None,
@@ -111,16 +152,17 @@ def compile_formats(
 
     Args:
         quantization: how the formats came about, for the package's metadata.
+        build: what to compile for; without it, the first that has the default's array and holds the
+            model.
 
     Raises:
         CompileError: the model does not fit the build or the formats; says what and what to do.
     """
-    build = build or isa.build()
     _require_finite(model)
-    builder, lowering = _lower(model, formats, build, 1)
-    n_sequences = _sequences(model.args, len(builder.entries()), build)
-    if n_sequences > 1:
-        builder, lowering = _lower(model, formats, build, n_sequences)
+    if build is None:
+        return _compile_anywhere(model, formats, quantization)
+    builder, lowering = _program(model, formats, build)
+    n_sequences = builder.n_sequences
 
     instructions = tuple(step.instruction for step in builder.steps)
     entries = builder.entries()
@@ -181,7 +223,23 @@ def compile_formats(
     return package
 
 
-def _require_finite(model: CMamba) -> None:
+def _compile_anywhere(
+    model: Quantizable, formats: Formats, quantization: dict[str, object]
+) -> Package:
+    """For the first build with the default's array that holds the model."""
+    default = isa.build()
+    array = (default.tile_in, default.tile_out)
+    error: CompileError | None = None
+    for build in isa.builds().values():
+        if (build.tile_in, build.tile_out) == array:
+            try:
+                return compile_formats(model, formats, quantization, build)
+            except CompileError as found:
+                error = found
+    raise error
+
+
+def _require_finite(model: Quantizable) -> None:
     for name, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise CompileError(f"{name}: found NaN or infinity, expected finite weights")

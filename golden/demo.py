@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from golden import isa
+from golden.builds import fitting_build
 from golden.cases import CHECKPOINT_CASES, Case, CompiledCase, build_case
 from golden.estimate import Estimate, estimate
 from golden.forecaster import Forecaster
@@ -54,7 +55,8 @@ def compare_bits(compiled: CompiledCase) -> tuple[int, int]:
     tokens = HostSide(package).tokens(x)
     trace: dict[str, torch.Tensor] = {}
     IntegerModel(package).run(torch.from_numpy(tokens), trace)
-    found = Accelerator(package.to_bytes(), native=False).run_traced(tokens)
+    accelerator = Accelerator(package.to_bytes(), native=False, build=fitting_build(package))
+    found = accelerator.run_traced(tokens)
     values = differing = 0
     for index in range(len(package.instructions)):
         expected = trace[package.instruction_name(index)].numpy()
@@ -75,7 +77,7 @@ def run(case: Case) -> Result:
         values=values,
         differing=differing,
         package_bytes=len(compiled.package.to_bytes()),
-        cycles=estimate(compiled.package, isa.build()),
+        cycles=estimate(compiled.package, isa.build(fitting_build(compiled.package))),
     )
 
 

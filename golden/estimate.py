@@ -19,12 +19,14 @@ import numpy as np
 import torch
 
 from golden import isa, timing
+from golden.builds import fitting_build
 from golden.compile import compile_model
 from golden.package import Package, PackageError
 from golden.schedule import NO_WAIT
 from model.args import ModelArgs
-from model.cmamba import CMamba
+from model.published_args import PublishedArgs
 from model.quantization.calibrate import calibrate
+from model.registry import build_from
 
 _BACK_TO_BACK = 5  # forecasts in a row
 CLOCK_HZ = 250e6
@@ -36,9 +38,8 @@ REFERENCE_MODELS = {
     ),
     "scaffold (V=24, D=128, 1 block)": ModelArgs(num_channels=24, n_layer=1),
     "nested (V=7, D=128, 4 x 4 blocks)": ModelArgs(num_channels=7, topology="nested"),
+    "published (V=7, D=128, 3 blocks)": PublishedArgs(),
 }
-# Sixteen blocks have more parameters than the default build holds beside its weights.
-DEEP_MODELS = {"nested (V=7, D=128, 4 x 4 blocks)"}
 
 
 @dataclass(frozen=True)
@@ -153,17 +154,12 @@ def summary_table(estimates: dict[str, Estimate], build: isa.Build) -> str:
     return "\n".join(lines)
 
 
-def random_package(args: ModelArgs, build: isa.Build) -> Package:
+def random_package(args: ModelArgs, build: isa.Build | None = None) -> Package:
     """A package of `args` with random weights and inputs: cycles do not depend on values."""
     torch.manual_seed(0)
-    model = CMamba(args).eval()
+    model = build_from(args).eval()
     x = torch.randn(4, args.num_channels, args.seq_len)
     return compile_model(model, calibrate(model, model.to_tokens(x)), build=build)
-
-
-def reference_build(name: str) -> isa.Build:
-    """The build that a reference model is measured on."""
-    return isa.build("deep" if name in DEEP_MODELS else "default")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -186,8 +182,8 @@ def main(argv: list[str] | None = None) -> int:
             print(instruction_table(package, build) + "\n")
             estimates.setdefault(build.name, {})[str(path)] = estimate(package, build)
         for name, model in () if args.packages else REFERENCE_MODELS.items():
-            holder = build if args.build else reference_build(name)
-            package = random_package(model, holder)
+            package = random_package(model, build if args.build else None)
+            holder = build if args.build else isa.build(fitting_build(package))
             estimates.setdefault(holder.name, {})[name] = estimate(package, holder)
     except (OSError, PackageError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -17,6 +17,7 @@ from pathlib import Path
 from torch import Tensor
 
 from golden import isa
+from golden.builds import fitting_build
 from golden.compile import DEFAULT_OPTIONS, Options, compile_learned, compile_model
 from golden.estimate import estimate, instruction_table, summary_table
 from golden.inputs import load_splits, read_args, read_model, read_windows
@@ -86,10 +87,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--power-of-two", action="store_true", help="restrict scales to powers of two"
     )
-    parser.add_argument("--build", default="default", help="build in golden/isa/builds.toml")
+    parser.add_argument(
+        "--build", help="build in golden/isa/builds.toml; by default the first that holds the model"
+    )
     args = parser.parse_args(argv)
     try:
-        build = isa.build(args.build)
+        build = isa.build(args.build) if args.build else None
         model = read_model(args.weights, read_args(args.args))
         if is_prepared(model):
             _require_no_calibration(args)
@@ -100,6 +103,7 @@ def main(argv: list[str] | None = None) -> int:
             ranges = calibrate(model, model.to_tokens(windows))
             options = Options(args.method or DEFAULT_OPTIONS.method, args.power_of_two)
             package = compile_model(model, ranges, options, build)
+        build = build or isa.build(fitting_build(package))
         args.output.parent.mkdir(parents=True, exist_ok=True)
         package.write(args.output)
     except (

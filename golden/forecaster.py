@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
+from golden.builds import fitting_build
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
 from golden.package import Package
@@ -36,7 +37,8 @@ def _hls(package: Package) -> RunFn:
     from hls.bindings import Accelerator  # built by `make bindings`
 
     threads = os.cpu_count() or 1
-    accelerators = [Accelerator(package.to_bytes()) for _ in range(threads)]
+    data, build = package.to_bytes(), fitting_build(package)
+    accelerators = [Accelerator(data, build=build) for _ in range(threads)]
 
     def run(tokens: np.ndarray) -> np.ndarray:
         forecasts = len(tokens) // package.iterations
@@ -52,7 +54,7 @@ def _hls(package: Package) -> RunFn:
 def _rtl(package: Package) -> RunFn:
     from rtl.simulator import RtlAccelerator  # built by `make simulator`
 
-    accelerator = RtlAccelerator()
+    accelerator = RtlAccelerator(fitting_build(package))
     accelerator.load(package.to_bytes())
     return accelerator.run
 

@@ -1,6 +1,6 @@
-"""Windows of a series to real tokens, and the core's results to forecasts: a CMamba's host.
+"""Windows of a series to real tokens, and the core's results to forecasts: a forecaster's host.
 
-NumPy only; the float counterparts are `CMamba.to_tokens` and `CMamba.from_core`.
+NumPy only; the float counterparts are `to_tokens` and `from_core` of CMamba and PublishedCMamba.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from model.args import ModelArgs
+from model.published_args import PublishedArgs
 
 Statistics = tuple[np.ndarray, np.ndarray]
 """Mean and standard deviation of windows, float32 [B, V, 1] each."""
@@ -20,8 +21,15 @@ class SeriesHost:
     """Windows float32 [B, V, L], forecasts float32 [B, V, H]."""
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
-        """Raises KeyError, TypeError or ValueError for metadata that are not a CMamba's."""
-        self.args = ModelArgs.from_dict(metadata["model"])
+        """Raises KeyError, TypeError or ValueError for metadata that are not a forecaster's."""
+        model = metadata["model"]
+        self._padding = 0  # values behind a window, each the last one of its variable
+        if isinstance(model, dict) and model.get("model") == "published":
+            fields = {name: value for name, value in model.items() if name != "model"}
+            self.args: ModelArgs = PublishedArgs.from_dict(fields)
+            self._padding = self.args.stride
+        else:
+            self.args = ModelArgs.from_dict(model)
         self.window_shape = (self.args.num_channels, self.args.seq_len)
         self._eps = np.float32(metadata["instance_norm_eps"])
         if not (np.isfinite(self._eps) and self._eps > 0):
@@ -45,6 +53,7 @@ class SeriesHost:
         if statistics is not None:
             mean, deviation = statistics
             x = (x - mean) / deviation
+        x = np.pad(x, ((0, 0), (0, 0), (0, self._padding)), mode="edge")
         patches = np.lib.stride_tricks.sliding_window_view(x, args.patch_len, axis=-1)
         patches = patches[:, :, :: args.stride]  # [B, V, K, P]
         if args.channel_mode == "mixing":

@@ -7,11 +7,11 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from model.args import ModelArgs
-from model.cmamba import CMamba
 from model.data import Splits, load_dataset
 from model.data.frames import FrameSplits, load_frames
 from model.folded_regressor import fold
 from model.io import InputError, load_model, load_npz_input
+from model.quantization.structure import Quantizable
 from model.registry import args_from_json
 from model.regressor import MambaRegressor
 from model.regressor_args import RegressorArgs
@@ -30,19 +30,19 @@ def read_args(path: Path | None) -> ModelArgs | None:
         raise ValueError(f"{path}: {error}") from None
 
 
-def read_model(path: Path, args: ModelArgs | None = None) -> CMamba:
+def read_model(path: Path, args: ModelArgs | None = None) -> Quantizable:
     """The model of a checkpoint as `compilable` has it. Raises CheckpointError, ValueError."""
     return compilable(load_model(path, args, kind=nn.Module))
 
 
-def compilable(model: nn.Module) -> CMamba:
+def compilable(model: nn.Module) -> Quantizable:
     """The form of a model that is calibrated and compiled: a regressor is folded.
 
     Raises ValueError for a model that the compiler does not know.
     """
     if isinstance(model, MambaRegressor):
         return fold(model)
-    if not isinstance(model, CMamba):
+    if not isinstance(model, Quantizable):
         raise ValueError(f"a {type(model).__name__} cannot be compiled, it runs in fp32 only")
     return model
 

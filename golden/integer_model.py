@@ -20,6 +20,7 @@ from torch import Tensor
 
 from golden import arithmetic, isa, rules
 from golden.arithmetic import Params
+from golden.builds import fitting_build
 from golden.package import Package
 
 # Iterations that run at once: enough to hide torch's cost per call, few enough for the caches.
@@ -129,15 +130,17 @@ class IntegerModel:
 
     Args:
         package: the compiled model.
-        build: name of a build, or a `isa.Build`: it gives the sizes of the memories.
+        build: name of a build, or a `isa.Build`: it gives the sizes of the memories. Without it,
+            the one that holds the package.
 
     Raises:
         PackageError: the package breaks a rule of ``docs/instruction_set.md``.
         ValueError: two instructions have the same name.
     """
 
-    def __init__(self, package: Package, build: isa.Build | str = "default") -> None:
+    def __init__(self, package: Package, build: isa.Build | str | None = None) -> None:
         self.package = package
+        build = build or fitting_build(package)
         self.build = isa.build(build) if isinstance(build, str) else build
         package.validate(self.build)
         self.names = [package.instruction_name(i) for i in range(len(package.instructions))]
@@ -171,8 +174,13 @@ class IntegerModel:
                 parts["tables"] = (_integers(softplus), _integers(silu))
             case "NORM":
                 parts["params"] = words("vector_params", instruction.n)
-            case "POOL":
+            case "POOL" | "POOL_FEATURES":
                 parts["params"] = words("vector_params", 2)
+            case "MODULATE":
+                parts["params"] = words("vector_params", 1)
+                shift = package.vector_tables[instruction.shift_table].view(np.int16)
+                scale = package.vector_tables[instruction.scale_table]
+                parts["tables"] = (_integers(scale), _integers(shift))
             case "SCALE":
                 parts["tables"] = (_integers(package.vector_tables[instruction.table]),)
         if "params" in parts:
@@ -187,7 +195,8 @@ class IntegerModel:
             trace: gets the result of every instruction, by name: int8 or int16
                 [n_iterations, rows, n]. ``rows`` is one for each token of the instruction
                 (sequence * n_positions + position); for SEND and a reducing LINEAR one for each
-                sequence; for POOL two for each sequence.
+                sequence; for POOL two for each sequence. ``n`` is 2 for POOL_FEATURES: mean,
+                maximum.
 
         Returns:
             Forecasts, int16 [n_iterations, n_sequences, forecast_elements].
@@ -222,11 +231,12 @@ class IntegerModel:
 
     def _trace_tensors(self, n_iterations: int) -> list[Tensor]:
         results = []
-        for instruction in self.package.instructions:
-            n = instruction.n_out if instruction.opcode == "LINEAR" else instruction.n
+        sequences = trace_sequences(self.package)
+        for instruction, count in zip(self.package.instructions, sequences, strict=True):
+            n = result_elements(instruction)
             operand = instruction.src if instruction.opcode == "SEND" else instruction.dst
             bits = isa.SPACES[isa.SPACE_NAMES[operand.space]].bits
-            rows = self.package.n_sequences * rows_per_sequence(instruction)
+            rows = count * rows_per_sequence(instruction)
             dtype = torch.int8 if bits == 8 else torch.int16
             results.append(torch.zeros(n_iterations, rows, n, dtype=dtype))
         return results
@@ -295,6 +305,10 @@ class IntegerModel:
         if position == 0:
             state.zero_()
         bc = memory.read(i.bc, token, 2 * states)
+        skip = None
+        if i.skip_enable:
+            skip = memory.read(i.bc, token, i.skip_offset + i.n)[:, i.skip_offset :]
+            skip = skip - i.skip_zero_point
         y, h = arithmetic.scan_step(
             state.long().unflatten(1, (i.n, states)),
             memory.read(i.u, token, i.n),
@@ -305,6 +319,7 @@ class IntegerModel:
             step.rates,
             step.params,
             *step.tables,
+            skip=skip,
             u_zero_point=i.u_zero_point,
             exp_shift=i.exp_shift,
             state_shift=i.state_shift,
@@ -349,6 +364,26 @@ class IntegerModel:
         memory.write(i.dst, token, y)
         return y.unsqueeze(1)
 
+    def _pool_features(
+        self, run: _Run, step: _Step, token: int, position: int, sequence: int
+    ) -> Tensor:
+        i, memory = step.instruction, run.memory
+        y = arithmetic.pool_features(memory.read(i.src, token, i.n), step.params)
+        row = memory.spaces[i.dst.space][:, i.dst.row(position) :]
+        row[:, sequence] = y[:, 0]
+        row[:, i.columns + sequence] = y[:, 1]
+        return y.unsqueeze(1)
+
+    def _modulate(self, run: _Run, step: _Step, token: int, position: int, sequence: int) -> Tensor:
+        i, memory = step.instruction, run.memory
+        logits = memory.read(i.logit, position, i.columns + sequence + 1)
+        scale = step.tables[0][logits[:, sequence, None] + 128]
+        shift = step.tables[1][logits[:, i.columns + sequence, None] + 128]
+        x, addend = memory.read(i.src, token, i.n), memory.read(i.add, token, i.n)
+        y = arithmetic.modulate(x, scale, shift, addend, step.params, wide=bool(i.wide))
+        memory.write(i.dst, token, y)
+        return y.unsqueeze(1)
+
     def _send(self, run: _Run, step: _Step, token: int, position: int, sequence: int) -> Tensor:
         i = step.instruction
         y = run.memory.read(i.src, sequence, i.n)
@@ -361,6 +396,21 @@ def _per_sequence(instruction: isa.Instruction) -> bool:
     return instruction.opcode in ("POOL", "SEND") or (
         instruction.opcode == "LINEAR" and bool(instruction.reduce)
     )
+
+
+def result_elements(instruction: isa.Instruction) -> int:
+    """Elements of a row of an instruction's result."""
+    if instruction.opcode == "POOL_FEATURES":
+        return 2
+    return instruction.n_out if instruction.opcode == "LINEAR" else instruction.n
+
+
+def trace_sequences(package: Package) -> list[int]:
+    """Sequences that each instruction works on: one where it serves one only, or all at once."""
+    sequences = [0] * len(package.instructions)
+    for index, sequence in package.schedule[["instruction", "sequence"]].tolist():
+        sequences[index] = max(sequences[index], sequence + 1)
+    return sequences
 
 
 def rows_per_sequence(instruction: isa.Instruction) -> int:

@@ -1,74 +1,17 @@
-"""Lower a CMamba to instructions: the one place that knows the model.
-
-Every quantization point of the model (`q_*`) becomes a scale and a zero point, every layer one
-instruction (in_proj two, one for each half). The integer formats are those of docs/numerics.md.
-"""
+"""Lower a CMamba to instructions."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from golden import isa, tables
-from golden.program import CompileError, ProgramBuilder, ceil_log2, round_up
-from model.cmamba import CMamba
-from model.quantization.activations import sigmoid, silu, softplus
-from model.quantization.affine import Affine, multiplier, quantize_weight
-from model.quantization.formats import Formats, norm_eps, norm_ratios
-
-_ACCUMULATOR_LIMIT = 2**31 - 1
+from golden.lower_layers import LayerLowering, OutputGroup, Quantized
+from golden.program import CompileError, ceil_log2, round_up
+from model.quantization.activations import sigmoid, silu
 
 
-@dataclass(frozen=True)
-class Quantized:
-    """A tensor in an activation memory: where, how wide, and what its integers mean."""
-
-    operand: isa.Operand
-    width: int
-    affine: Affine
-
-
-@dataclass(frozen=True)
-class OutputGroup:
-    """Consecutive outputs of a LINEAR with one scale and the quantization point that they are."""
-
-    point: str
-    start: int
-    size: int
-    affine: Affine
-
-
-class Lowering:
-    """Lowers one model into a `ProgramBuilder`; `run` does all of it."""
-
-    input_point = "q_input"  # what the host sends
-
-    def __init__(
-        self,
-        model: CMamba,
-        formats: Formats,
-        builder: ProgramBuilder,
-    ) -> None:
-        self.args = model.args
-        self.state = {k: v.detach().cpu().double().numpy() for k, v in model.state_dict().items()}
-        self.positions = model.positions.cpu().double().numpy()
-        self.formats = formats
-        self.builder = builder
-        self.headroom: dict[str, float] = {}
-        # Forecast values that the output layer can sum at once.
-        self.head_chunk = min(builder.build.capacity["reduce"], builder.build.capacity["features"])
-
-    @staticmethod
-    def _tensor(point: str, start: int, size: int, affine: Affine) -> dict[str, object]:
-        return {
-            "point": point,
-            "start": start,
-            "size": size,
-            "scale": affine.scale,
-            "zero_point": affine.zero_point,
-        }
+class Lowering(LayerLowering):
+    """Lowers one CMamba into a `ProgramBuilder`; `run` does all of it."""
 
     # ------------------------------------------------------------------ the whole model
 
@@ -132,20 +75,6 @@ class Lowering:
         """Emit what makes patches: (the patches, weights of the embedding that reads them)."""
         return self._receive("patches", self.args.num_patches), self.state["patch_embedding.weight"]
 
-    def _receive(self, name: str, n_positions: int) -> Quantized:
-        """The input tokens."""
-        features, affine = self.args.token_features, self.formats[self.input_point]
-        target = Quantized(self.builder.ring(name, "patch", features), features, affine)
-        self.builder.emit(
-            name,
-            "RECV",
-            [self._tensor(self.input_point, 0, features, affine)],
-            dst=target.operand,
-            n=features,
-            n_positions=n_positions,
-        )
-        return target
-
     def _norm(
         self, name: str, point: str, weight: np.ndarray, dst: isa.Operand | None = None
     ) -> Quantized:
@@ -155,91 +84,19 @@ class Lowering:
         self._emit_norm(name, point, weight, self.x, target, wide=0)
         return target
 
-    def _emit_norm(
-        self,
-        name: str,
-        point: str,
-        weight: np.ndarray,
-        source: Quantized,
-        target: Quantized,
-        **fields: int,
-    ) -> None:
-        """RMSNorm of as many features as there are weights; what `source` has beyond them is zero,
-        and so it is in `target`."""
-        n, affine = len(weight), target.affine
-        ratios = np.zeros(target.width)
-        ratios[:n] = norm_ratios(weight, affine.scale)
-        multipliers, shifts = self._multipliers(ratios)
-        self.builder.emit(
-            name,
-            "NORM",
-            [self._tensor(point, 0, n, affine)],
-            src=source.operand,
-            dst=target.operand,
-            param_addr=self.builder.param_words(
-                "vector_params",
-                multiplier=multipliers,
-                shift=shifts,
-                zero_point=affine.zero_point,
-            ),
-            n=target.width,
-            eps=norm_eps(n, self.args.norm_eps, source.affine.scale),
-            **fields,
-        )
-
-    @staticmethod
-    def _multipliers(ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        pairs = [multiplier(float(r)) for r in ratios]
-        return np.array([m for m, _ in pairs]), np.array([s for _, s in pairs])
-
     # ------------------------------------------------------------------ blocks
 
     def _mamba_block(self, name: str, residual_point: str) -> None:
         """Norm, input projections, convolution, scan and output projection of one MambaBlock."""
-        args, builder = self.args, self.builder
-        e_width = args.d_inner
-        in_proj = self.state[f"{name}.in_proj.weight"]
-        in_bias = self.state.get(f"{name}.in_proj.bias")
-
-        in_scales = self.formats.weights[f"{name}.in_proj"]
-
+        args = self.args
         normed = self._norm(
             f"{name}.norm_in", f"{name}.q_norm", self.state[f"{name}.norm_in.weight"]
         )
-
-        halves = []
-        for half, (suffix, space) in enumerate((("u_in", "conv_in"), ("z", "gate"))):
-            rows = slice(half * e_width, (half + 1) * e_width)
-            point = f"{name}.q_{suffix}"
-            least = args.d_conv if space == "conv_in" else 2
-            target = Quantized(
-                builder.ring(space, space, e_width, least), e_width, self.formats[point]
-            )
-            self._linear(
-                f"{name}.in_proj_{suffix[0]}",
-                normed,
-                in_proj[rows],
-                in_scales[rows],
-                None if in_bias is None else in_bias[rows],
-                [OutputGroup(point, 0, e_width, target.affine)],
-                target.operand,
-            )
-            halves.append(target)
-        u_in, z = halves
-
+        u_in, z = self._in_proj(name, normed, args.d_conv)
         u = self._conv(name, u_in)
-        projected, dt_low = self._x_proj(name, u)
-        dt = Quantized(builder.ring("step", "step", e_width), e_width, self.formats[f"{name}.q_dt"])
-        self._linear(
-            f"{name}.dt_proj",
-            dt_low,
-            self.state[f"{name}.dt_proj.weight"],
-            self.formats.weights[f"{name}.dt_proj"],
-            self.state[f"{name}.dt_proj.bias"],
-            [OutputGroup(f"{name}.q_dt", 0, e_width, dt.affine)],
-            dt.operand,
-        )
-        gated = self._scan(name, u, z, dt, projected)
+        projected = self._x_proj(name, u)
+        dt = self._dt_proj(name, projected.dt)
+        gated = self._scan(name, u, z, dt, projected, self.state[f"{name}.D"])
         self._linear(
             f"{name}.out_proj",
             gated,
@@ -263,7 +120,7 @@ class Lowering:
         weight = self.state[f"{name}.conv1d.weight"][:, 0, :]  # [E, d_conv]
         bias = self.state.get(f"{name}.conv1d.bias")
         taps, bias_q, ratios = self._integer_layer(
-            f"{name}.conv1d", weight, self.formats.weights[f"{name}.conv1d"], bias, u_in.affine
+            f"{name}.conv1d", weight, self.formats.weights[f"{name}.conv1d"], bias, [u_in.affine]
         )
         multipliers, shifts = self._multipliers(ratios / before.scale)
         padded = np.zeros((n, 8), dtype=np.int8)
@@ -287,95 +144,6 @@ class Lowering:
             n=n,
             kernel=args.d_conv,
             pad=u_in.affine.zero_point,
-        )
-        return target
-
-    def _x_proj(self, name: str, u: Quantized) -> tuple[Quantized, Quantized]:
-        """B, C and the low-rank dt of a token, in this order, each with its own scale."""
-        args, builder = self.args, self.builder
-        states = 1 << ceil_log2(args.d_state)
-        dt_start = round_up(2 * states, builder.build.tile_in)
-        width = dt_start + args.dt_rank
-        source = self.state[f"{name}.x_proj.weight"]  # rows: dt, B, C
-        r, n = args.dt_rank, args.d_state
-        # What is between them has no weights, and any scale.
-        rows = {0: slice(r, r + n), states: slice(r + n, r + 2 * n), dt_start: slice(0, r)}
-        weight, scales = np.zeros((width, args.d_inner)), np.ones(width)
-        for start, taken in rows.items():
-            size = taken.stop - taken.start
-            weight[start : start + size] = source[taken]
-            scales[start : start + size] = self.formats.weights[f"{name}.x_proj"][taken]
-        dt, b, c = (self.formats[f"{name}.q_{part}"] for part in ("dt_low", "B", "C"))
-        operand = builder.ring("proj", "proj", round_up(width, builder.build.tile_in))
-        self._linear(
-            f"{name}.x_proj",
-            u,
-            weight,
-            scales,
-            None,
-            [
-                OutputGroup(f"{name}.q_B", 0, n, b),
-                OutputGroup(f"{name}.q_C", states, n, c),
-                OutputGroup(f"{name}.q_dt_low", dt_start, r, dt),
-            ],
-            operand,
-        )
-        at_dt = isa.Operand(
-            operand.addr + dt_start, operand.stride, operand.log2_rows, operand.space
-        )
-        return Quantized(operand, width, b), Quantized(at_dt, r, dt)
-
-    def _scan(
-        self,
-        name: str,
-        u: Quantized,
-        z: Quantized,
-        dt: Quantized,
-        projected: Quantized,
-    ) -> Quantized:
-        """The selective scan with softplus, skip and gate."""
-        args, builder = self.args, self.builder
-        n = args.d_inner
-        log2_state = ceil_log2(args.d_state)
-        if log2_state > 6:
-            raise CompileError(f"{name}.scan: d_state {args.d_state}, expected at most 64")
-
-        formats, gated = self.formats.scans[name], self.formats[f"{name}.q_gated"]
-        rates = np.zeros((n, 1 << log2_state))
-        rates[:, : args.d_state] = formats.rates(self.state[f"{name}.A_log"])
-        multipliers, shifts = self._multipliers(np.array([formats.y * formats.gate / gated.scale]))
-        target = Quantized(builder.ring("scan", "scan", n), n, gated)
-        builder.emit(
-            f"{name}.scan",
-            "SCAN",
-            [self._tensor(f"{name}.q_gated", 0, n, gated)],
-            u=u.operand,
-            z=z.operand,
-            dt=dt.operand,
-            bc=projected.operand,
-            dst=target.operand,
-            state_addr=builder.state(n << log2_state, f"{name}.scan"),
-            decay_addr=builder.decay_rates(rates),
-            param_addr=builder.param_words(
-                "scan_params",
-                bias=np.rint(self.state[f"{name}.D"] * u.affine.scale / formats.skip),
-                multiplier=multipliers[0],
-                shift=shifts[0],
-                zero_point=gated.zero_point,
-            ),
-            softplus_table=builder.table(
-                "scan_tables", tables.uint16_table(softplus, dt.affine, formats.delta)
-            ),
-            silu_table=builder.table(
-                "scan_tables", tables.int16_table(silu, z.affine, formats.gate)
-            ),
-            n=n,
-            log2_state=log2_state,
-            u_zero_point=u.affine.zero_point,
-            exp_shift=formats.exp_shift,
-            state_shift=formats.state_shift,
-            skip_shift=formats.skip_shift,
-            y_shift=formats.y_shift,
         )
         return target
 
@@ -509,101 +277,3 @@ class Lowering:
             n=n_out,
             n_positions=1,
         )
-
-    # ------------------------------------------------------------------ linear layers
-
-    def _integer_layer(
-        self,
-        name: str,
-        weight: np.ndarray,
-        scales: np.ndarray,
-        bias: np.ndarray | None,
-        source: Affine,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """int8 weights, int32 biases with the zero point folded in, and accumulator scales.
-
-        weight [n_out, ...]: all else is summed; scales [n_out]. Proves that no accumulator can
-        overflow.
-        """
-        flat = weight.reshape(len(weight), -1)
-        weight_q = quantize_weight(flat, scales)
-        if bias is None:
-            bias = np.zeros(len(flat))
-        bias_q = np.rint(bias / (source.scale * scales)).astype(np.int64)
-        bias_q -= source.zero_point * weight_q.sum(axis=1)
-        bound = np.abs(bias_q) + 128 * np.abs(weight_q).sum(axis=1)
-        if bound.max() > _ACCUMULATOR_LIMIT:
-            channel = int(bound.argmax())
-            raise CompileError(
-                f"{name}: output {channel} may reach {int(bound.max())}, expected at most "
-                f"{_ACCUMULATOR_LIMIT}: too many inputs for an int32 accumulator"
-            )
-        self.headroom[name] = float(31 - np.log2(max(1, bound.max())))
-        return weight_q.reshape(weight.shape), bias_q, source.scale * scales
-
-    def _linear(
-        self,
-        name: str,
-        source: Quantized,
-        weight: np.ndarray,
-        scales: np.ndarray,
-        bias: np.ndarray | None,
-        groups: Sequence[OutputGroup],
-        dst: isa.Operand,
-        point_start: int = 0,
-        **fields: object,
-    ) -> None:
-        """Emit a LINEAR; weight [n_out, n_in], or [positions, n_out, n_in] to reduce over them.
-
-        scales [n_out]: of the weights.
-        """
-        builder = self.builder
-        matrices = weight if weight.ndim == 3 else weight[None]
-        count, n_out, n_in = matrices.shape
-        weight_q, bias_q, ratios = self._integer_layer(
-            name, matrices.transpose(1, 0, 2), scales, bias, source.affine
-        )
-        zero_points = np.zeros(n_out, dtype=np.int64)
-        used = np.zeros(n_out, dtype=bool)
-        for group in groups:
-            span = slice(group.start, group.start + group.size)
-            ratios[span] /= group.affine.scale
-            zero_points[span] = group.affine.zero_point
-            used[span] = True
-        multipliers, shifts = self._multipliers(np.where(used, ratios, 0.0))
-        log2_split = self._split(n_in, n_out, source.operand)
-        addr, tiles = builder.weights(weight_q.transpose(1, 0, 2), log2_split)
-        fields.setdefault("weight_stride", tiles if count > 1 else 0)
-        builder.emit(
-            name,
-            "LINEAR",
-            [
-                self._tensor(g.point, g.start, g.size, g.affine) | {"point_start": point_start}
-                for g in groups
-            ],
-            src=source.operand,
-            dst=dst,
-            weight_addr=addr,
-            param_addr=builder.param_words(
-                "array_params",
-                bias=bias_q,
-                multiplier=multipliers,
-                shift=shifts,
-                zero_point=zero_points,
-            ),
-            n_in=n_in,
-            n_out=n_out,
-            log2_split=log2_split,
-            **fields,
-        )
-
-    def _split(self, n_in: int, n_out: int, source: isa.Operand) -> int:
-        """The lane grouping that needs the fewest tiles, as far as the input is aligned for it."""
-        b = self.builder.build
-
-        def tiles(log2_split: int) -> int:
-            split = 1 << log2_split
-            return -(-n_out // (b.tile_out // split)) * -(-n_in // (b.tile_in * split))
-
-        aligned = [s for s in (0, 1, 2) if source.addr % (b.tile_in << s) == 0]
-        return min(aligned, key=tiles)

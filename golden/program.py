@@ -1,16 +1,18 @@
 """Collect the parts of a program: buffers, weight tiles, parameters, tables, instructions.
 
 A `ProgramBuilder` knows the instruction set and the sizes of one build, but no model:
-`golden.lower` fills it. Instructions are collected in *segments*. The order that defines a
-program's meaning runs through the sequences, in a sequence through the segments, in a segment
-through the positions, and at a position through the segment's instructions; `golden.schedule` then
-finds a faster order with the same meaning.
+the modules `golden.lower*` fill it. Instructions are collected in *segments*. The order that
+defines a program's meaning runs through the sequences, in a sequence through the segments, in a
+segment through the positions, and at a position through the segment's instructions. Where the
+sequences take turns there are segments that run through all sequences at a position before the
+next. `golden.schedule` then finds a faster order with the same meaning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
@@ -43,21 +45,32 @@ class Entry:
 
 @dataclass(frozen=True)
 class Step:
-    """An emitted instruction: its name, segment, and what its result means in real numbers."""
+    """An emitted instruction: its name, segment, and what its result means in real numbers.
+
+    Where sequences take turns: `sequence` is the only one that it serves, or None for all of them;
+    `shared` instructions work on all of them at once.
+    """
 
     name: str
     segment: int
     instruction: isa.Instruction
     tensors: tuple[Mapping[str, object], ...]
+    sequence: int | None = None
+    shared: bool = False
 
 
 @dataclass
 class ProgramBuilder:
-    """The growing program for `n_sequences` sequences of `n_positions` tokens on `build`."""
+    """The growing program for `n_sequences` sequences of `n_positions` tokens on `build`.
+
+    `takes_turns`: a layer works on a position of all sequences before the next position, so that
+    the sequences can depend on each other.
+    """
 
     build: isa.Build
     n_sequences: int
     n_positions: int
+    takes_turns: bool = False
     steps: list[Step] = field(default_factory=list)
     tiles: list[np.ndarray] = field(default_factory=list)
     tables: dict[str, list[np.ndarray]] = field(default_factory=dict)
@@ -65,6 +78,7 @@ class ProgramBuilder:
     decay: list[np.ndarray] = field(default_factory=list)
     constants: list[np.ndarray] = field(default_factory=list)
     _segment: int = 0
+    _by_position: set[int] = field(default_factory=set)  # segments
     _used: dict[str, int] = field(default_factory=dict)
     _rings: dict[str, list[isa.Operand]] = field(default_factory=dict)
     _turn: dict[str, int] = field(default_factory=dict)
@@ -127,18 +141,21 @@ class ProgramBuilder:
         self._turn[role] = turn + 1
         return self._rings[role][turn % len(self._rings[role])]
 
-    def state(self, elements: int, what: str) -> int:
-        """Address of scan state for one block; blocks take two regions in turn where they fit."""
+    def states(self, elements: int, count: int, what: str) -> list[int]:
+        """Addresses of scan state for one block, one for each of `count` sequences; blocks take
+        regions in turn where several fit."""
         capacity = self.build.capacity["state"]
         region = round_up(elements, rules.address_multiples(self.build)["state"])
-        if region > capacity:
+        if count * region > capacity:
             raise CompileError(
-                f"{what}: the scan needs {elements} states, build '{self.build.name}' has "
+                f"{what}: the scan needs {count * elements} states, build '{self.build.name}' has "
                 f"{capacity}; use a smaller d_state or d_inner"
+                + (f", or fewer than {count} variables" if count > 1 else "")
             )
         turn = self._turn.get("state", 0)
         self._turn["state"] = turn + 1
-        return (turn % min(4, capacity // region)) * region
+        first = turn % min(4, capacity // (count * region)) * count
+        return [(first + i) * region for i in range(count)]
 
     def constant_rows(self, rows: np.ndarray, what: str) -> isa.Operand:
         """int16 rows [rows, width] that the program only reads, at the start of `resid`."""
@@ -215,14 +232,26 @@ class ProgramBuilder:
 
     # ------------------------------------------------------------------ instructions
 
-    def segment(self) -> None:
-        """Start a new segment."""
+    def segment(self, by_position: bool = False) -> None:
+        """Start a new segment. `by_position`: all sequences' first position comes first."""
         self._segment += 1
+        if by_position:
+            self._by_position.add(self._segment)
 
     def emit(
-        self, name: str, opcode: str, tensors: Sequence[Mapping[str, object]] = (), **fields: object
+        self,
+        name: str,
+        opcode: str,
+        tensors: Sequence[Mapping[str, object]] = (),
+        *,
+        sequence: int | None = None,
+        shared: bool = False,
+        **fields: object,
     ) -> None:
-        """Append an instruction; fields that are not given are zero (operands: an empty one)."""
+        """Append an instruction; fields that are not given are zero (operands: an empty one).
+
+        sequence, shared: as in `Step`.
+        """
         fields.setdefault("n_positions", self.n_positions)
         for f in isa.OPCODES[opcode].format.fields:
             if f.name != "opcode":
@@ -232,18 +261,50 @@ class ProgramBuilder:
             instruction.encode()
         except isa.IsaError as error:
             raise CompileError(f"{name}: {error}") from None
-        self.steps.append(Step(name, self._segment, instruction, tuple(tensors)))
+        step = Step(name, self._segment, instruction, tuple(tensors), sequence, shared)
+        self.steps.append(step)
 
     def entries(self) -> list[Entry]:
         """All schedule entries of one iteration, in the order that defines the program."""
         segments: dict[int, list[int]] = {}
         for index, step in enumerate(self.steps):
             segments.setdefault(step.segment, []).append(index)
-        entries = []
-        for sequence in range(self.n_sequences):
-            for indices in segments.values():
-                n_positions = self.steps[indices[0]].instruction.n_positions
-                for position in range(n_positions):
-                    token = sequence * n_positions + position
-                    entries += [Entry(i, token, position, sequence) for i in indices]
+        if not self.takes_turns:
+            return list(self._by_sequence(segments.values()))
+        entries: list[Entry] = []
+        for by_position, group in groupby(segments, self._by_position.__contains__):
+            chosen = [segments[segment] for segment in group]
+            entries += self._in_turns(chosen) if by_position else self._by_sequence(chosen)
         return entries
+
+    def _positions(self, indices: list[int]) -> range:
+        return range(self.steps[indices[0]].instruction.n_positions)
+
+    def _by_sequence(self, segments: Iterable[list[int]]) -> Iterator[Entry]:
+        """Segments for one sequence after the other."""
+        segments = list(segments)
+        for sequence in range(self.n_sequences):
+            for indices in segments:
+                for position in self._positions(indices):
+                    yield from self._token(indices, position, sequence)
+
+    def _in_turns(self, segments: Iterable[list[int]]) -> Iterator[Entry]:
+        """Each segment for one position after the other, of all sequences."""
+        for indices in segments:
+            for position in self._positions(indices):
+                for shared, group in groupby(indices, lambda i: self.steps[i].shared):
+                    steps = list(group)
+                    for sequence in range(1 if shared else self.n_sequences):
+                        yield from self._token(steps, position, sequence)
+
+    def _token(self, indices: list[int], position: int, sequence: int) -> Iterator[Entry]:
+        """Instructions on one token, in order."""
+        for index in indices:
+            step = self.steps[index]
+            token = sequence * step.instruction.n_positions + position
+            if self.takes_turns:
+                token = position if step.shared else position * self.n_sequences + sequence
+            if step.sequence is None:
+                yield Entry(index, token, position, sequence)
+            elif step.sequence == sequence:
+                yield Entry(index, token, position, 0)

@@ -37,6 +37,9 @@ _RANGES = {
     ("NORM", "eps"): (1, (1 << 32) - 1),
 }
 
+# Rows of which each sequence has two elements: (opcode, operand).
+_SHARED_ROWS = {("POOL_FEATURES", "dst"), ("MODULATE", "logit")}
+
 
 # Sections of parameter words, with the largest |bias| of a word.
 PARAM_SECTIONS = {
@@ -60,15 +63,21 @@ def tile_grid(instruction: isa.Instruction, build: isa.Build | Package) -> tuple
     return n_out, n_in
 
 
-def read_elements(instruction: isa.Instruction, operand: str, build: isa.Build) -> int:
-    """Elements of a row that an instruction touches through one of its operands."""
+def read_elements(
+    instruction: isa.Instruction, operand: str, build: isa.Build, n_sequences: int
+) -> int:
+    """Elements of a row that an instruction touches through one of its operands, in a program of
+    `n_sequences`."""
     if instruction.opcode == "LINEAR":
         if operand != "src":
             return instruction.n_out
         granule = build.tile_in << instruction.log2_split
         return -(-instruction.n_in // granule) * granule
     if operand == "bc":
-        return 2 << instruction.log2_state
+        read = 2 << instruction.log2_state
+        return max(read, instruction.skip_offset + instruction.n if instruction.skip_enable else 0)
+    if (instruction.opcode, operand) in _SHARED_ROWS:
+        return instruction.columns + n_sequences
     return instruction.n
 
 
@@ -98,11 +107,11 @@ def allowed_spaces(instruction: isa.Instruction, operand: str) -> tuple[str, ...
     if opcode == "SCAN" and operand in _SCAN_SPACES:
         return (_SCAN_SPACES[operand],)
     write = operand == "dst"
-    if opcode in ("LINEAR", "NORM") and write:
+    if opcode in ("LINEAR", "NORM", "MODULATE") and write:
         bits = 16 if instruction.wide else 8
     elif opcode == "LINEAR":
         bits = 16 if operand == "add" else 8
-    elif opcode == "SCALE":
+    elif opcode in ("SCALE", "MODULATE"):
         bits = 8 if operand == "logit" else 16
     else:
         bits = None
@@ -195,7 +204,7 @@ def _check_operand(
     if operand.stride % align:
         raise bad("stride", f"a multiple of {align}", operand.stride)
     rows = 1 << operand.log2_rows
-    end = operand.row(rows - 1) + read_elements(instruction, name, build)
+    end = operand.row(rows - 1) + read_elements(instruction, name, build, package.n_sequences)
     if end > build.spaces[space]:
         raise bad("addr", f"the last row to end within the {build.spaces[space]} of {space}", end)
     if name == "dst" and space == "resid" and operand.addr < len(package.resid_image):
@@ -203,22 +212,25 @@ def _check_operand(
 
 
 def _check_overlap(where: str, instruction: isa.Instruction) -> None:
-    """NORM and SCALE write the row that they read, or none of the rows that they read from."""
-    if instruction.opcode not in ("NORM", "SCALE"):
+    """NORM, SCALE and MODULATE write the row that they read, or none of the rows that they read
+    from."""
+    if instruction.opcode not in ("NORM", "SCALE", "MODULATE"):
         return
-    src, dst = instruction.src, instruction.dst
-    if src.space != dst.space or src == dst:
-        return
+    dst = instruction.dst
 
     def end(operand: isa.Operand) -> int:
         return operand.row((1 << operand.log2_rows) - 1) + instruction.n
 
-    if dst.addr < end(src) and src.addr < end(dst):
-        raise PackageError(
-            "BAD_OPERAND",
-            f"{where}, dst: expected the rows of src or none of its elements {src.addr} to "
-            f"{end(src) - 1}, found {dst.addr} to {end(dst) - 1}",
-        )
+    for name in ("src", "add") if instruction.opcode == "MODULATE" else ("src",):
+        source = instruction.fields[name]
+        if source.space != dst.space or source == dst:
+            continue
+        if dst.addr < end(source) and source.addr < end(dst):
+            raise PackageError(
+                "BAD_OPERAND",
+                f"{where}, dst: expected the rows of {name} or none of its elements {source.addr} "
+                f"to {end(source) - 1}, found {dst.addr} to {end(dst) - 1}",
+            )
 
 
 def _check_shape(
@@ -245,6 +257,8 @@ def _check_shape(
         inputs = instruction.n_in * array_rows(instruction)
         if inputs > MAX_ARRAY_INPUTS:
             raise bad("n_in times positions", f"at most {MAX_ARRAY_INPUTS}", inputs)
+    elif opcode == "SCAN" and instruction.skip_enable and instruction.skip_offset % build.row_align:
+        raise bad("skip_offset", f"a multiple of {build.row_align}", instruction.skip_offset)
     elif opcode == "CONV" and instruction.kernel > 1 << instruction.src.log2_rows:
         raise bad(
             "kernel",
@@ -312,8 +326,12 @@ def _check_ranges(
             check_params("scan_params", instruction.n)
         case "NORM":
             check_params("vector_params", instruction.n)
-        case "POOL":
+        case "POOL" | "POOL_FEATURES":
             check_params("vector_params", 2)
+        case "MODULATE":
+            check_table("scale_table", "vector_tables")
+            check_table("shift_table", "vector_tables")
+            check_params("vector_params", 1)
         case "SCALE":
             check_table("table", "vector_tables")
 

@@ -37,24 +37,27 @@ class Dependencies:
     order: list[set[int]]
 
 
-def _blocks(operand: isa.Operand, row: int, width: int, align: int) -> Iterable[tuple[int, int]]:
-    """Keys of the memory words that `width` elements of a row touch."""
-    start = operand.row(row)
-    return ((operand.space, b) for b in range(start // align, (start + width - 1) // align + 1))
+def _blocks(
+    operand: isa.Operand, row: int, width: int, align: int, start: int = 0
+) -> Iterable[tuple[int, int]]:
+    """Keys of the memory words that `width` elements of a row touch, from its element `start`."""
+    first = operand.row(row) + start
+    return ((operand.space, b) for b in range(first // align, (first + width - 1) // align + 1))
 
 
 def accesses(
     i: isa.Instruction, e: Entry, build: isa.Build
 ) -> tuple[list[Hashable], list[Hashable], list[Hashable]]:
-    """(read, written, summed) keys of one entry: words of memories, and the unit's running sums."""
+    """(read, written, summed) keys of one entry: words of memories, or elements of words that
+    several entries write in part, and the unit's running sums."""
     align = build.row_align
     last = e.position == i.n_positions - 1
     read: list[Hashable] = []
     written: list[Hashable] = []
     summed: list[Hashable] = []
 
-    def reads(operand: isa.Operand, row: int, width: int) -> None:
-        read.extend(_blocks(operand, row, width, align))
+    def reads(operand: isa.Operand, row: int, width: int, start: int = 0) -> None:
+        read.extend(_blocks(operand, row, width, align, start))
 
     def writes(operand: isa.Operand, row: int, width: int) -> None:
         written.extend(_blocks(operand, row, width, align))
@@ -79,6 +82,8 @@ def accesses(
         for operand in (i.u, i.z, i.dt):
             reads(operand, e.token, i.n)
         reads(i.bc, e.token, 2 << i.log2_state)
+        if i.skip_enable:
+            reads(i.bc, e.token, i.n, i.skip_offset)
         written.append(("state", i.state_addr))
         writes(i.dst, e.token, i.n)
     elif i.opcode == "NORM":
@@ -90,11 +95,35 @@ def accesses(
         if last:
             writes(i.dst, 2 * e.sequence, i.n)
             writes(i.dst, 2 * e.sequence + 1, i.n)
-    else:
+    elif i.opcode == "SCALE":
         reads(i.src, e.token, i.n)
         reads(i.logit, e.sequence, i.n)
         writes(i.dst, e.token, i.n)
+    elif i.opcode == "POOL_FEATURES":
+        reads(i.src, e.token, i.n)
+        for element in (e.sequence, i.columns + e.sequence):
+            address = i.dst.row(e.position) + element
+            written.append((i.dst.space, address // align, address % align))
+    else:
+        reads(i.src, e.token, i.n)
+        reads(i.add, e.token, i.n)
+        for element in (e.sequence, i.columns + e.sequence):
+            reads(i.logit, e.position, 1, element)
+        writes(i.dst, e.token, i.n)
     return read, written, summed
+
+
+def _split_words(touched: Sequence[tuple[list[Hashable], ...]]) -> None:
+    """Where elements of a word have keys of their own, let those stand for the word everywhere."""
+    elements: dict[Hashable, set[Hashable]] = {}
+    for _, written, _ in touched:
+        for key in written:
+            if len(key) == 3:
+                elements.setdefault(key[:2], set()).add(key)
+    for keys in (keys for lists in touched for keys in lists[:2]):
+        for word in set(keys) & elements.keys():
+            keys.remove(word)
+            keys.extend(sorted(elements[word]))
 
 
 def dependencies(
@@ -103,6 +132,7 @@ def dependencies(
     """Read after write, write after read and write after write, within and across iterations."""
     n = len(entries)
     touched = [accesses(instructions[e.instruction], e, build) for e in entries]
+    _split_words(touched)
     writer: dict[Hashable, int] = {}
     readers: dict[Hashable, list[int]] = {}
     earlier: dict[Hashable, int] = {}

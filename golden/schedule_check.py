@@ -65,6 +65,15 @@ def accesses(instruction: isa.Instruction, token: int, position: int, sequence: 
         operand = i.fields[name]
         return Access(name, operand.space, operand.row(index), n)
 
+    def pair(name: str) -> tuple[Access, Access]:
+        """A sequence's two elements of a row that all sequences share."""
+        operand = i.fields[name]
+        first = operand.row(position) + sequence
+        return (
+            Access(name, operand.space, first, 1),
+            Access(name, operand.space, first + i.columns, 1),
+        )
+
     match i.opcode:
         case "RECV":
             return Accesses((), (row("dst", token, i.n),))
@@ -83,6 +92,8 @@ def accesses(instruction: isa.Instruction, token: int, position: int, sequence: 
         case "SCAN":
             states = 1 << i.log2_state
             reads = [row(name, token, i.n) for name in ("u", "z", "dt")]
+            if i.skip_enable:
+                reads.append(Access("bc", i.bc.space, i.bc.row(token) + i.skip_offset, i.n))
             return Accesses(
                 (*reads, row("bc", token, 2 * states)),
                 (row("dst", token, i.n),),
@@ -98,6 +109,13 @@ def accesses(instruction: isa.Instruction, token: int, position: int, sequence: 
         case "SCALE":
             return Accesses(
                 (row("src", token, i.n), row("logit", sequence, i.n)), (row("dst", token, i.n),)
+            )
+        case "POOL_FEATURES":
+            return Accesses((row("src", token, i.n),), pair("dst"))
+        case "MODULATE":
+            return Accesses(
+                (row("src", token, i.n), row("add", token, i.n), *pair("logit")),
+                (row("dst", token, i.n),),
             )
         case "SEND":
             return Accesses((row("src", sequence, i.n),), ())
@@ -188,11 +206,13 @@ class _Checker:
             expected = (self.entry(previous).position + 1) % n_positions
         if entry.position != expected:
             raise ScheduleError(f"{self.name(number)}: expected position {expected} next")
-        expected = entry.sequence * n_positions + entry.position
-        if entry.token != expected:
-            raise ScheduleError(
-                f"{self.name(number)}: expected token {expected}, found {entry.token}"
-            )
+        instruction = self.package.instructions[entry.instruction]
+        if instruction.opcode == "CONV" and instruction.kernel > 1 and entry.position:
+            expected = self.entry(previous).token + 1
+            if entry.token != expected:  # its taps are the rows before
+                raise ScheduleError(
+                    f"{self.name(number)}: expected token {expected}, found {entry.token}"
+                )
 
     def clock(self, number: int) -> np.ndarray:
         """Entries of each unit, int [units], that have certainly completed when this one starts."""

@@ -8,6 +8,7 @@ any timing.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from golden import isa, rules
@@ -33,11 +34,18 @@ SCAN_OPERANDS = 7
 # Vector unit: from the last beat of the front to the back; entries that may be on this way.
 HANDOVER = 2
 WAITING_ENTRIES = 4
-# NORM: from the last beat of the front to the sum of squares, and as many levels of adders as one
-# lane is doubled; from there to the root; NORMs that may be on this way.
+# From the last beat of the front to what the back waits for: the sum of squares of NORM, the sum
+# and maximum of POOL_FEATURES, and a level of adders for each time that one lane is doubled; the
+# root of a sum of squares; MODULATE's scale and shift, behind the second look-up. And the entries
+# that may be on this way.
 SQUARES_PIPELINE = 11
+FEATURES_PIPELINE = 10
 RECIPROCAL_SQRT = 18
-WAITING_NORMS = 3
+LOOK_UP_PIPELINE = 9
+AWAITED_ENTRIES = 3
+# MODULATE: look-ups of an entry, and how long after its beat a SCALE looks up, which goes first.
+LOOK_UPS = 2
+SCALE_LOOK_UP = 2
 
 
 @dataclass(frozen=True)
@@ -78,43 +86,51 @@ class LinearCost(Cost):
 
 @dataclass(frozen=True)
 class VectorCost(Cost):
-    """front: beats read before the root; root: from there to the root, NORM only; back: beats read
-    for the result. Front and back share a read port, which is busy for both."""
+    """front: beats read before those of the result, or look-ups of MODULATE; way: from there to
+    what the back waits for, 0 where that is nothing; back: beats of the result. Front and back
+    share a read port, which is busy for both."""
 
+    opcode: str
     front: int
-    root: int
+    way: int
     back: int
 
     @property
     def alone(self) -> int:
-        return max(self.front, 1) + max(self.root, HANDOVER) + self.back + self.latency
+        return max(self.front, 1) + max(self.way, HANDOVER) + self.back + self.latency
 
 
 class _Vector:
-    """Front, root and back of the vector unit, which hold different entries at a time."""
+    """Front and back of the vector unit and the way between, which hold different entries."""
 
     def __init__(self) -> None:
         self._back_free = 0
         self._root_free = 0
-        # When the back took its last entries, and its last NORMs; and when it was reading.
+        # When the back took its last entries, and the last that it had to wait for; and when it was
+        # reading, and looking up for SCALE.
         self._taken: deque[int] = deque([0] * WAITING_ENTRIES, WAITING_ENTRIES)
-        self._norms: deque[int] = deque([0] * WAITING_NORMS, WAITING_NORMS)
+        self._awaited: deque[int] = deque([0] * AWAITED_ENTRIES, AWAITED_ENTRIES)
         self._reads: deque[tuple[int, int]] = deque(maxlen=WAITING_ENTRIES + 1)
+        self._look_ups: deque[tuple[int, int]] = deque(maxlen=WAITING_ENTRIES + 1)
 
     def run(self, cost: VectorCost, start: int) -> tuple[int, int]:
         """Cycles in which the front is free and in which the entry completes."""
         first = start + 1
-        if cost.root:
-            first = max(first, self._norms[0] + 1)
-        front = max(self._read(first, cost.front), start + 1, self._taken[0])
-        take = max(front + max(cost.root, HANDOVER), self._back_free)
-        if cost.root:
+        if cost.way:
+            first = max(first, self._awaited[0] + 1)
+        port = self._look_ups if cost.opcode == "MODULATE" else self._reads
+        front = max(_after(port, first, cost.front), start + 1, self._taken[0])
+        take = max(front + max(cost.way, HANDOVER), self._back_free)
+        if cost.opcode == "NORM":
             take = max(take, self._root_free + RECIPROCAL_SQRT)
             self._root_free = take + 1
-            self._norms.append(take)
+        if cost.way:
+            self._awaited.append(take)
         self._taken.append(take)
         self._back_free = take + cost.back
         self._reads.append((take + 1, self._back_free))
+        if cost.opcode == "SCALE":
+            self._look_ups.append((take + 1 + SCALE_LOOK_UP, self._back_free + SCALE_LOOK_UP))
         return front, self._back_free + cost.latency
 
     @property
@@ -122,13 +138,15 @@ class _Vector:
         """When the next entry should come, so that the back does not wait long for it."""
         return self._back_free - RECIPROCAL_SQRT
 
-    def _read(self, cycle: int, beats: int) -> int:
-        """When the front has read so many beats, from `cycle` on: the back goes first."""
-        for begin, end in self._reads:
-            if begin < cycle + beats and cycle <= end:
-                beats -= max(begin - cycle, 0)
-                cycle = end + 1
-        return cycle + beats - 1
+
+def _after(busy: Iterable[tuple[int, int]], cycle: int, beats: int) -> int:
+    """When the front has done so many beats, from `cycle` on, through a port at which the back goes
+    first, which is `busy` with it."""
+    for begin, end in busy:
+        if begin < cycle + beats and cycle <= end:
+            beats -= max(begin - cycle, 0)
+            cycle = end + 1
+    return cycle + beats - 1
 
 
 class UnitTimes:
@@ -232,14 +250,20 @@ def _scan(i: isa.Instruction, build: isa.Build) -> Cost:
 
 def _vector(i: isa.Instruction, position: int, build: isa.Build) -> VectorCost:
     front = back = _beats(i.n, build.vector_lanes)
-    root = 0
+    way = 0
     if i.opcode == "NORM":  # the row is read for its sum of squares, and again to be scaled
-        root = SQUARES_PIPELINE + _log2(build.vector_lanes) + RECIPROCAL_SQRT
+        way = SQUARES_PIPELINE + _log2(build.vector_lanes) + RECIPROCAL_SQRT
     elif i.opcode == "POOL":  # the last position writes two rows, the others pass as one beat
         back = 2 * back if position == i.n_positions - 1 else 1
+    elif i.opcode == "POOL_FEATURES":  # the row is read once; the mean and the maximum are written
+        way = FEATURES_PIPELINE + _log2(build.vector_lanes)
+        back = 2
+    elif i.opcode == "MODULATE":  # two rows, through one port
+        front, way, back = LOOK_UPS, LOOK_UP_PIPELINE, 2 * back
     else:
         front = 0
-    return VectorCost(front + back, VECTOR_PIPELINE, front, root, back)
+    busy = back if i.opcode == "MODULATE" else front + back
+    return VectorCost(busy, VECTOR_PIPELINE, i.opcode, front, way, back)
 
 
 def cost(i: isa.Instruction, position: int, build: isa.Build) -> Cost:

@@ -4,11 +4,13 @@
 #   NATIVE=1    csim of the build with standard integers
 #   HLS=vitis   csim with the vendor's tool
 #   GOLDEN=...  golden folders to run, instead of all in build/golden (cosim: the smallest)
+#   BUILD=...   build of golden/isa/builds.toml, instead of default and deep (Vitis: default)
 
-VARIANT := $(if $(NATIVE),native,ap)
-CHECKED := $(if $(SANITIZE),-sanitize)
+VARIANT    := $(if $(NATIVE),native,ap)
+CHECKED    := $(if $(SANITIZE),-sanitize)
+HLS_BUILDS := $(or $(BUILD),default deep)
 
-# --- compilation: build/hls/VARIANT/ holds the objects of one variant ------------------------------
+# --- compilation: build/hls/BUILD/VARIANT/ holds the objects of one variant ------------------------
 
 # AMD's open ap_int.h and hls_stream.h lie in the hls4ml wheel, which is found without importing it.
 AP_TYPES = $(shell $(PY) -c 'import importlib.util, pathlib; print(pathlib.Path( \
@@ -28,28 +30,34 @@ sanitize      = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -f
 HLS_OBJECTS := $(patsubst hls/%.cpp,%.o,$(wildcard hls/src/*.cpp))
 TB_OBJECTS  := $(patsubst hls/%.cpp,%.o,$(wildcard hls/tb/*.cpp))
 
-# $(1) variant, $(2) empty or -sanitize, $(3) module name
+# $(1) build, $(2) variant, $(3) empty or -sanitize, $(4) module name
 define HLS_RULES
-build/hls/$(1)$(2)/%.o: hls/%.cpp hls/hls.mk | $(READY)
+build/hls/$(1)/$(2)$(3)/%.o: hls/%.cpp hls/hls.mk | $(READY)
 	@mkdir -p $$(@D)
-	$(CXX) $$(HLS_CXXFLAGS) $$($(1)_FLAGS) $(if $(2),$$(sanitize) $$($(1)_UNCHECKED)) $$(MODULE_FLAGS) -c $$< -o $$@
+	$(CXX) $$(HLS_CXXFLAGS) -Ihls/build/$(1) $$($(2)_FLAGS) \
+	    $(if $(3),$$(sanitize) $$($(2)_UNCHECKED)) $$(MODULE_FLAGS) -c $$< -o $$@
 
-build/hls/$(1)$(2)/bindings/module.o: MODULE_FLAGS = -std=c++17 -O1 -DCMAMBA_MODULE=$(3) $$(PYBIND11)
+build/hls/$(1)/$(2)$(3)/bindings/module.o: MODULE_FLAGS = -std=c++17 -O1 -DCMAMBA_MODULE=$(4) $$(PYBIND11)
 
-build/csim/$(1)$(2): $(addprefix build/hls/$(1)$(2)/,$(HLS_OBJECTS) $(TB_OBJECTS))
+build/csim/$(1)/$(2)$(3): $(addprefix build/hls/$(1)/$(2)$(3)/,$(HLS_OBJECTS) $(TB_OBJECTS))
 	@mkdir -p $$(@D)
-	$(CXX) $(if $(2),$$(sanitize)) $$^ -o $$@
+	$(CXX) $(if $(3),$$(sanitize)) $$^ -o $$@
 
-build/bindings$(2)/$(3).so: $(addprefix build/hls/$(1)$(2)/,$(HLS_OBJECTS) bindings/module.o)
+build/bindings$(3)/$(4).so: $(addprefix build/hls/$(1)/$(2)$(3)/,$(HLS_OBJECTS) bindings/module.o)
 	@mkdir -p $$(@D)
-	$(CXX) -shared $(if $(2),$$(sanitize)) $$^ -o $$@.tmp
+	$(CXX) -shared $(if $(3),$$(sanitize)) $$^ -o $$@.tmp
 	@mv $$@.tmp $$@
 endef
-$(eval $(call HLS_RULES,ap,,cmamba_hls))
-$(eval $(call HLS_RULES,ap,-sanitize,cmamba_hls))
-$(eval $(call HLS_RULES,native,,cmamba_native))
-$(eval $(call HLS_RULES,native,-sanitize,cmamba_native))
+define HLS_BUILD_RULES
+$(call HLS_RULES,$(1),ap,,cmamba_hls_$(1))
+$(call HLS_RULES,$(1),ap,-sanitize,cmamba_hls_$(1))
+$(call HLS_RULES,$(1),native,,cmamba_native_$(1))
+$(call HLS_RULES,$(1),native,-sanitize,cmamba_native_$(1))
+endef
+$(foreach build,$(notdir $(wildcard hls/build/*)),$(eval $(call HLS_BUILD_RULES,$(build))))
 -include $(shell find build/hls -name '*.d' 2>/dev/null)
+
+VITIS = CMAMBA_BUILD=$(BUILD) hls/vitis/run.sh
 
 # A plain `make` compiles on all cores, too.
 PARALLEL_MAKE = $(MAKE) --no-print-directory -j$(shell nproc)
@@ -60,21 +68,31 @@ PARALLEL_MAKE = $(MAKE) --no-print-directory -j$(shell nproc)
 csim: ## compare the HLS C++ with every golden tensor (NATIVE=1, SANITIZE=1, HLS=vitis)
 ifeq ($(HLS),vitis)
 csim:
-	@hls/vitis/run.sh csim $(GOLDEN)
+	@$(VITIS) csim $(or $(GOLDEN),$$($(PY) -m golden.builds $(or $(BUILD),default) \
+	    $$(dirname build/golden/*/manifest.txt)))
 else
+# Each folder on the build that its package fits; a build that none needs is not compiled.
 csim: $(READY) $(if $(GOLDEN),,$(GOLDEN_CURRENT))
-	@$(PARALLEL_MAKE) build/csim/$(VARIANT)$(CHECKED)
-	build/csim/$(VARIANT)$(CHECKED) $(or $(GOLDEN),$$(dirname build/golden/*/manifest.txt))
+	@status=0; for build in $(HLS_BUILDS); do \
+	    folders=$$($(PY) -m golden.builds $$build $(or $(GOLDEN),$$(dirname build/golden/*/manifest.txt))) || exit 1; \
+	    if [ "$$folders" ]; then \
+	        program=build/csim/$$build/$(VARIANT)$(CHECKED); \
+	        $(PARALLEL_MAKE) $$program || exit 1; \
+	        echo $$program $$folders; \
+	        $$program $$folders || status=1; \
+	    fi; \
+	done; exit $$status
 endif
 
 .PHONY: bindings
 bindings: $(READY) ## build the Python modules of the HLS C++
-	@$(PARALLEL_MAKE) build/bindings$(CHECKED)/cmamba_hls.so build/bindings$(CHECKED)/cmamba_native.so
+	@$(PARALLEL_MAKE) $(foreach build,$(HLS_BUILDS),$(foreach module,cmamba_hls cmamba_native, \
+	    build/bindings$(CHECKED)/$(module)_$(build).so))
 
 # The tests run csim and load the modules.
 .PHONY: csim-programs
 csim-programs: bindings
-	@$(PARALLEL_MAKE) build/csim/ap build/csim/native
+	@$(PARALLEL_MAKE) $(foreach build,$(HLS_BUILDS),build/csim/$(build)/ap build/csim/$(build)/native)
 test: csim-programs
 
 .PHONY: sanitize
@@ -88,8 +106,8 @@ sanitize: ## csim and the HLS tests with AddressSanitizer and UBSan
 
 .PHONY: csynth cosim export
 csynth: ## synthesize with Vitis HLS: timing and resources in build/reports
-	@hls/vitis/run.sh csynth
+	@$(VITIS) csynth
 cosim: ## C/RTL co-simulation of what csynth gave, on the smallest golden package
-	@hls/vitis/run.sh cosim $(GOLDEN)
+	@$(VITIS) cosim $(GOLDEN)
 export: ## package what csynth gave as Vivado IP
-	@hls/vitis/run.sh export
+	@$(VITIS) export

@@ -5,6 +5,8 @@
 #   ARGS="..."    further options of what is started (--help lists them)
 
 BOARD_BUILD := $(or $(BUILD),default)
+# The build that holds every model of the notebook.
+NOTEBOOK_BUILD := $(or $(BUILD),deep)
 
 .PHONY: board
 board: build/simulator/$(BOARD_BUILD)/cmamba_rtl_$(BOARD_BUILD).so ## serve a virtual ZCU102; its overlay is written to build/overlay (BUILD=, ARGS=)
@@ -16,17 +18,17 @@ board-package: $(READY) $(GOLDEN_CURRENT) ## pack driver, packages, notebook and
 	$(PY) -m host.board_package
 
 # Without BOARD, a virtual board is started for the time of the program.
-WHICH_BOARD := $(if $(BOARD),--board $(BOARD),--virtual $(BOARD_BUILD))
-BOARD_READY := $(if $(BOARD),,build/simulator/$(BOARD_BUILD)/cmamba_rtl_$(BOARD_BUILD).so)
+which_board = $(if $(BOARD),--board $(BOARD),--virtual $(1))
+board_ready = $(if $(BOARD),,build/simulator/$(1)/cmamba_rtl_$(1).so)
 
 .PHONY: board-selftest
-board-selftest: $(GOLDEN_CURRENT) $(BOARD_READY) ## compare a board with the golden vectors, every beat (BOARD=IP, else a virtual one)
-	$(PY) -m host.selftest $(WHICH_BOARD) $(ARGS)
+board-selftest: $(GOLDEN_CURRENT) $(call board_ready,$(BOARD_BUILD)) ## compare a board with the golden vectors, every beat (BOARD=IP, else a virtual one)
+	$(PY) -m host.selftest $(call which_board,$(BOARD_BUILD)) $(ARGS)
 
 .PHONY: bench-host
-bench-host: $(GOLDEN_CURRENT) $(BOARD_READY) ## what each step of a forecast costs (BOARD=IP, else a virtual board)
-	$(PY) -m host.bench $(WHICH_BOARD) $(ARGS)
+bench-host: $(GOLDEN_CURRENT) $(call board_ready,$(BOARD_BUILD)) ## what each step of a forecast costs (BOARD=IP, else a virtual board)
+	$(PY) -m host.bench $(call which_board,$(BOARD_BUILD)) $(ARGS)
 
 .PHONY: notebook
-notebook: $(GOLDEN_CURRENT) $(BOARD_READY) ## run the notebook from its first cell to its last (BOARD=IP, else a virtual board; ARGS=--write)
-	$(PY) -m host.notebook $(WHICH_BOARD) $(ARGS)
+notebook: $(GOLDEN_CURRENT) $(call board_ready,$(NOTEBOOK_BUILD)) ## run the notebook from its first cell to its last (BOARD=IP, else a virtual board; ARGS=--write)
+	$(PY) -m host.notebook $(call which_board,$(NOTEBOOK_BUILD)) $(ARGS)

@@ -1,7 +1,8 @@
 """Compare the board with golden vectors, every beat: ``python -m host.selftest --help``.
 
-For each golden folder: its package is loaded, then all its forecasts in one run, one by one, and
-all again. At the end a run is cut short on purpose, and the forecast after it must be right.
+For each golden folder whose package fits the board's build: it is loaded, then all its forecasts in
+one run, one by one, and all again. At the end a run is cut short on purpose, and the forecast after
+it must be right.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from golden.package import PackageError
+from golden import isa
+from golden.builds import fitting_build
+from golden.package import Package, PackageError
 from golden.streams import BEAT_BYTES, AcceleratorError, StreamShape, to_beats
 from host.arguments import add_board_arguments, golden_folders, open_accelerator
 from host.errors import BoardError, TlastEarlyError
@@ -117,6 +120,16 @@ def check_recovery(accelerator: Accelerator, vectors: Vectors) -> Row:
     return ("recovery from an error", "ok", f"{beats:,}", "", "")
 
 
+def _other_build(vectors: Vectors, build: isa.Build) -> str | None:
+    """The build that a package is for, where `build` cannot hold it."""
+    package = Package.from_bytes(vectors.package, vectors.name)
+    try:
+        package.validate(build)
+    except PackageError:
+        return fitting_build(package, vectors.name)
+    return None
+
+
 def selftest(accelerator: Accelerator, folders: list[Path]) -> tuple[Table, list[str]]:
     """A row for each folder, and what has failed."""
     rows: list[Row] = []
@@ -132,7 +145,11 @@ def selftest(accelerator: Accelerator, folders: list[Path]) -> tuple[Table, list
 
     def check_folder(folder: Path) -> Row:
         nonlocal vectors
-        vectors = Vectors(folder)
+        found = Vectors(folder)
+        other = _other_build(found, accelerator.capabilities.build)
+        if other:
+            return (found.name, f"for build {other}", "", "", "")
+        vectors = found
         return check_vectors(accelerator, vectors)
 
     def check_last() -> Row:

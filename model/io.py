@@ -18,7 +18,8 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import safetensors
@@ -28,8 +29,8 @@ from torch import Tensor, nn
 
 from model.args import ModelArgs
 from model.atomic_write import atomic_write
-from model.cmamba import CMamba
 from model.quantization import parameters
+from model.quantization.structure import Quantizable
 from model.registry import args_from_json, args_to_json, build_from
 
 _FORMATS = ".pt, .pth, .npz or .safetensors"
@@ -131,11 +132,12 @@ def load_model(
     path: str | Path,
     args: ModelArgs | None = None,
     strict: bool = True,
-    kind: type[Model] = CMamba,
+    kind: type[Model] | UnionType = Quantizable,
 ) -> Model:
     """Build the model of a checkpoint, in eval mode.
 
-    The architecture is `args`, or else what the file says; it has to be a `kind`. With
+    The architecture is `args`, or else what the file says; it has to be a `kind`, without one a
+    forecaster. A regressor that has learned its quantization is a FoldedRegressor. With
     `strict=False` a missing tensor keeps its initial value and an unexpected one is ignored, both
     with a warning; a tensor of another shape is always an error. Raises CheckpointError, naming the
     file and the tensors.
@@ -145,11 +147,13 @@ def load_model(
     if args is None:
         raise CheckpointError(f"{path}: holds no model arguments; give them with --args")
     # Compared with shapes alone first: a wrong argument must not allocate a model of its size.
+    quantized = any(name.endswith(".weight_scale") for name in tensors)
     with torch.device("meta"):
-        model = build_from(args)
+        model = build_from(args, quantized)
     if not isinstance(model, kind):
-        raise CheckpointError(f"{path}: found a {type(model).__name__}, expected a {kind.__name__}")
-    quantized = isinstance(model, CMamba) and any(n.endswith(".weight_scale") for n in tensors)
+        expected = " or ".join(cls.__name__ for cls in get_args(kind) or (kind,))
+        raise CheckpointError(f"{path}: found a {type(model).__name__}, expected a {expected}")
+    quantized = quantized and isinstance(model, Quantizable)
     if quantized:
         parameters.declare(model)
     expected = model.state_dict()
@@ -171,7 +175,7 @@ def load_model(
     _raise_if_any(path, misshaped + (missing + unexpected if strict else []))
     for difference in missing + unexpected:
         warnings.warn(f"{path}: {difference}", stacklevel=2)
-    model = build_from(args)
+    model = build_from(args, quantized)
     if quantized:
         parameters.declare(model)
     model.load_state_dict(tensors, strict=False)

@@ -2,56 +2,25 @@
 
 Every variable is a sequence of its own; between them stands an MLP across the variables. Symbols as
 in `model.cmamba`; here E is d_inner and K counts a patch more, that of the padded end.
+
+Members named q_* are the quantization points (`model.quant_point`). Their tensors begin with
+[B * V, K], but for those of the GDD-MLP, which stands across the variables.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.args import ModelArgs
 from model.blocks import RMSNorm, initialize_dt
 from model.cmamba import instance_statistics, require_windows, sincos_positions
-from model.quant_point import QuantLinear
+from model.published_args import PublishedArgs
+from model.quant_point import QuantLinear, QuantPoint
 from model.selective_scan import selective_scan
-
-_FIXED = {"topology": "stacked", "channel_mode": "independent", "sigma": 0.0}
-
-
-@dataclass(frozen=True)
-class PublishedArgs(ModelArgs):
-    """Shape and options of a PublishedCMamba; defaults are the authors' for ETTh1.
-
-    ChannelMixup belongs to its training and not to the model, so `sigma` is 0; there is no
-    convolution. Raises ValueError, naming the field, what was found and what is expected.
-    """
-
-    num_channels: int = 7
-    n_layer: int = 3
-    expand: int = 1
-    dt_rank: int = 32
-    bias: bool = True
-    reduction_ratio: int = 2  # hidden width of the GDD-MLP is V // reduction_ratio
-    sigma: float = 0.0
-    channel_mode: str = "independent"
-    instance_norm: bool = True
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, value in _FIXED.items():
-            if getattr(self, name) != value:
-                self._fail(name, f"{value!r} in the published model")
-        if self.reduction_ratio > self.num_channels:
-            self._fail("reduction_ratio", f"at most num_channels = {self.num_channels}")
-
-    @property
-    def num_patches(self) -> int:
-        """K, tokens of a sequence, with the one that ends in the padding."""
-        return super().num_patches + 1
 
 
 class Mixer(nn.Module):
@@ -68,27 +37,44 @@ class Mixer(nn.Module):
         self.out_proj = QuantLinear(E, D, bias=args.bias)
         initialize_dt(self.dt_proj)
 
+        self.q_u_in, self.q_z, self.q_u = QuantPoint(), QuantPoint(), QuantPoint()
+        self.q_dt_low, self.q_B, self.q_C = QuantPoint(), QuantPoint(), QuantPoint()
+        self.q_skip, self.q_dt, self.q_delta = QuantPoint(), QuantPoint(), QuantPoint()
+        self.q_h, self.q_y = QuantPoint(), QuantPoint()
+        self.q_gate, self.q_gated = QuantPoint(), QuantPoint()
+        self.scan_hook: Callable[..., Tensor] | None = None  # takes the place of the scan
+
     def forward(self, x: Tensor) -> Tensor:
         """[B, K, D] -> [B, K, D]"""
         u, z = self.in_proj(x).chunk(2, dim=-1)  # [B, K, E] each
-        u = F.silu(u)
+        u, z = self.q_u_in(u), self.q_z(z)
+        u = self.q_u(F.silu(u))
+
         dt, B, C, skip = self.x_proj(u).split(self.split_sizes, dim=-1)
-        delta = F.softplus(self.dt_proj(dt))
+        dt, B, C, skip = self.q_dt_low(dt), self.q_B(B), self.q_C(C), self.q_skip(skip)
+        delta = self.q_delta(F.softplus(self.q_dt(self.dt_proj(dt))))
         A = -torch.exp(self.A_log).expand(u.shape[-1], -1)  # [E, N]
-        y = selective_scan(u, delta, A, B, C, skip)
-        return self.out_proj(y * F.silu(z))
+        scan = self.scan_hook or partial(selective_scan, hook=self.q_h.hook)
+        y = self.q_y(scan(u, delta, A, B, C, skip))
+        return self.out_proj(self.q_gated(y * self.q_gate(F.silu(z))))
 
 
 class VariableMLP(nn.Module):
-    """A two-layer MLP across the variables, without biases: [..., V] -> [..., V]."""
+    """A two-layer MLP across the variables, without biases; `GDDMLP` has its activation."""
 
     def __init__(self, num_channels: int, hidden: int) -> None:
         super().__init__()
         self.fc1 = QuantLinear(num_channels, hidden, bias=False)
         self.fc2 = QuantLinear(hidden, num_channels, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+    def hidden(self, pooled: Tensor) -> Tensor:
+        """[2, B, K, V] -> [B, K, 2 * hidden], of the means and then of the maxima."""
+        return torch.cat(self.fc1(pooled).unbind(), -1)
+
+    def logits(self, activated: Tensor) -> Tensor:
+        """[B, K, 2 * hidden] -> [B, K, V], the sum of both."""
+        means, maxima = activated.chunk(2, -1)
+        return self.fc2(means + maxima)
 
 
 class GDDMLP(nn.Module):
@@ -101,14 +87,19 @@ class GDDMLP(nn.Module):
         self.scale = VariableMLP(args.num_channels, hidden)
         self.shift = VariableMLP(args.num_channels, hidden)
 
+        self.q_mean, self.q_max = QuantPoint(), QuantPoint()  # [B, V, K]
+        self.q_hidden, self.q_activated = QuantPoint(), QuantPoint()  # [B, K, 4 * hidden]
+        self.q_scale, self.q_shift = QuantPoint(), QuantPoint()  # logits, [B, K, V]
+        self.q_factor, self.q_offset = QuantPoint(), QuantPoint()  # their sigmoids
+
     def forward(self, x: Tensor) -> Tensor:
         """[B, V, K, D] -> same"""
-        pooled = torch.stack([x.mean(-1), x.amax(-1)]).transpose(-1, -2)  # [2, B, K, V]
-        scale, shift = (
-            torch.sigmoid(mlp(pooled).sum(0)).transpose(-1, -2)[..., None]  # [B, V, K, 1]
-            for mlp in (self.scale, self.shift)
-        )
-        return x * scale + shift
+        pooled = torch.stack([self.q_mean(x.mean(-1)), self.q_max(x.amax(-1))]).transpose(-1, -2)
+        hidden = torch.cat([self.scale.hidden(pooled), self.shift.hidden(pooled)], -1)
+        of_scale, of_shift = self.q_activated(F.gelu(self.q_hidden(hidden))).chunk(2, -1)
+        factor = self.q_factor(torch.sigmoid(self.q_scale(self.scale.logits(of_scale))))
+        offset = self.q_offset(torch.sigmoid(self.q_shift(self.shift.logits(of_shift))))
+        return x * factor.transpose(1, 2)[..., None] + offset.transpose(1, 2)[..., None]
 
 
 class Block(nn.Module):
@@ -121,11 +112,12 @@ class Block(nn.Module):
         self.mixer = Mixer(args)
         self.gdd_mlp = GDDMLP(args)
         self.dropout = nn.Dropout(args.dropout)
+        self.q_norm, self.q_mixed = QuantPoint(), QuantPoint()
 
     def forward(self, x: Tensor) -> Tensor:
         """[B * V, K, D] -> same"""
-        y = self.mixer(self.norm(x)).unflatten(0, (-1, self.num_channels))
-        return self.dropout(self.gdd_mlp(y).flatten(0, 1))
+        y = self.q_mixed(self.mixer(self.q_norm(self.norm(x))))
+        return self.dropout(self.gdd_mlp(y.unflatten(0, (-1, self.num_channels))).flatten(0, 1))
 
 
 class PublishedCMamba(nn.Module):
@@ -143,6 +135,11 @@ class PublishedCMamba(nn.Module):
         self.blocks = nn.ModuleList(Block(args) for _ in range(args.n_layer))
         self.dropout = nn.Dropout(args.dropout)
         self.output_layer = QuantLinear(args.num_patches * args.d_model, args.forecast_len)
+
+        self.q_input, self.q_embed = QuantPoint(), QuantPoint()
+        # The residual stream as it enters each block.
+        self.q_residual = nn.ModuleList(QuantPoint() for _ in range(args.n_layer))
+        self.q_last, self.q_head, self.q_output = QuantPoint(), QuantPoint(), QuantPoint()
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, V, L] -> [B, V, H]"""
@@ -163,10 +160,12 @@ class PublishedCMamba(nn.Module):
 
     def core(self, tokens: Tensor) -> Tensor:
         """The network: [B * V, K, P] -> [B * V, H]"""
-        x = self.dropout(self.patch_embedding(tokens) + self.positions)  # [B * V, K, D]
-        for block in self.blocks:
-            x = x + block(x)
-        return self.output_layer(self.dropout(F.silu(x).flatten(1)))
+        x = self.q_embed(self.patch_embedding(self.q_input(tokens)))  # [B * V, K, D]
+        x = self.q_residual[0](self.dropout(x + self.positions))
+        for block, q_sum in zip(self.blocks, [*self.q_residual[1:], self.q_last], strict=True):
+            x = q_sum(x + block(x))
+        x = self.q_head(F.silu(x))
+        return self.q_output(self.output_layer(self.dropout(x.flatten(1))))
 
     def from_core(self, y: Tensor, x: Tensor) -> Tensor:
         """Shape the output of the core into the forecast, and undo the normalization of x.

@@ -18,7 +18,9 @@ from torch import nn
 
 from model.args import ModelArgs
 from model.cmamba import CMamba
-from model.published import PublishedArgs, PublishedCMamba
+from model.folded_regressor import FoldedRegressor
+from model.published import PublishedCMamba
+from model.published_args import PublishedArgs
 from model.regressor import MambaRegressor
 from model.regressor_args import RegressorArgs
 
@@ -31,6 +33,7 @@ class Entry:
     build: type[nn.Module]  # called with an `args_class`
     args_class: type[ModelArgs]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    quantized: type[nn.Module] | None = None  # what learns its quantization, if not `build`
 
     def args(self, **options: Any) -> ModelArgs:
         """The arguments with `options` in place of defaults. Raises ValueError."""
@@ -54,7 +57,12 @@ REGISTRY: dict[str, Entry] = {
     "published": Entry(
         "CMamba of the paper, variables mixed by an MLP", PublishedCMamba, PublishedArgs
     ),
-    "regressor": Entry("position from a stream of radio frames", MambaRegressor, RegressorArgs),
+    "regressor": Entry(
+        "position from a stream of radio frames",
+        MambaRegressor,
+        RegressorArgs,
+        quantized=FoldedRegressor,
+    ),
 }
 
 
@@ -71,9 +79,11 @@ def build_model(name: str, **options: Any) -> nn.Module:
     return build_from(_entry(name).args(**options))
 
 
-def build_from(args: ModelArgs) -> nn.Module:
-    """An untrained model from its complete arguments."""
-    return entry_of(args)[1].build(args)
+def build_from(args: ModelArgs, quantized: bool = False) -> nn.Module:
+    """An untrained model from its complete arguments; `quantized`: that which quantization-aware
+    training trains."""
+    entry = entry_of(args)[1]
+    return (entry.quantized if quantized and entry.quantized else entry.build)(args)
 
 
 def args_to_json(args: ModelArgs) -> str:

@@ -21,18 +21,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from pathlib import Path
 
 from model.data import DATASETS, load_dataset
-from model.forecast_qat import QAT_MODES, QatArgs, QatTrainer
+from model.forecast_qat import QatArgs, QatTrainer
 from model.forecast_training import LOSSES, TrainArgs, Trainer
-from model.io import CheckpointError, load_checkpoint, load_model
+from model.io import load_model
 from model.metrics import Figures, comparison, evaluate, torch_forecaster
 from model.quantization.fake import set_quant_mode
-from model.quantization.learning import STEPS
-from model.quantization.parameters import is_prepared
+from model.quantization.structure import Quantizable
 from model.registry import REGISTRY
 from model.regressor import MambaRegressor
+from model.regressor_args import RegressorArgs
 from model.training.command import (
     add_file_options,
     add_loop_options,
@@ -43,13 +42,11 @@ from model.training.command import (
     run_command,
 )
 from model.training.distributed import ProcessGroup
+from model.training.qat import add_qat_options, read_source, refuse_qat_options
 
 MODELS = [name for name, entry in REGISTRY.items() if not issubclass(entry.build, MambaRegressor)]
 MODEL_OPTIONS = {"model"} | {
     field.name for name in MODELS for field in dataclasses.fields(REGISTRY[name].args_class)
-}
-QAT_OPTIONS = {field.name for field in dataclasses.fields(QatArgs)} - {
-    field.name for field in dataclasses.fields(TrainArgs)
 }
 
 
@@ -72,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         default.mixup,
         "standard deviation of ChannelMixup of windows and targets, 0 for none",
     )
-    _add_qat_options(parser.add_argument_group("quantization-aware training"))
+    add_qat_options(parser, QatArgs(), default)
     add_model_options(
         parser,
         MODELS,
@@ -95,42 +92,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_qat_options(group: argparse._ArgumentGroup) -> None:
-    default, fp32 = QatArgs(), TrainArgs()
-    others = ", ".join(
-        f"{_option(field.name)} {getattr(default, field.name)}"
-        for field in dataclasses.fields(fp32)
-        if getattr(default, field.name) != getattr(fp32, field.name)
-    )
-    group.add_argument(
-        "--qat",
-        type=Path,
-        metavar="CHECKPOINT",
-        help=f"train this model to be quantized; defaults are then {others}",
-    )
-    add_option(
-        group,
-        "--quant-mode",
-        default.quant_mode,
-        "forward pass in PyTorch, or the same in C++ (`make quantization`)",
-        choices=QAT_MODES,
-    )
-    add_option(group, "--steps", default.steps, "where step sizes start", choices=STEPS)
-    add_option(
-        group, "--step-lr", default.step_lr, "learning rate of steps, relative to their size"
-    )
-    group.add_argument(
-        "--learn-zero-points",
-        action="store_true",
-        default=argparse.SUPPRESS,
-        help="train zero points with the steps",
-    )
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
 def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
     """The training that the options describe. Raises: DataError, ValueError, ImportError."""
     loop = _make_qat(options, group) if options.qat else _make_fp32(options, group)
@@ -145,8 +106,7 @@ def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
 
 
 def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
-    if found := [name for name in vars(options) if name in QAT_OPTIONS]:
-        raise ValueError(f"{_option(found[0])}: goes with --qat")
+    refuse_qat_options(options)
     entry = REGISTRY[getattr(options, "model", MODELS[0])]
     train_args = args_from(options, TrainArgs)
     given = given_options(options, entry.args_class)
@@ -159,16 +119,9 @@ def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
 
 
 def _make_qat(options: argparse.Namespace, group: ProcessGroup) -> QatTrainer:
-    path: Path = options.qat
-    if found := [name for name in vars(options) if name in MODEL_OPTIONS]:
-        raise ValueError(f"{_option(found[0])}: does not go with --qat, {path} says it")
-    if load_checkpoint(path)[1] is None:
-        raise CheckpointError(f"{path}: holds no model arguments, as those saved here do")
-    model = load_model(path)
-    if options.out.exists() and options.out.samefile(path):
-        raise ValueError(f"--out: expected another file than --qat, found {path}")
-    if is_prepared(model) and hasattr(options, "steps"):
-        raise ValueError(f"--steps: {path} has steps, learned before")
+    model = read_source(options, MODEL_OPTIONS)
+    if not isinstance(model, Quantizable) or isinstance(model.args, RegressorArgs):
+        raise ValueError(f"--qat: {options.qat} is a regressor, expected a forecaster")
     train_args = args_from(options, QatArgs)
     args = model.args
     splits = load_dataset(train_args.data, args.seq_len, args.forecast_len, train_args.split)
@@ -191,7 +144,7 @@ def _qat_figures(loop: QatTrainer) -> dict[str, Figures]:
     splits, best = loop.splits, loop.best_epoch
     fp32 = torch_forecaster(loop.source)
     figures = {"FP32": (evaluate(fp32, splits.val), evaluate(fp32, splits.test))}
-    start, saved = loop.build(), load_model(loop.out)
+    start, saved = loop.build(), load_model(loop.out, kind=type(loop.source))
     set_quant_mode(saved, loop.args.quant_mode)
     records = [loop.start, *loop.history]
     for epoch, model in {0: start, best: saved}.items():

@@ -8,6 +8,10 @@ Euclidean error, the best epoch the one with the lowest mean error on the valida
     <out>.cdf.png      the distribution of the errors on the validation and the test set
     <out>.errors.csv   the error of each test window
 
+`--qat FP32.safetensors` tunes a trained regressor to its quantization as `model.train_forecast`
+does a forecaster. What it saves is the regressor as an accelerator computes it
+(`model.folded_regressor`), with what it has learned.
+
 Interruption, `--resume` and `torchrun` as in `model.train_forecast`.
 """
 
@@ -26,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.data.frames import FrameSplits, load_frames
+from model.folded_regressor import FoldedRegressor, fold
 from model.io import load_model
 from model.metrics import torch_forecaster
 from model.position_error import (
@@ -36,6 +41,7 @@ from model.position_error import (
     summarize,
     write_table,
 )
+from model.quantization.fake import set_quant_mode
 from model.registry import REGISTRY, build_from
 from model.regressor import MambaRegressor
 from model.regressor_args import RegressorArgs
@@ -51,8 +57,21 @@ from model.training.command import (
 )
 from model.training.distributed import ProcessGroup
 from model.training.loops import TrainingLoop
+from model.training.qat import (
+    QatLoop,
+    QatLoopArgs,
+    add_qat_options,
+    read_source,
+    refuse_qat_options,
+)
 
 MODELS = [name for name, entry in REGISTRY.items() if issubclass(entry.build, MambaRegressor)]
+MODEL_OPTIONS = {"model"} | {
+    field.name for name in MODELS for field in dataclasses.fields(REGISTRY[name].args_class)
+}
+
+Positions = dict[str, tuple[np.ndarray, np.ndarray]]
+"""Found and true positions of the validation and of the test set, [M, 2] each."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +110,11 @@ class Trainer(TrainingLoop):
         self.model_args = model_args
         self.splits = splits
         super().__init__(
-            self._build, splits.train, train_args, out, group=group or ProcessGroup(), log=log
+            self.build, splits.train, train_args, out, group=group or ProcessGroup(), log=log
         )
 
-    def _build(self) -> nn.Module:
+    def build(self) -> nn.Module:
+        """The model that training starts from."""
         model = build_from(self.model_args)
         frames, positions = self.splits.frames, self.splits.positions
         statistics = (frames.mean, frames.std, positions.mean, positions.std)
@@ -112,7 +132,23 @@ class Trainer(TrainingLoop):
         return {"model_args": dataclasses.asdict(self.model_args)}
 
     def describe(self, record: dict[str, float]) -> str:
-        return f"train loss {record['train_loss']:.4f}  val {in_words(record, 'val_')}"
+        val = f"val {in_words(record, 'val_')}"
+        if "train_loss" not in record:  # before the first epoch
+            return val
+        return f"train loss {record['train_loss']:.4f}  {val}"
+
+
+@dataclass(frozen=True)
+class QatArgs(QatLoopArgs, TrainArgs):
+    """How to tune a trained regressor to its quantization."""
+
+    epochs: int = 6
+    lr: float = 2e-4
+    step_lr: float = 1e-3
+
+
+class QatTrainer(QatLoop, Trainer):
+    """One quantization-aware training of a folded regressor."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     add_option(
         parser, "--huber-delta", default.huber_delta, "error up to which the loss is quadratic"
     )
+    add_qat_options(parser, QatArgs(), default)
     add_model_options(
         parser,
         MODELS,
@@ -148,15 +185,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
-    """The training that the options describe. Raises: DataError, ValueError."""
-    entry = REGISTRY[getattr(options, "model", MODELS[0])]
-    given = given_options(options, entry.args_class)
-    splits = load_frames(options.data, entry.args(**given).seq_len)
-    args = entry.args(**{"num_features": splits.train.num_features, **given})
-    loop = Trainer(
-        args, args_from(options, TrainArgs), splits, options.out, group, options.log_folder
-    )
+    """The training that the options describe. Raises: DataError, ValueError, ImportError."""
+    loop = _make_qat(options, group) if options.qat else _make_fp32(options, group)
     if group.first:
+        args, splits = loop.model_args, loop.splits
         print(
             f"{splits.name}: Din={args.num_features}, windows train {len(splits.train)}, "
             f"val {len(splits.val)}, test {len(splits.test)}; "
@@ -165,16 +197,49 @@ def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
     return loop
 
 
+def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
+    refuse_qat_options(options)
+    entry = REGISTRY[getattr(options, "model", MODELS[0])]
+    train_args = args_from(options, TrainArgs)
+    given = given_options(options, entry.args_class)
+    splits = load_frames(options.data, entry.args(**given).seq_len)
+    args = entry.args(**{"num_features": splits.train.num_features, **given})
+    return Trainer(args, train_args, splits, options.out, group, options.log_folder)
+
+
+def _make_qat(options: argparse.Namespace, group: ProcessGroup) -> QatTrainer:
+    model = read_source(options, MODEL_OPTIONS)
+    if not isinstance(model, MambaRegressor | FoldedRegressor):
+        raise ValueError(f"--qat: {options.qat} is a forecaster, expected a regressor")
+    source = model if isinstance(model, FoldedRegressor) else fold(model)
+    train_args = args_from(options, QatArgs)
+    splits = load_frames(options.data, source.args.seq_len)
+    return QatTrainer(source, train_args, splits, options.out, group, options.log_folder)
+
+
 def report(loop: Trainer) -> None:
     """Prints the figures of what the training left in its file, and writes plot and table."""
-    model = load_model(loop.out, kind=MambaRegressor)
-    errors = {}
-    for name, windows in (("val", loop.splits.val), ("test", loop.splits.test)):
-        found, true = predict_positions(torch_forecaster(model), windows)
-        errors[name] = distances(found, true)
-        print(f"{loop.out} {name}: {in_words(summarize(errors[name]))}")
-    write_table(Path(f"{loop.out}.errors.csv"), loop.splits.test, found, true)
+    model = load_model(loop.out, kind=type(loop.model))
+    if isinstance(loop, QatTrainer):
+        _print_figures("FP32", _predict(loop.source, loop.splits))
+        _print_figures("int8, epoch 0", _predict(loop.build(), loop.splits))
+        set_quant_mode(model, loop.args.quant_mode)
+    positions = _predict(model, loop.splits)
+    _print_figures(str(loop.out), positions)
+    write_table(Path(f"{loop.out}.errors.csv"), loop.splits.test, *positions["test"])
+    errors = {name: distances(*pair) for name, pair in positions.items()}
     plot_cdf(Path(f"{loop.out}.cdf.png"), errors)
+
+
+def _predict(model: nn.Module, splits: FrameSplits) -> Positions:
+    position_fn = torch_forecaster(model)
+    windows = {"val": splits.val, "test": splits.test}
+    return {name: predict_positions(position_fn, w) for name, w in windows.items()}
+
+
+def _print_figures(label: str, positions: Positions) -> None:
+    for name, pair in positions.items():
+        print(f"{label} {name}: {in_words(summarize(distances(*pair)))}")
 
 
 def main(argv: list[str] | None = None) -> int:

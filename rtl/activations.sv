@@ -5,15 +5,17 @@
 //   ---------+-----------------------+---------------------------
 //   patch    | stream_in             | array
 //   norm     | vector                | array
-//   conv_in  | array                 | conv
+//   conv_in  | array, vector         | conv
 //   gate     | array                 | scan
 //   conv     | conv                  | array, scan
-//   proj     | array                 | array, scan
+//   proj     | array                 | array, scan (B and C), scan (skip weights)
 //   step     | array                 | scan
 //   scan     | scan                  | array
 //   logit    | array                 | vector
 //   resid    | array, vector, loader | array (the addend), vector
 //   head     | array                 | stream_out
+//
+// Where array and vector unit write the same memory the array does not wait and the vector unit does.
 
 `default_nettype none
 
@@ -81,6 +83,11 @@ module activations
     input  wire logic [ResidWidth-1:0]     resid_wr_addr_i,
     input  wire logic [RowAlign-1:0]       resid_wr_mask_i,
     input  wire logic [RowAlign-1:0][15:0] resid_wr_data_i,
+    input  wire logic                      conv_in_wr_en_i,
+    output logic                           conv_in_wr_ready_o,
+    input  wire logic [ConvInWidth-1:0]    conv_in_wr_addr_i,
+    input  wire logic [RowAlign-1:0]       conv_in_wr_mask_i,
+    input  wire logic [RowAlign-1:0][7:0]  conv_in_wr_data_i,
 
     // Convolution.
     input  wire logic                     conv_in_rd_en_i,
@@ -104,6 +111,9 @@ module activations
     input  wire logic                     proj_rd_en_i,
     input  wire logic [ProjWidth-1:0]     proj_rd_addr_i,
     output logic [RowAlign-1:0][7:0]      proj_rd_data_o,
+    input  wire logic                     skip_rd_en_i,
+    input  wire logic [ProjWidth-1:0]     skip_rd_addr_i,
+    output logic [RowAlign-1:0][7:0]      skip_rd_data_o,
     input  wire logic                     scan_wr_en_i,
     input  wire logic [ScanWidth-1:0]     scan_wr_addr_i,
     input  wire logic [RowAlign-1:0]      scan_wr_mask_i,
@@ -143,7 +153,7 @@ module activations
     assign array_wr_low[e] = array_wr_data_i[e][7:0];
   end
 
-  // ---------------------------------------------------------------- the writers of resid
+  // ---------------------------------------------------------------- memories with several writers
 
   localparam int unsigned BeatElements = 8;
   localparam int unsigned WordBeats = RowAlign / BeatElements;
@@ -153,7 +163,7 @@ module activations
     $fatal(1, "activations: RowAlign is %0d, expected at least %0d", RowAlign, 2 * BeatElements);
   end
 
-  // The array does not wait, the vector unit does; the loader is alone.
+  // The loader is alone.
   logic resid_write;
   logic [ResidWidth-1:0] resid_addr;
   logic [RowAlign-1:0] resid_mask;
@@ -173,6 +183,24 @@ module activations
       resid_addr = resid_wr_addr_i;
       resid_mask = resid_wr_mask_i;
       resid_data = resid_wr_data_i;
+    end
+  end
+
+  logic conv_in_write;
+  logic [ConvInWidth-1:0] conv_in_addr;
+  logic [RowAlign-1:0] conv_in_mask;
+  logic [RowAlign-1:0][7:0] conv_in_data;
+  assign conv_in_write = array_writes[SpaceConvIn] || conv_in_wr_en_i;
+  assign conv_in_wr_ready_o = !array_writes[SpaceConvIn];
+  always_comb begin
+    if (array_writes[SpaceConvIn]) begin
+      conv_in_addr = ConvInWidth'(array_wr_addr_i);
+      conv_in_mask = array_wr_mask_i;
+      conv_in_data = array_wr_low;
+    end else begin
+      conv_in_addr = conv_in_wr_addr_i;
+      conv_in_mask = conv_in_wr_mask_i;
+      conv_in_data = conv_in_wr_data_i;
     end
   end
 
@@ -214,10 +242,10 @@ module activations
       .ReadPorts  (1)
   ) u_conv_in (
       .clk_i,
-      .wr_en_i  (array_writes[SpaceConvIn]),
-      .wr_addr_i(ConvInWidth'(array_wr_addr_i)),
-      .wr_mask_i(array_wr_mask_i),
-      .wr_data_i(array_wr_low),
+      .wr_en_i  (conv_in_write),
+      .wr_addr_i(conv_in_addr),
+      .wr_mask_i(conv_in_mask),
+      .wr_data_i(conv_in_data),
       .rd_en_i  (conv_in_rd_en_i),
       .rd_addr_i(conv_in_rd_addr_i),
       .rd_data_o(conv_in_rd_data_o)
@@ -256,16 +284,16 @@ module activations
   activation_memory #(
       .ElementBits(8),
       .Elements   (ProjElements),
-      .ReadPorts  (2)
+      .ReadPorts  (3)
   ) u_proj (
       .clk_i,
       .wr_en_i  (array_writes[SpaceProj]),
       .wr_addr_i(ProjWidth'(array_wr_addr_i)),
       .wr_mask_i(array_wr_mask_i),
       .wr_data_i(array_wr_low),
-      .rd_en_i  ({proj_rd_en_i, array_reads[SpaceProj]}),
-      .rd_addr_i({proj_rd_addr_i, ProjWidth'(array_rd_addr_i)}),
-      .rd_data_o({proj_rd_data_o, proj_word})
+      .rd_en_i  ({skip_rd_en_i, proj_rd_en_i, array_reads[SpaceProj]}),
+      .rd_addr_i({skip_rd_addr_i, proj_rd_addr_i, ProjWidth'(array_rd_addr_i)}),
+      .rd_data_o({skip_rd_data_o, proj_rd_data_o, proj_word})
   );
 
   activation_memory #(

@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 
 from golden import isa
+from golden.builds import fitting_build
 from golden.estimate import (
     CLOCK_HZ,
     REFERENCE_MODELS,
     Estimate,
     estimate,
     random_package,
-    reference_build,
 )
 from golden.package import Package
 from golden.streams import BEAT_BYTES
@@ -248,8 +248,8 @@ def main(argv: list[str] | None = None) -> int:
     pictures = []
     try:
         for name, model_args in chosen.items():
-            build = isa.build(args.build) if args.build else reference_build(name)
-            package = random_package(model_args, build)
+            package = random_package(model_args, isa.build(args.build) if args.build else None)
+            build = isa.build(args.build or fitting_build(package))
             measurement = measure(package, build)
             measurements.setdefault(build.name, {})[name] = measurement
             stem = re.sub(r"\W+", "_", name.split("(")[0].strip().lower())

@@ -18,4 +18,8 @@ package cmamba_cells_pkg;
   localparam int unsigned Crc32Latency = 3;
   // verilator lint_on UNUSEDPARAM
 
+  function automatic int unsigned larger(int unsigned a, int unsigned b);
+    return a > b ? a : b;
+  endfunction
+
 endpackage

@@ -9,7 +9,7 @@ package cmamba_pkg;
   // verilator lint_off UNUSEDSIGNAL
 
   localparam int unsigned VersionMajor = 1;
-  localparam int unsigned VersionMinor = 0;
+  localparam int unsigned VersionMinor = 1;
   localparam logic [31:0] Magic = 32'h31424D43;
   localparam int unsigned HeaderBytes = 256;
   localparam int unsigned SectionAlign = 64;
@@ -21,14 +21,16 @@ package cmamba_pkg;
 
   // Instructions.
   typedef enum logic [7:0] {
-    OpRecv   = 8'd1,
-    OpLinear = 8'd2,
-    OpConv   = 8'd3,
-    OpScan   = 8'd4,
-    OpNorm   = 8'd5,
-    OpPool   = 8'd6,
-    OpScale  = 8'd7,
-    OpSend   = 8'd8
+    OpRecv         = 8'd1,
+    OpLinear       = 8'd2,
+    OpConv         = 8'd3,
+    OpScan         = 8'd4,
+    OpNorm         = 8'd5,
+    OpPool         = 8'd6,
+    OpScale        = 8'd7,
+    OpSend         = 8'd8,
+    OpPoolFeatures = 8'd9,
+    OpModulate     = 8'd10
   } opcode_e;
 
   // Execution units, in the order of the waits of a schedule entry.
@@ -115,10 +117,11 @@ package cmamba_pkg;
     wait_count_t [5:0] wait_count;      // per unit: entries of this iteration that must have
                                         // completed; at or below zero counts back into the
                                         // iteration before
-    logic [9:0]        sequence_index;  // index of the sequence in this iteration
+    logic [9:0]        sequence_index;  // index of the sequence among those of this iteration that
+                                        // the instruction works on
     logic [11:0]       position;        // position of the token in its sequence; 0 restarts
                                         // convolution, scan and reductions
-    logic [11:0]       token;           // row index: sequence * n_positions + position
+    logic [11:0]       token;           // row index: any numbering of the tokens of all sequences
     logic [9:0]        instruction;     // index into the instruction table
   } schedule_entry_t;
   localparam int unsigned ScheduleEntryBits = $bits(schedule_entry_t);
@@ -198,28 +201,34 @@ package cmamba_pkg;
 
   // One token of the selective scan: softplus, decay, state update, output, skip, gate.
   typedef struct packed {
-    logic [5:0]        y_shift;         // output sum to int16: 0 to 40
-    logic [4:0]        skip_shift;      // D * u to the scale of the output sum: left shift, 0 to 20
-    logic [4:0]        state_shift;     // delta * u * B to the state's scale: 0 to 16
-    logic [4:0]        exp_shift;       // delta * decay to an exponent with 12 fraction bits
-    logic signed [7:0] u_zero_point;    // zero point of u
-    logic [2:0]        log2_state;      // d_state padded to 2^log2_state: 0 to 6
-    logic [15:0]       n;               // channels (d_inner)
-    logic [7:0]        silu_table;      // index into scan_tables, int16 entries
-    logic [7:0]        softplus_table;  // index into scan_tables, uint16 entries
-    logic [19:0]       param_addr;      // first word of scan_params: a multiple of max(1,
-                                        // scan_lanes / 16)
-    logic [19:0]       decay_addr;      // first element of scan_decay: a multiple of scan_lanes
-    logic [19:0]       state_addr;      // first element of the state memory: a multiple of
-                                        // scan_lanes
-    operand_t          dst;             // int8, row token
-    operand_t          bc;              // int8, row token: B in elements 0 to 2^log2_state - 1,
-                                        // then C
-    operand_t          dt;              // int8, row token
-    operand_t          z;               // int8, row token
-    operand_t          u;               // int8, row token
-    logic [11:0]       n_positions;     // tokens in a sequence, as this instruction sees it
-    logic [7:0]        opcode;          // which instruction
+    logic [15:0]       skip_offset;      // elements from the start of row bc to those of D where
+                                         // skip_enable: a multiple of 4 * tile_in
+    logic signed [7:0] skip_zero_point;  // zero point of D where skip_enable
+    logic              skip_enable;      // the skip weights D are the token's, from its row bc, not
+                                         // those of the parameter words
+    logic [5:0]        y_shift;          // output sum to int16: 0 to 40
+    logic [4:0]        skip_shift;       // D * u to the scale of the output sum: left shift, 0 to
+                                         // 20
+    logic [4:0]        state_shift;      // delta * u * B to the state's scale: 0 to 16
+    logic [4:0]        exp_shift;        // delta * decay to an exponent with 12 fraction bits
+    logic signed [7:0] u_zero_point;     // zero point of u
+    logic [2:0]        log2_state;       // d_state padded to 2^log2_state: 0 to 6
+    logic [15:0]       n;                // channels (d_inner)
+    logic [7:0]        silu_table;       // index into scan_tables, int16 entries
+    logic [7:0]        softplus_table;   // index into scan_tables, uint16 entries
+    logic [19:0]       param_addr;       // first word of scan_params: a multiple of max(1,
+                                         // scan_lanes / 16)
+    logic [19:0]       decay_addr;       // first element of scan_decay: a multiple of scan_lanes
+    logic [19:0]       state_addr;       // first element of the state memory: a multiple of
+                                         // scan_lanes
+    operand_t          dst;              // int8, row token
+    operand_t          bc;               // int8, row token: B in elements 0 to 2^log2_state - 1,
+                                         // then C
+    operand_t          dt;               // int8, row token
+    operand_t          z;                // int8, row token
+    operand_t          u;                // int8, row token
+    logic [11:0]       n_positions;      // tokens in a sequence, as this instruction sees it
+    logic [7:0]        opcode;           // which instruction
   } scan_instruction_t;
   localparam int unsigned ScanInstructionBits = $bits(scan_instruction_t);
 
@@ -286,6 +295,45 @@ package cmamba_pkg;
 
   function automatic send_instruction_t decode_send(logic [InstructionBits-1:0] word);
     return send_instruction_t'(word[SendInstructionBits-1:0]);
+  endfunction
+
+  // Mean and maximum over the features of a token: an element each of a row that all sequences share.
+  typedef struct packed {
+    logic [15:0] columns;      // elements of dst from a sequence's mean to its maximum
+    logic [15:0] n;            // features
+    logic [19:0] param_addr;   // two words of vector_params: mean, maximum
+    operand_t    dst;          // int8, row position: the mean in element sequence, the maximum in
+                               // element columns + sequence
+    operand_t    src;          // int16, row token
+    logic [11:0] n_positions;  // tokens in a sequence, as this instruction sees it
+    logic [7:0]  opcode;       // which instruction
+  } pool_features_instruction_t;
+  localparam int unsigned PoolFeaturesInstructionBits = $bits(pool_features_instruction_t);
+
+  function automatic pool_features_instruction_t decode_pool_features(logic [InstructionBits-1:0] word);
+    return pool_features_instruction_t'(word[PoolFeaturesInstructionBits-1:0]);
+  endfunction
+
+  // Scale and shift a token by tables of two logits of its own, add a row, requantize.
+  typedef struct packed {
+    logic        wide;         // int16 result
+    logic [7:0]  shift_table;  // index into vector_tables, int16 entries
+    logic [7:0]  scale_table;  // index into vector_tables, uint16 entries of 16 fraction bits
+    logic [15:0] columns;      // elements of logit from a sequence's scale to its shift
+    logic [15:0] n;            // features
+    logic [19:0] param_addr;   // one word of vector_params
+    operand_t    add;          // int16, row token
+    operand_t    dst;          // int8, or int16 where wide; row token
+    operand_t    logit;        // int8, row position: of the scale in element sequence, of the shift
+                               // in element columns + sequence
+    operand_t    src;          // int16, row token
+    logic [11:0] n_positions;  // tokens in a sequence, as this instruction sees it
+    logic [7:0]  opcode;       // which instruction
+  } modulate_instruction_t;
+  localparam int unsigned ModulateInstructionBits = $bits(modulate_instruction_t);
+
+  function automatic modulate_instruction_t decode_modulate(logic [InstructionBits-1:0] word);
+    return modulate_instruction_t'(word[ModulateInstructionBits-1:0]);
   endfunction
 
   // Package header: byte offsets of its fields.

@@ -6,6 +6,7 @@
 module core
   import cmamba_pkg::*;
   import cmamba_build_pkg::*;
+  import cmamba_cells_pkg::larger;
 #(
     // Bits of the counters of cycles and entries.
     parameter int unsigned CounterWidth = 48,
@@ -106,6 +107,8 @@ module core
   norm_instruction_t norm;
   pool_instruction_t pool;
   scale_instruction_t scale;
+  pool_features_instruction_t pool_features;
+  modulate_instruction_t modulate;
   send_instruction_t send;
   logic recv_last, send_last;
   error_e stream_error, fault;
@@ -153,6 +156,8 @@ module core
       .norm_o(norm),
       .pool_o(pool),
       .scale_o(scale),
+      .pool_features_o(pool_features),
+      .modulate_o(modulate),
       .send_o(send),
       .recv_last_o(recv_last),
       .send_last_o(send_last)
@@ -164,92 +169,102 @@ module core
 
   // ---------------------------------------------------------------- activation memories
 
-  logic patch_wr_en, norm_wr_en, conv_wr_en, scan_wr_en, resid_wr_en, resid_wr_ready, array_wr_en;
+  logic patch_wr_en, norm_wr_en, conv_wr_en, scan_wr_en, array_wr_en;
+  logic resid_wr_en, resid_wr_ready, conv_in_wr_en, conv_in_wr_ready;
   logic array_rd_en, add_rd_en, resid_rd_en, logit_rd_en, conv_in_rd_en;
-  logic conv_rd_en, gate_rd_en, step_rd_en, proj_rd_en, head_rd_en;
+  logic conv_rd_en, gate_rd_en, step_rd_en, proj_rd_en, skip_rd_en, head_rd_en;
   logic [3:0] array_rd_space, array_wr_space;
   logic [WordAddrWidth-1:0] array_rd_addr, add_rd_addr, array_wr_addr;
-  logic [ $clog2(PatchElements/RowAlign)-1:0] patch_wr_addr;
-  logic [  $clog2(NormElements/RowAlign)-1:0] norm_wr_addr;
-  logic [$clog2(ConvInElements/RowAlign)-1:0] conv_in_rd_addr;
-  logic [  $clog2(GateElements/RowAlign)-1:0] gate_rd_addr;
+  logic [$clog2(PatchElements/RowAlign)-1:0] patch_wr_addr;
+  logic [ $clog2(NormElements/RowAlign)-1:0] norm_wr_addr;
+  logic [$clog2(ConvInElements/RowAlign)-1:0] conv_in_rd_addr, conv_in_wr_addr;
+  logic [$clog2(GateElements/RowAlign)-1:0] gate_rd_addr;
   logic [$clog2(ConvElements/RowAlign)-1:0] conv_rd_addr, conv_wr_addr;
-  logic [ $clog2(ProjElements/RowAlign)-1:0] proj_rd_addr;
+  logic [$clog2(ProjElements/RowAlign)-1:0] proj_rd_addr, skip_rd_addr;
   logic [ $clog2(StepElements/RowAlign)-1:0] step_rd_addr;
   logic [ $clog2(ScanElements/RowAlign)-1:0] scan_wr_addr;
   logic [$clog2(LogitElements/RowAlign)-1:0] logit_rd_addr;
   logic [$clog2(ResidElements/RowAlign)-1:0] resid_rd_addr, resid_wr_addr;
   logic [$clog2(HeadElements/RowAlign)-1:0] head_rd_addr;
   logic [RowAlign-1:0] patch_wr_mask, norm_wr_mask, conv_wr_mask, scan_wr_mask;
-  logic [RowAlign-1:0] resid_wr_mask, array_wr_mask;
-  logic [RowAlign-1:0][7:0] patch_wr_data, norm_wr_data, conv_wr_data, scan_wr_data;
+  logic [RowAlign-1:0] resid_wr_mask, conv_in_wr_mask, array_wr_mask;
+  logic [RowAlign-1:0][7:0] patch_wr_data, norm_wr_data, conv_in_wr_data, conv_wr_data;
+  logic [RowAlign-1:0][7:0] scan_wr_data;
   logic [RowAlign-1:0][7:0] array_rd_data, logit_rd_data, conv_in_rd_data;
-  logic [RowAlign-1:0][7:0] conv_rd_data, gate_rd_data, step_rd_data, proj_rd_data;
+  logic [RowAlign-1:0][7:0] conv_rd_data, gate_rd_data, step_rd_data, proj_rd_data, skip_rd_data;
   logic [RowAlign-1:0][15:0] resid_wr_data, array_wr_data;
   logic [RowAlign-1:0][15:0] add_rd_data, resid_rd_data, head_rd_data;
 
   activations u_activations (
       .clk_i,
-      .image_wr_en_i    (wr_en[SectionResidImage]),
-      .image_wr_addr_i  (wr_addr),
-      .image_wr_data_i  (wr_data),
-      .patch_wr_en_i    (patch_wr_en),
-      .patch_wr_addr_i  (patch_wr_addr),
-      .patch_wr_mask_i  (patch_wr_mask),
-      .patch_wr_data_i  (patch_wr_data),
-      .array_rd_en_i    (array_rd_en),
-      .array_rd_space_i (array_rd_space),
-      .array_rd_addr_i  (array_rd_addr),
-      .array_rd_data_o  (array_rd_data),
-      .add_rd_en_i      (add_rd_en),
-      .add_rd_addr_i    (add_rd_addr),
-      .add_rd_data_o    (add_rd_data),
-      .array_wr_en_i    (array_wr_en),
-      .array_wr_space_i (array_wr_space),
-      .array_wr_addr_i  (array_wr_addr),
-      .array_wr_mask_i  (array_wr_mask),
-      .array_wr_data_i  (array_wr_data),
-      .resid_rd_en_i    (resid_rd_en),
-      .resid_rd_addr_i  (resid_rd_addr),
-      .resid_rd_data_o  (resid_rd_data),
-      .logit_rd_en_i    (logit_rd_en),
-      .logit_rd_addr_i  (logit_rd_addr),
-      .logit_rd_data_o  (logit_rd_data),
-      .norm_wr_en_i     (norm_wr_en),
-      .norm_wr_addr_i   (norm_wr_addr),
-      .norm_wr_mask_i   (norm_wr_mask),
-      .norm_wr_data_i   (norm_wr_data),
-      .resid_wr_en_i    (resid_wr_en),
-      .resid_wr_ready_o (resid_wr_ready),
-      .resid_wr_addr_i  (resid_wr_addr),
-      .resid_wr_mask_i  (resid_wr_mask),
-      .resid_wr_data_i  (resid_wr_data),
-      .conv_in_rd_en_i  (conv_in_rd_en),
-      .conv_in_rd_addr_i(conv_in_rd_addr),
-      .conv_in_rd_data_o(conv_in_rd_data),
-      .conv_wr_en_i     (conv_wr_en),
-      .conv_wr_addr_i   (conv_wr_addr),
-      .conv_wr_mask_i   (conv_wr_mask),
-      .conv_wr_data_i   (conv_wr_data),
-      .conv_rd_en_i     (conv_rd_en),
-      .conv_rd_addr_i   (conv_rd_addr),
-      .conv_rd_data_o   (conv_rd_data),
-      .gate_rd_en_i     (gate_rd_en),
-      .gate_rd_addr_i   (gate_rd_addr),
-      .gate_rd_data_o   (gate_rd_data),
-      .step_rd_en_i     (step_rd_en),
-      .step_rd_addr_i   (step_rd_addr),
-      .step_rd_data_o   (step_rd_data),
-      .proj_rd_en_i     (proj_rd_en),
-      .proj_rd_addr_i   (proj_rd_addr),
-      .proj_rd_data_o   (proj_rd_data),
-      .scan_wr_en_i     (scan_wr_en),
-      .scan_wr_addr_i   (scan_wr_addr),
-      .scan_wr_mask_i   (scan_wr_mask),
-      .scan_wr_data_i   (scan_wr_data),
-      .head_rd_en_i     (head_rd_en),
-      .head_rd_addr_i   (head_rd_addr),
-      .head_rd_data_o   (head_rd_data)
+      .image_wr_en_i     (wr_en[SectionResidImage]),
+      .image_wr_addr_i   (wr_addr),
+      .image_wr_data_i   (wr_data),
+      .patch_wr_en_i     (patch_wr_en),
+      .patch_wr_addr_i   (patch_wr_addr),
+      .patch_wr_mask_i   (patch_wr_mask),
+      .patch_wr_data_i   (patch_wr_data),
+      .array_rd_en_i     (array_rd_en),
+      .array_rd_space_i  (array_rd_space),
+      .array_rd_addr_i   (array_rd_addr),
+      .array_rd_data_o   (array_rd_data),
+      .add_rd_en_i       (add_rd_en),
+      .add_rd_addr_i     (add_rd_addr),
+      .add_rd_data_o     (add_rd_data),
+      .array_wr_en_i     (array_wr_en),
+      .array_wr_space_i  (array_wr_space),
+      .array_wr_addr_i   (array_wr_addr),
+      .array_wr_mask_i   (array_wr_mask),
+      .array_wr_data_i   (array_wr_data),
+      .resid_rd_en_i     (resid_rd_en),
+      .resid_rd_addr_i   (resid_rd_addr),
+      .resid_rd_data_o   (resid_rd_data),
+      .logit_rd_en_i     (logit_rd_en),
+      .logit_rd_addr_i   (logit_rd_addr),
+      .logit_rd_data_o   (logit_rd_data),
+      .norm_wr_en_i      (norm_wr_en),
+      .norm_wr_addr_i    (norm_wr_addr),
+      .norm_wr_mask_i    (norm_wr_mask),
+      .norm_wr_data_i    (norm_wr_data),
+      .resid_wr_en_i     (resid_wr_en),
+      .resid_wr_ready_o  (resid_wr_ready),
+      .resid_wr_addr_i   (resid_wr_addr),
+      .resid_wr_mask_i   (resid_wr_mask),
+      .resid_wr_data_i   (resid_wr_data),
+      .conv_in_wr_en_i   (conv_in_wr_en),
+      .conv_in_wr_ready_o(conv_in_wr_ready),
+      .conv_in_wr_addr_i (conv_in_wr_addr),
+      .conv_in_wr_mask_i (conv_in_wr_mask),
+      .conv_in_wr_data_i (conv_in_wr_data),
+      .conv_in_rd_en_i   (conv_in_rd_en),
+      .conv_in_rd_addr_i (conv_in_rd_addr),
+      .conv_in_rd_data_o (conv_in_rd_data),
+      .conv_wr_en_i      (conv_wr_en),
+      .conv_wr_addr_i    (conv_wr_addr),
+      .conv_wr_mask_i    (conv_wr_mask),
+      .conv_wr_data_i    (conv_wr_data),
+      .conv_rd_en_i      (conv_rd_en),
+      .conv_rd_addr_i    (conv_rd_addr),
+      .conv_rd_data_o    (conv_rd_data),
+      .gate_rd_en_i      (gate_rd_en),
+      .gate_rd_addr_i    (gate_rd_addr),
+      .gate_rd_data_o    (gate_rd_data),
+      .step_rd_en_i      (step_rd_en),
+      .step_rd_addr_i    (step_rd_addr),
+      .step_rd_data_o    (step_rd_data),
+      .proj_rd_en_i      (proj_rd_en),
+      .proj_rd_addr_i    (proj_rd_addr),
+      .proj_rd_data_o    (proj_rd_data),
+      .skip_rd_en_i      (skip_rd_en),
+      .skip_rd_addr_i    (skip_rd_addr),
+      .skip_rd_data_o    (skip_rd_data),
+      .scan_wr_en_i      (scan_wr_en),
+      .scan_wr_addr_i    (scan_wr_addr),
+      .scan_wr_mask_i    (scan_wr_mask),
+      .scan_wr_data_i    (scan_wr_data),
+      .head_rd_en_i      (head_rd_en),
+      .head_rd_addr_i    (head_rd_addr),
+      .head_rd_data_o    (head_rd_data)
   );
 
   // ---------------------------------------------------------------- parameters and tables
@@ -424,11 +439,10 @@ module core
   // ---------------------------------------------------------------- vector
 
   localparam int unsigned VectorWordWidth = $clog2(
-      (ResidElements > NormElements && ResidElements > LogitElements ? ResidElements :
-       NormElements > LogitElements ? NormElements : LogitElements) / RowAlign
+      larger(larger(ResidElements, NormElements), larger(LogitElements, ConvInElements)) / RowAlign
   );
-  logic [2:0][VectorWordWidth-1:0] vector_rows;
-  for (genvar k = 0; k < 3; k++) begin : gen_vector_row
+  logic [3:0][VectorWordWidth-1:0] vector_rows;
+  for (genvar k = 0; k < 4; k++) begin : gen_vector_row
     assign vector_rows[k] = rows[UnitVector][k][VectorWordWidth-1:0];
   end
 
@@ -446,7 +460,10 @@ module core
       .norm_i(norm),
       .pool_i(pool),
       .scale_i(scale),
+      .pool_features_i(pool_features),
+      .modulate_i(modulate),
       .position_i(position[UnitVector]),
+      .sequence_i(sequence_index[UnitVector]),
       .row_words_i(vector_rows),
       .done_o(unit_done[UnitVector]),
       .resid_rd_en_o(resid_rd_en),
@@ -463,7 +480,12 @@ module core
       .resid_wr_ready_i(resid_wr_ready),
       .resid_wr_addr_o(resid_wr_addr),
       .resid_wr_mask_o(resid_wr_mask),
-      .resid_wr_data_o(resid_wr_data)
+      .resid_wr_data_o(resid_wr_data),
+      .conv_in_wr_en_o(conv_in_wr_en),
+      .conv_in_wr_ready_i(conv_in_wr_ready),
+      .conv_in_wr_addr_o(conv_in_wr_addr),
+      .conv_in_wr_mask_o(conv_in_wr_mask),
+      .conv_in_wr_data_o(conv_in_wr_data)
   );
 
   // ---------------------------------------------------------------- convolution
@@ -521,6 +543,9 @@ module core
       .proj_rd_en_o(proj_rd_en),
       .proj_rd_addr_o(proj_rd_addr),
       .proj_rd_data_i(proj_rd_data),
+      .skip_rd_en_o(skip_rd_en),
+      .skip_rd_addr_o(skip_rd_addr),
+      .skip_rd_data_i(skip_rd_data),
       .scan_wr_en_o(scan_wr_en),
       .scan_wr_addr_o(scan_wr_addr),
       .scan_wr_mask_o(scan_wr_mask),

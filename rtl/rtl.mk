@@ -34,10 +34,15 @@ sim-units: $(READY) ## simulate every module of the RTL with all its parameters 
 	$(PY) -m pytest -n $(JOBS) rtl/tb$(if $(SUITE),/$(SUITE))
 
 SIM_GOLDEN := build/golden/$(or $(PACKAGE),*)
+# Each package runs on the first build that holds it; other RTL is that of the default build.
+SIM_BUILDS := $(if $(RTL),default,default deep)
 
 .PHONY: sim
 sim: $(READY) $(GOLDEN_CURRENT) ## simulate whole forecasts and compare every tensor (PACKAGE=, RTL=, WAVES=1)
-	$(PY) -m rtl.tb.cmamba $(if $(RTL),--rtl $(RTL)) $$(dirname $(SIM_GOLDEN)/manifest.json)
+	@set -e; folders=$$(dirname $(SIM_GOLDEN)/manifest.json); for build in $(SIM_BUILDS); do \
+	    fitting=$$($(PY) -m golden.builds $$build $$folders); \
+	    test -z "$$fitting" || $(PY) -m rtl.tb.cmamba --build $$build $(if $(RTL),--rtl $(RTL)) $$fitting; \
+	done
 
 .PHONY: rtl-lint
 rtl-lint: $(READY) ## check the RTL: Verilator -Wall, verible rules and layout

@@ -12,14 +12,14 @@ from golden import isa
 from golden.compile import compile_learned
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
-from model.cmamba import CMamba
 from model.quant_point import QuantPoint
 from model.quantization.fake import set_quant_mode
+from model.quantization.structure import Quantizable
 from tests.compiled_models import random_windows
 
 
 def run_both(
-    model: CMamba,
+    model: Quantizable,
     dtype: torch.dtype,
     n_windows: int = 2,
     windows: Tensor | None = None,
@@ -57,12 +57,13 @@ def run_both(
     with torch.no_grad():
         fake.core(x.to(dtype))
 
-    integer, real = {}, {}
+    rows, steps = {}, {}
     for entry in package.metadata["instructions"]:
         for part in entry["tensors"] if entry["opcode"] != "SEND" else ():
-            columns = slice(part["start"], part["start"] + part["size"])
-            q = trace[entry["name"]][..., columns].double()
-            steps = seen[part["point"]].double() / part["scale"] + part["zero_point"]
-            integer[part["point"]] = q
-            real[part["point"]] = steps.reshape(q.shape)
+            point, columns = part["point"], slice(part["start"], part["start"] + part["size"])
+            # Sequences that take turns have a SCAN each.
+            rows.setdefault(point, []).append(trace[entry["name"]][..., columns].double())
+            steps[point] = seen[point].double() / part["scale"] + part["zero_point"]
+    integer = {point: torch.cat(parts, 1) for point, parts in rows.items()}
+    real = {point: steps[point].reshape(q.shape) for point, q in integer.items()}
     return SimpleNamespace(integer=integer, real=real)

@@ -1,13 +1,16 @@
 """A small assembler for tests: random valid programs, without the compiler.
 
-`random_package` writes a program that uses every instruction, with random sizes, rings, weights,
-parameters and tables. Its list order is the plain one (sequence after sequence) and its waits let
-nothing overlap; `shuffled` gives the same program another order and only the waits it needs.
+`random_package` writes a program with the instructions of a nested CMamba, `random_published` one
+with those of the published CMamba; between them they use every instruction. Sizes, rings, weights,
+parameters and tables are random. The list order is the plain one (sequence after sequence, or
+token after token where the sequences depend on each other) and the waits let nothing overlap;
+`shuffled` gives the same program another order and only the waits it needs.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -184,7 +187,16 @@ class Assembler:
             for index in indices
         ]
 
-    def package(self, token_bytes: int, forecast_elements: int, iterations: int) -> Package:
+    def package(
+        self,
+        token_bytes: int,
+        forecast_elements: int,
+        iterations: int,
+        entries: Sequence[tuple[int, int, int, int]] | None = None,
+    ) -> Package:
+        """The package; `entries` are (instruction, token, position, sequence) where the order is
+        not the plain one."""
+
         def joined(parts: list[np.ndarray] | None, empty: np.ndarray) -> np.ndarray:
             return np.concatenate([empty, *(parts or [])])
 
@@ -192,7 +204,7 @@ class Assembler:
             stacked = [table[None] for table in self.tables.get(section, [])]
             return joined(stacked, np.zeros((0, 256), _table_dtype(section)))
 
-        entries = self.entries()
+        entries = entries or self.entries()
         schedule = np.zeros(len(entries), SCHEDULE_DTYPE)
         for name, column in zip(SCHEDULE_DTYPE.names[:4], zip(*entries, strict=True), strict=True):
             schedule[name] = column
@@ -285,6 +297,136 @@ def random_package(
     return a.package(token_bytes, forecast, iterations=size(1, 3))
 
 
+def random_published(
+    rng: np.random.Generator, build: isa.Build | str = "small", *, largest: int = 20
+) -> Package:
+    """A random program with the instructions of a published CMamba, whose sequences take turns: at
+    a position, they meet in rows that they share.
+
+    Args:
+        rng: source of all choices; the same state gives the same package.
+        build: memory sizes and tile.
+        largest: bound of the widths, which are mostly not multiples of anything.
+    """
+    build = isa.build(build) if isinstance(build, str) else build
+
+    def size(low: int = 1, high: int = largest) -> int:
+        return int(rng.integers(low, high + 1))
+
+    V = size(1, 5)
+    K = size(1, min(4, 8 // V))
+    token_bytes, d_model, forecast = size(), size(), size()
+    a = Assembler(rng, build, V, K)
+    entries: list[tuple[int, int, int, int]] = []
+
+    positions = a.constants(K, d_model)
+    x, y = (a.rows("resid", d_model, V * K) for _ in range(2))
+    conv = a.rows("conv", d_model, V * K)
+    logit = a.rows("logit", 2 * build.row_align + V, K)
+    patch = a.ring("patch", token_bytes, V * K)
+    a.emit("RECV", dst=patch, n=token_bytes)
+    a.linear(patch, token_bytes, x, d_model, wide=1, add=positions, add_enable=1, add_position=1)
+    entries += [(i, k * V + v, k, v) for v in range(V) for k in range(K) for i in range(2)]
+
+    n_blocks = size(1, 2)
+    for block in range(n_blocks):
+        start = len(a.instructions)
+        scans = _mamba_block(
+            a, x, d_model, size(), log2_state=size(0, 3), kernel=1, mixed=y, scans=V
+        )
+        meeting = len(a.instructions)
+        columns = _meet(a, y, d_model, size(), logit)
+        parting = len(a.instructions)
+        last = block == n_blocks - 1
+        target = a.ring("conv_in", d_model, V * K) if last else x if size(0, 1) else y
+        _modulate(a, y, logit, columns, x, target, d_model, wide=int(not last))
+        if last:
+            _activation(a, target, conv, d_model)
+        for k in range(K):
+            for v in range(V):
+                mixer = [i for i in range(start, meeting + 1) if i not in scans or i == scans[v]]
+                entries += [(i, k * V + v, k, 0 if i in scans else v) for i in mixer]
+            entries += [(i, k, k, 0) for i in range(meeting + 1, parting)]
+            after = range(parting, len(a.instructions))
+            entries += [(i, k * V + v, k, v) for v in range(V) for i in after]
+        if target is y:
+            x, y = y, x
+
+    head = a.ring("head", forecast, V)
+    a.linear(conv, d_model, head, forecast, wide=1, reduce=1)
+    a.emit("SEND", src=head, n=forecast, n_positions=1)
+    last = len(a.instructions) - 1
+    for v in range(V):
+        entries += [(last - 1, k * V + v, k, v) for k in range(K)] + [(last, v, 0, v)]
+    return a.package(token_bytes, forecast, size(1, 3), entries)
+
+
+def deep_package() -> Package:
+    """A program that build `default` has no room for, but `deep` has."""
+    return random_published(np.random.default_rng(6), "deep", largest=300)
+
+
+def _meet(a: Assembler, y: isa.Operand, d_model: int, hidden: int, logit: isa.Operand) -> int:
+    """Means and maxima of all sequences to the logits of their scales and shifts; returns how far
+    apart those are. The first instruction works on a sequence, the others on all of them."""
+    rng, V, K = a.rng, a.n_sequences, a.n_positions
+    # Side by side they pass through one matrix, or else each through its own.
+    apart = bool(rng.integers(0, 2))
+    columns = a.build.row_align * int(rng.integers(1, 3)) if apart else V
+    parts = [0, columns] if apart else [0]
+    width = V if apart else 2 * V
+
+    pooled = a.ring("norm", columns + V, K)
+    param_addr = a.param_words("vector_params", 1, 8192 * d_model**0.5, 64)  # mean
+    a.param_words("vector_params", 1, 16384, 64)  # maximum
+    a.emit("POOL_FEATURES", src=y, dst=pooled, param_addr=param_addr, n=d_model, columns=columns)
+    for part in parts:
+        squeezed, activated = a.ring("conv_in", hidden, K), a.ring("conv", hidden, K)
+        a.linear(dataclasses.replace(pooled, addr=pooled.addr + part), width, squeezed, hidden)
+        _activation(a, squeezed, activated, hidden)
+        a.linear(activated, hidden, dataclasses.replace(logit, addr=logit.addr + part), width)
+    return columns
+
+
+def _activation(a: Assembler, src: isa.Operand, dst: isa.Operand, n: int) -> None:
+    """A CONV of one tap."""
+    a.emit(
+        "CONV",
+        src=src,
+        dst=dst,
+        param_addr=a.param_words("conv_params", n, 74 * 73, 64),
+        table=a.table("conv_tables", np.int8, -128, 128),
+        n=n,
+        kernel=1,
+    )
+
+
+def _modulate(
+    a: Assembler,
+    src: isa.Operand,
+    logit: isa.Operand,
+    columns: int,
+    add: isa.Operand,
+    dst: isa.Operand,
+    n: int,
+    *,
+    wide: int,
+) -> None:
+    a.emit(
+        "MODULATE",
+        src=src,
+        logit=logit,
+        dst=dst,
+        add=add,
+        param_addr=a.param_words("vector_params", 1, 1 << 15, 8192 if wide else 64),
+        n=n,
+        columns=columns,
+        scale_table=a.table("vector_tables", np.uint16, 0, 1 << 16),
+        shift_table=a.table("vector_tables", np.int16, -(1 << 15), 1 << 15),
+        wide=wide,
+    )
+
+
 def _norm(a: Assembler, src: isa.Operand, dst: isa.Operand, n: int, *, wide: int) -> None:
     target = 8192 if wide else 64
     a.emit(
@@ -299,12 +441,31 @@ def _norm(a: Assembler, src: isa.Operand, dst: isa.Operand, n: int, *, wide: int
 
 
 def _mamba_block(
-    a: Assembler, x: isa.Operand, d_model: int, d_inner: int, *, log2_state: int, kernel: int
-) -> None:
+    a: Assembler,
+    x: isa.Operand,
+    d_model: int,
+    d_inner: int,
+    *,
+    log2_state: int,
+    kernel: int,
+    mixed: isa.Operand | None = None,
+    scans: int = 0,
+) -> range:
+    """A block whose result is added to `x`.
+
+    Or, with `mixed`, goes there; its skip weights are then the tokens', and it has `scans` SCANs,
+    one for each sequence. Returns the indices of the SCANs.
+    """
     rng, tokens = a.rng, a.n_sequences * a.n_positions
     states = 1 << log2_state
     dt_start = round_up(2 * states, a.build.tile_in)
     dt_rank = int(rng.integers(1, 4))
+    width, skip = dt_start + dt_rank, {}
+    if mixed is not None:
+        offset = round_up(width, a.build.row_align)
+        zero_point = int(rng.integers(-128, 128))
+        skip = {"skip_enable": 1, "skip_offset": offset, "skip_zero_point": zero_point}
+        width = offset + d_inner
 
     normed = a.ring("norm", d_model, tokens)
     _norm(a, x, normed, d_model, wide=0)
@@ -323,8 +484,8 @@ def _mamba_block(
         kernel=kernel,
         pad=int(rng.integers(-128, 128)),
     )
-    proj = a.ring("proj", dt_start + dt_rank, tokens)
-    a.linear(u, d_inner, proj, dt_start + dt_rank)
+    proj = a.ring("proj", width, tokens)
+    a.linear(u, d_inner, proj, width)
     dt = a.ring("step", d_inner, tokens)
     a.linear(dataclasses.replace(proj, addr=proj.addr + dt_start), dt_rank, dt, d_inner)
     gated = a.ring("scan", d_inner, tokens)
@@ -332,14 +493,12 @@ def _mamba_block(
     a.decay.append(rng.integers(0, 1 << 16, round_up(d_inner * states, row)).astype(np.uint16))
     state_shift, y_shift = int(rng.integers(0, 17)), int(rng.integers(12, 24))
     params = a.param_words("scan_params", d_inner, 1 << 16, 64)
-    a.emit(
-        "SCAN",
+    scan = dict(
         u=u,
         z=gate,
         dt=dt,
         bc=proj,
         dst=gated,
-        state_addr=a.state_used,
         decay_addr=sum(len(rates) for rates in a.decay[:-1]),
         param_addr=params,
         softplus_table=a.table("scan_tables", np.uint16, 0, 1 << int(rng.integers(8, 17))),
@@ -351,10 +510,19 @@ def _mamba_block(
         state_shift=state_shift,
         skip_shift=int(rng.integers(0, 6)),
         y_shift=y_shift,
+        **skip,
     )
+    region = round_up(d_inner * states, row)
+    indices = range(len(a.instructions), len(a.instructions) + max(scans, 1))
+    for number in range(len(indices)):
+        a.emit("SCAN", state_addr=a.state_used + number * region, **scan)
     # Or the next block takes the same.
-    a.state_used += int(rng.integers(0, 2)) * round_up(d_inner * states, row)
-    a.linear(gated, d_inner, x, d_model, wide=1, add=x, add_enable=1)
+    a.state_used += int(rng.integers(0, 2)) * len(indices) * region
+    if mixed is None:
+        a.linear(gated, d_inner, x, d_model, wide=1, add=x, add_enable=1)
+    else:
+        a.linear(gated, d_inner, mixed, d_model, wide=1)
+    return indices
 
 
 # ------------------------------------------------------------------------- another schedule

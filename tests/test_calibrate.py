@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.args import ModelArgs
+from model.published_args import PublishedArgs
 from model.quant_point import QuantPoint
 from model.quantization.affine import affine_int8
 from model.quantization.calibrate import (
@@ -20,8 +21,14 @@ from model.quantization.calibrate import (
     record,
 )
 from tests.compiled_models import SMALL, random_model, random_windows
+from tests.published_models import SMALL_PUBLISHED, random_published
 from tests.sines import sine_splits
 
+MODELS = {
+    "stacked": random_model(ModelArgs(**SMALL)),
+    "nested": random_model(ModelArgs(**SMALL, topology="nested", channel_mode="independent")),
+    "published": random_published(PublishedArgs(**SMALL_PUBLISHED)),
+}
 VALUES = st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=60)
 
 
@@ -38,11 +45,9 @@ def squared_error(values, low, high) -> float:
     return float(np.square(affine.dequantize(affine.quantize(values)) - values).mean())
 
 
-@pytest.mark.parametrize("args", [{}, {"topology": "nested", "channel_mode": "independent"}])
-def test_histograms_are_those_of_the_recorded_tensors(args):
-    args = ModelArgs(**(SMALL | args))
-    model, x = random_model(args), random_windows(args, 9)
-    tokens = model.to_tokens(x)
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_histograms_are_those_of_the_recorded_tensors(model):
+    tokens = model.to_tokens(random_windows(model.args, 9))
     ranges = calibrate(model, tokens)
     tensors = record(model, tokens)
     points = {n for n, m in model.named_modules() if isinstance(m, QuantPoint)}
@@ -64,11 +69,11 @@ def test_histograms_are_those_of_the_recorded_tensors(args):
         assert not ranges[name].counts.size and ranges[name].max_abs > 0
 
 
-def test_batches_do_not_change_what_is_seen():
-    args = ModelArgs(**SMALL)
-    model = random_model(args)
-    tokens = model.to_tokens(random_windows(args, 7))
-    whole, parts = calibrate(model, tokens), calibrate(model, tokens, batch_size=2)
+@pytest.mark.parametrize("batch_size", [2, 9])
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_batches_do_not_change_what_is_seen(model, batch_size):
+    tokens = model.to_tokens(random_windows(model.args, 7))
+    whole, parts = calibrate(model, tokens), calibrate(model, tokens, batch_size=batch_size)
     for name, found in parts.items():
         assert math.isclose(found.low, whole[name].low, rel_tol=1e-4, abs_tol=1e-6)
         assert math.isclose(found.high, whole[name].high, rel_tol=1e-4, abs_tol=1e-6)

@@ -317,7 +317,7 @@ def test_no_accumulator_overflows(n_in, zero_point, bias, seed):
     biases = np.array([bias, -bias, bias])
     source = Affine(0.05, zero_point)
     scales = room_for_bias(weight, biases, source.scale, weight_scales(weight))
-    q, bias_q, steps = lowering()._integer_layer("layer", weight, scales, biases, source)
+    q, bias_q, steps = lowering()._integer_layer("layer", weight, scales, biases, [source])
     # The extreme inputs, for each output the worst.
     for x in (np.where(q > 0, 127, -128), np.where(q > 0, -128, 127)):
         assert (np.abs(bias_q + (q * x).sum(axis=1)) < 2**31).all()
@@ -332,7 +332,7 @@ def test_a_layer_that_may_overflow_is_refused():
     weight = np.ones((2, 140_000))
     weight[0, ::2] = 0.0
     with pytest.raises(CompileError, match=r"layer: output 1 may reach \d+, expected at most 214"):
-        lowering()._integer_layer("layer", weight, weight_scales(weight), None, Affine(0.1, 3))
+        lowering()._integer_layer("layer", weight, weight_scales(weight), None, [Affine(0.1, 3)])
 
 
 def test_headroom_is_reported_for_every_layer():

@@ -12,31 +12,34 @@ import pytest
 from golden import isa
 from golden.package import Package
 from golden.vectors import write_golden
-from tests.program_builder import random_package
+from tests.program_builder import deep_package, random_package, random_published
 
 CSIM = Path(__file__).resolve().parents[1] / "build/csim"
 N_FORECASTS = 2
 
 
-def csim(*folders, build="native"):
-    binary = CSIM / build
+def csim(*folders, variant="native", build="default"):
+    binary = CSIM / build / variant
     assert binary.is_file(), f"{binary} does not exist; `make {binary}` builds it"
     return subprocess.run(
         [binary, *map(str, folders)], capture_output=True, text=True, timeout=120, check=False
     )
 
 
-@pytest.fixture(scope="module")
-def golden(tmp_path_factory):
-    """A golden folder of a random program."""
-    folder = tmp_path_factory.mktemp("golden") / "random"
-    rng = np.random.default_rng(11)
-    package = random_package(rng, "default")
+def write_folder(folder, package):
+    """A golden folder of the package, with random tokens."""
     shape = (package.n_sequences, package.n_positions, package.token_bytes)
     n_iterations = package.iterations * N_FORECASTS
-    tokens = rng.integers(-128, 128, (n_iterations, *shape), dtype=np.int8)
+    tokens = np.random.default_rng(0).integers(-128, 128, (n_iterations, *shape), dtype=np.int8)
     write_golden(folder, package, tokens)
     return folder
+
+
+@pytest.fixture(scope="module", params=[random_package, random_published])
+def golden(request, tmp_path_factory):
+    """A golden folder of a random program."""
+    package = request.param(np.random.default_rng(11), "default")
+    return write_folder(tmp_path_factory.mktemp("golden") / "random", package)
 
 
 @pytest.fixture
@@ -53,9 +56,9 @@ def tensor(folder, index):
     return folder / file, name, opcode, values.reshape(-1, int(rows), int(n))
 
 
-@pytest.mark.parametrize("build", ["ap", "native"])
-def test_right_folder_passes(golden, build):
-    result = csim(golden, golden, build=build)
+@pytest.mark.parametrize("variant", ["ap", "native"])
+def test_right_folder_passes(golden, variant):
+    result = csim(golden, golden, variant=variant)
     assert result.returncode == 0, result.stdout
     head, first, second, last = result.stdout.splitlines()
     assert head.split() == ["package", "tensors", "values", "mismatches", "seconds"]
@@ -72,19 +75,29 @@ def test_right_folder_passes(golden, build):
     assert last == "2 passed, 0 failed"
 
 
-@pytest.mark.parametrize("build", ["ap", "native"])
-def test_flipped_bit_of_each_tensor(golden, broken, build):
+@pytest.mark.parametrize("variant", ["ap", "native"])
+def test_build_with_larger_memories(tmp_path, variant):
+    folder = write_folder(tmp_path / "deep", deep_package())
+    result = csim(folder, variant=variant)
+    assert result.returncode == 1
+    assert f"load_package: expected error code 0, got {isa.ERRORS['BAD_OPERAND']}" in result.stdout
+    result = csim(folder, variant=variant, build="deep")
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("variant", ["ap", "native"])
+def test_flipped_bit_of_each_tensor(golden, broken, variant):
     """The report names instruction, token, channel, expected and got."""
     rng = np.random.default_rng(0)
     package = Package.read(golden / "package.bin")
     # With AMD's types one tensor has to do.
-    for index in range(len(package.instructions)) if build == "native" else [7]:
+    for index in range(len(package.instructions)) if variant == "native" else [7]:
         file, name, opcode, right = tensor(golden, index)
         at = tuple(int(rng.integers(n)) for n in right.shape)
         wrong = right.copy()
         wrong[at] ^= 1 << int(rng.integers(8))
         wrong.tofile(broken / file.relative_to(golden))
-        result = csim(broken, build=build)
+        result = csim(broken, variant=variant)
         assert result.returncode == 1
         iteration, row, channel = at
         assert (

@@ -15,7 +15,6 @@ from model.cmamba import CMamba
 from model.quantization import affine, cpp
 from model.quantization.calibrate import calibrate
 from model.quantization.fake import decay, multiplier, set_quant_mode
-from model.quantization.formats import int8_points, layers
 from model.quantization.parameters import (
     clamp_steps,
     extremes,
@@ -24,6 +23,7 @@ from model.quantization.parameters import (
     prepare,
     prepare_calibrated,
 )
+from model.quantization.structure import structure_of
 from tests.both_forwards import run_both
 from tests.compiled_models import SMALL, random_model, random_windows
 
@@ -103,8 +103,8 @@ def test_every_parameter_and_step_gets_a_gradient(fields):
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert {f"{point}.scale" for point in int8_points(model.args)} <= trained
-    assert {f"{layer.name}.weight_scale" for layer in layers(model.args)} <= trained
+    assert {f"{point}.scale" for point in structure_of(model.args).int8_points()} <= trained
+    assert {f"{layer.name}.weight_scale" for layer in structure_of(model.args).layers()} <= trained
     still = {n for n, p in model.named_parameters() if n.endswith("scale") and not p.grad.any()}
     assert not still, f"these never learn: {still}"
 

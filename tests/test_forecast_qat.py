@@ -15,20 +15,25 @@ from model.data import load_dataset
 from model.forecast_qat import QatArgs, QatTrainer
 from model.io import load_model, save_checkpoint
 from model.metrics import evaluate
+from model.published import PublishedCMamba
+from model.published_args import PublishedArgs
 from model.quantization import cpp, learning
 from model.quantization.calibrate import calibrate, calibration_windows
 from model.quantization.fake import set_quant_mode
 from model.quantization.formats import calibrated_formats
 from model.quantization.parameters import is_prepared, learned_formats
+from model.registry import build_model
 from model.train_forecast import main
 from model.training.distributed import ProcessGroup
 from model.training.loops import TrainingError
 from tests.both_forwards import run_both
 from tests.compiled_models import SMALL, random_model
+from tests.published_models import SMALL_PUBLISHED, random_published
 from tests.sines import SHORT, SMALL_MODEL, csv_of_sines, sine_splits
 
 ROOT = Path(__file__).resolve().parents[1]
 ARGS = ModelArgs(**(SMALL | {"n_layer": 1, "instance_norm": True, "dropout": 0.1}))
+PUBLISHED = PublishedArgs(**(SMALL_PUBLISHED | {"num_channels": 3, "n_layer": 1}))
 TRAIN = {"epochs": 3, "batch_size": 64, "lr": 1e-3, "step_lr": 1e-3}
 
 
@@ -140,7 +145,14 @@ def test_no_step_of_the_optimizer_leaves_a_step_below_zero(splits, tmp_path):
     assert 0 < scale < 1e-12
 
 
-@pytest.mark.parametrize("options", [{}, {"quant_mode": "cppq", "ema": 0.9}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"quant_mode": "cppq", "ema": 0.9},
+        {"source": random_published(PUBLISHED), "learn_zero_points": True, "mixup": 0.5},
+    ],
+)
 def test_resumed_training_ends_with_the_same_bits(splits, tmp_path, options):
     whole = trainer(splits, tmp_path / "whole.safetensors", **options)
     whole.run()
@@ -164,11 +176,12 @@ def test_resumed_training_ends_with_the_same_bits(splits, tmp_path, options):
     assert second.out.read_bytes() == whole.out.read_bytes()
 
 
-def test_both_modes_train_to_the_same_bits(splits, tmp_path):
+@pytest.mark.parametrize("model", [random_model(ARGS), random_published(PUBLISHED)])
+def test_both_modes_train_to_the_same_bits(splits, tmp_path, model):
     """The C++ computes the bits of PyTorch, gradients included."""
     histories = []
     for mode in ("fakeq", "cppq"):
-        loop = trainer(splits, tmp_path / f"{mode}.safetensors", quant_mode=mode, epochs=1)
+        loop = trainer(splits, tmp_path / f"{mode}.safetensors", model, quant_mode=mode, epochs=1)
         loop.run()
         histories.append(loop.history)
     assert histories[0] == histories[1]
@@ -213,6 +226,31 @@ def test_the_extension_is_for_the_cpu(splits, tmp_path):
             tmp_path / "w.safetensors",
             ProcessGroup(device="cuda:1"),
         )
+
+
+# ------------------------------------------------------------------------------ published
+
+
+def test_a_published_model_learns_what_its_program_computes(splits, tmp_path):
+    loop = trainer(splits, tmp_path / "w.safetensors", random_published(PUBLISHED), steps="lsq")
+    loop.run()
+    assert loop.best_epoch > 0
+    assert min(r["val_mse"] for r in loop.history) < 0.9 * loop.start["val_mse"]
+    run = run_both(load_model(loop.out, kind=PublishedCMamba), torch.float64, build="deep")
+    for point, q in run.integer.items():
+        assert (run.real[point] - q).abs().max() < 0.01, point
+
+
+def test_command_with_a_published_model(tmp_path, capsys):
+    data, fp32 = csv_of_sines(tmp_path / "sines.csv"), tmp_path / "fp32.safetensors"
+    base = ["--data", str(data), *SHORT]
+    options = ["--model", "published", *SMALL_MODEL]
+    assert main([*base, *options, "--out", str(fp32)]) == 0
+    out = tmp_path / "qat.safetensors"
+    assert main([*base, "--qat", str(fp32), "--out", str(out), "--lr", "1e-3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[-3:-1]] == ["FP32", "int8, epoch 0"]
+    assert is_prepared(load_model(out, kind=PublishedCMamba))
 
 
 # ------------------------------------------------------------------------------ command
@@ -282,6 +320,16 @@ def test_command_reports_errors(files, tmp_path, capsys, arguments, message):
     assert error.startswith("error: ") and error.count("\n") == 1
     assert message.format(fp32=fp32) in error
     assert fp32.read_bytes() == before and not list(tmp_path.iterdir())
+
+
+def test_command_with_a_regressor(files, tmp_path, capsys):
+    data, _ = files
+    regressor = tmp_path / "regressor.safetensors"
+    save_checkpoint(build_model("regressor", num_channels=4, d_model=8, n_layer=1), regressor)
+    base = ["--qat", str(regressor), "--data", str(data), "--out", str(tmp_path / "w.safetensors")]
+    assert main([*base, *SHORT]) == 1
+    error = f"error: --qat: {regressor} is a regressor, expected a forecaster\n"
+    assert capsys.readouterr().err == error
 
 
 def test_command_without_the_extension(files, tmp_path, capsys, monkeypatch):

@@ -339,11 +339,15 @@ def test_conv(native, seed, style, n, kernel, position, pad):
     state_shift=st.integers(0, 16),
     skip_shift=st.integers(0, 20),
     y_shift=st.integers(0, 40),
+    skip_zero_point=st.none() | st.integers(-128, 127),
 )
-@example(0, "lowest", 5, 4, 3, 127, 0, 0, 20, 0)
-@example(0, "highest", 5, 4, 3, -128, 31, 0, 20, 0)
-@example(0, "highest", 3, 6, 2, -128, 31, 16, 0, 40)
-@example(3, "uniform", 33, 4, 3, -7, 16, 6, 4, 12)
+@example(0, "lowest", 5, 4, 3, 127, 0, 0, 20, 0, None)
+@example(0, "highest", 5, 4, 3, -128, 31, 0, 20, 0, None)
+@example(0, "highest", 3, 6, 2, -128, 31, 16, 0, 40, None)
+@example(3, "uniform", 33, 4, 3, -7, 16, 6, 4, 12, None)
+@example(0, "lowest", 5, 0, 1, 127, 0, 0, 20, 0, 127)
+@example(0, "highest", 5, 0, 1, -128, 31, 0, 20, 12, -128)
+@example(3, "uniform", 67, 1, 2, -7, 16, 6, 4, 12, 5)
 def test_scan(
     native,
     seed,
@@ -356,11 +360,13 @@ def test_scan(
     state_shift,
     skip_shift,
     y_shift,
+    skip_zero_point,
 ):
     rng = np.random.default_rng(seed)
     states = 1 << log2_state
     u, z, dt = (int8(rng, style, positions, n) for _ in range(3))
     bc = int8(rng, style, positions, 2 * states)
+    skip = None if skip_zero_point is None else int8(rng, style, positions, n)
     rows = {"param": BUILD.scan_lanes // 16, "decay": BUILD.scan_lanes, "state": BUILD.scan_lanes}
     addr = {name: elements * int(rng.integers(0, 4)) for name, elements in rows.items()}
     params = random_params(rng, style, addr["param"] + n + 5, 20, MAX_SKIP_WEIGHT)
@@ -382,6 +388,8 @@ def test_scan(
             u_zero_point=u_zero_point,
             softplus_table=softplus,
             silu_table=silu,
+            skip_enable=int(skip is not None),
+            skip_zero_point=skip_zero_point or 0,
             **{f"{name}_addr": value for name, value in addr.items()},
             **shifts,
         ),
@@ -389,6 +397,7 @@ def test_scan(
         z,
         dt,
         bc,
+        skip,
         rates,
         words(params),
         tables,
@@ -406,6 +415,7 @@ def test_scan(
             Params.from_array(params[addr["param"] :][:n]),
             tensor(tables[softplus]),
             tensor(tables[silu].view(np.int16)),
+            skip=None if skip is None else tensor(skip[t]) - skip_zero_point,
             u_zero_point=u_zero_point,
             **shifts,
         )
@@ -413,7 +423,45 @@ def test_scan(
     np.testing.assert_array_equal(state, h.numpy())
 
 
-# ----------------------------------------------------------------------------- NORM, POOL, SCALE
+@both_builds
+@pytest.mark.parametrize("log2_state", [0, 4, 5, 6])
+@pytest.mark.parametrize("skip_enable", [0, 1])
+@pytest.mark.parametrize("zero_points", [(0, 0), (-128, 127), (127, -128), (5, -7)])
+def test_skip_weights_of_scan(native, log2_state, skip_enable, zero_points):
+    """Without a state, each channel is u times its skip weight: the token's, or the parameter's."""
+    rng = np.random.default_rng(0)
+    n = 100
+    u_zero_point, skip_zero_point = zero_points
+    u, skip = (int8(rng, "uniform", 2, n) for _ in range(2))
+    params = np.zeros(n, PARAM_DTYPE)
+    params["bias"] = rng.integers(-255, 256, n)
+    params["multiplier"], params["shift"] = 1, 8
+    zeros = np.zeros((2, 2 << log2_state), np.int8)
+    got, _ = extension(native).scan(
+        instruction(
+            "SCAN",
+            n_positions=2,
+            n=n,
+            log2_state=log2_state,
+            u_zero_point=u_zero_point,
+            skip_enable=skip_enable,
+            skip_zero_point=skip_zero_point,
+        ),
+        u,
+        u,
+        u,
+        zeros,
+        skip,
+        np.zeros(n << log2_state, np.uint16),
+        words(params),
+        np.ones((1, 256), np.uint16),
+    )
+    weight = skip.astype(int) - skip_zero_point if skip_enable else params["bias"]
+    y = np.clip(weight * (u.astype(int) - u_zero_point), -(2**15), 2**15 - 1)
+    np.testing.assert_array_equal(got, np.clip(np.rint(y / 256), -128, 127))
+
+
+# ----------------------------------------------------------------------------- the vector unit
 
 
 @both_builds
@@ -480,6 +528,139 @@ def test_scale(native, seed, style, n, table):
     np.testing.assert_array_equal(got, expected.numpy())
 
 
+@both_builds
+@few
+@given(
+    seed=seeds,
+    style=styles,
+    n=st.integers(1, 150) | st.just(BUILD.capacity["features"]),
+    scale_bits=st.integers(5, 26),
+)
+@example(0, "lowest", 17, 12)
+@example(0, "highest", 17, 12)
+@example(0, "lowest", BUILD.capacity["features"], 26)
+@example(0, "highest", BUILD.capacity["features"], 26)
+@example(0, "uniform", 1, 8)
+def test_pool_features(native, seed, style, n, scale_bits):
+    rng = np.random.default_rng(seed)
+    x = int16(rng, style, n)
+    param_addr = int(rng.integers(0, 20))
+    params = random_params(rng, style, param_addr + 4, scale_bits)
+    got = extension(native).pool_features(
+        instruction("POOL_FEATURES", n_positions=1, n=n, param_addr=param_addr), x, words(params)
+    )
+    expected = arithmetic.pool_features(
+        tensor(x), Params.from_array(params[param_addr : param_addr + 2])
+    )
+    assert list(got) == expected.tolist()
+
+
+@both_builds
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 33])
+@pytest.mark.parametrize("place", [0, -1])
+def test_pool_features_of_negative_rows(native, n, place):
+    """The maximum is one of the row's own elements, wherever it is, and no zero behind them; means
+    between two integers go to the even one."""
+    x = np.full(n, -100, np.int16)
+    x[place] = -90
+    params = np.zeros(2, PARAM_DTYPE)
+    params["multiplier"], params["shift"] = 1, [0, 2]
+    got = extension(native).pool_features(
+        instruction("POOL_FEATURES", n_positions=1, n=n), x, words(params)
+    )
+    assert got == (max(-100 * n + 10, -128), -22)  # -22.5
+
+
+# Entries that leave halves to be rounded.
+TIES = [0x8000, 0x4000, 0xC000, 0xFFFF]
+
+
+@both_builds
+@few
+@given(
+    seed=seeds,
+    style=styles,
+    n=st.integers(1, 150),
+    wide=st.integers(0, 1),
+    logits=st.tuples(*[st.integers(-128, 127) | st.sampled_from([-128, 0, 127])] * 2),
+    same_table=st.booleans(),
+)
+@example(0, "lowest", 150, 1, (-128, 127), False)
+@example(0, "highest", 16, 0, (127, -128), False)
+@example(1, "uniform", 17, 1, (0, 0), False)
+def test_modulate(native, seed, style, n, wide, logits, same_table):
+    rng = np.random.default_rng(seed)
+    x, addend = int16(rng, style, n), int16(rng, style, n)
+    tables = uint16(rng, style if style != "lowest" else "edges", 3, 256)
+    tables[rng.random(tables.shape) < 0.3] = rng.choice(TIES)
+    scale_table, shift_table = (1, 1) if same_table else (0, 2)
+    param_addr = int(rng.integers(0, 20))
+    params = random_params(rng, style, param_addr + 3, 16 - 8 * wide)
+    got = extension(native).modulate(
+        instruction(
+            "MODULATE",
+            n_positions=1,
+            n=n,
+            param_addr=param_addr,
+            scale_table=scale_table,
+            shift_table=shift_table,
+            wide=wide,
+        ),
+        x,
+        *logits,
+        addend,
+        words(params),
+        tables,
+    )
+    scale, shift = (logit + 128 for logit in logits)
+    expected = arithmetic.modulate(
+        tensor(x),
+        tensor(tables[scale_table])[scale],
+        tensor(tables[shift_table].view(np.int16))[shift],
+        tensor(addend),
+        Params.from_array(params[param_addr : param_addr + 1]),
+        wide=bool(wide),
+    )
+    np.testing.assert_array_equal(got, expected.numpy())
+
+
+@both_builds
+@pytest.mark.parametrize("wide", [0, 1])
+def test_modulate_at_the_ends(native, wide):
+    """The largest values of either sign, which need all bits of the sum, and saturate."""
+    ends = [-(2**15), -(2**15) + 1, -1, 0, 1, 2**15 - 2, 2**15 - 1]
+    x, addend = (np.array(v, np.int16).ravel() for v in np.meshgrid(ends, ends))
+    tables = np.zeros((2, 256), np.uint16)
+    tables[0, :5] = [0, 1, 0x7FFF, 0x8000, 0xFFFF]
+    tables[1, :4] = [0, 1, 0x7FFF, 0x8000]
+    limit = 2**15 if wide else 2**7
+    seen = set()
+    for multiplier, shift, zero_point in [(1, 0, 0), (-(2**17), 17, 127), (2**17 - 1, 26, -128)]:
+        params = np.zeros(1, PARAM_DTYPE)
+        params["multiplier"], params["shift"] = multiplier, shift
+        params["zero_point"] = zero_point
+        params["bias"] = 1 << 29  # not used
+        for a, b in np.ndindex(5, 4):
+            got = extension(native).modulate(
+                instruction("MODULATE", n_positions=1, n=len(x), shift_table=1, wide=wide),
+                x,
+                a - 128,
+                b - 128,
+                addend,
+                words(params),
+                tables,
+            )
+            factor, offset = int(tables[0, a]), int(tables[1].view(np.int16)[b])
+            exact = [
+                round(Fraction(int(xd) * factor, 1 << 16) + offset + int(ad))
+                for xd, ad in zip(x, addend, strict=True)
+            ]
+            exact = [round(Fraction(v * multiplier, 1 << shift)) + zero_point for v in exact]
+            assert got.tolist() == [min(max(v, -limit), limit - 1) for v in exact]
+            seen |= set(got.tolist())
+    assert {-limit, limit - 1} < seen
+
+
 # ----------------------------------------------------------------------------- mistakes
 
 
@@ -525,6 +706,33 @@ def test_mistakes_are_value_errors():
             np.zeros(1, np.int8),
             np.zeros((2, 256), np.uint16),
         )
+    zeros = np.zeros((1, 1), np.int8)
+    with pytest.raises(ValueError, match="skip: expected an array"):
+        module.scan(
+            instruction("SCAN", n=1, skip_enable=1),
+            zeros,
+            zeros,
+            zeros,
+            np.zeros((1, 2), np.int8),
+            None,
+            np.zeros(1, np.uint16),
+            params,
+            np.zeros((1, 256), np.uint16),
+        )
+    with pytest.raises(ValueError, match="shift_table"):
+        module.modulate(
+            instruction("MODULATE", n=1, shift_table=2),
+            np.zeros(1, np.int16),
+            0,
+            0,
+            np.zeros(1, np.int16),
+            params,
+            np.zeros((2, 256), np.uint16),
+        )
+    with pytest.raises(ValueError, match="param_addr"):
+        module.pool_features(
+            instruction("POOL_FEATURES", n=1, param_addr=7), np.zeros(1, np.int16), params
+        )
     with pytest.raises(ValueError, match="kernel"):
         module.conv(
             instruction("CONV", n=1, kernel=9),
@@ -543,5 +751,5 @@ def test_missing_module_names_the_target(monkeypatch, tmp_path):
     import hls.bindings
 
     monkeypatch.setattr(hls.bindings, "FOLDER", tmp_path)
-    with pytest.raises(ImportError, match="`make bindings` builds it"):
+    with pytest.raises(ImportError, match="`make bindings BUILD=default` builds it"):
         hls.bindings.extension.__wrapped__()

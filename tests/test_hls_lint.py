@@ -510,3 +510,23 @@ def test_command_line(tmp_path):
     result = run_lint("--top", "top", tmp_path / "missing.cpp")
     assert result.returncode == 2
     assert "missing.cpp" in result.stderr
+
+
+def test_build_of_the_accelerator(tmp_path):
+    """`--build` gives the sources config.h of a build, and with it the pragmas that it has."""
+    path = tmp_path / "top.cpp"
+    large = "#ifdef CMAMBA_BLOCK_RAM_RESID\n#pragma HLS inlien\n#endif\n"
+    path.write_text(f'#include "config.h"\n{TOP.replace("}", large + "}")}')
+    assert run_lint("--top", "top", path).returncode == 0
+    result = run_lint("--top", "top", "--build", "deep", path)
+    assert result.returncode == 1
+    assert "top.cpp:7: error: #pragma HLS inlien" in result.stdout
+    result = run_lint("--top", "top", "--build", "huge", path)
+    assert result.returncode == 1
+    assert "'config.h' file not found" in result.stdout
+
+
+def test_top_of_the_build_with_larger_memories():
+    """The storage of the memories depends on the build; `make lint` checks the default one."""
+    result = run_lint("--build", "deep", ROOT / "hls/src/top.cpp")
+    assert result.returncode == 0, result.stdout

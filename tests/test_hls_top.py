@@ -17,7 +17,7 @@ from golden.integer_model import IntegerModel
 from golden.package import Package
 from golden.streams import StreamShape
 from hls.bindings import BEAT_BYTES, Accelerator, AcceleratorError, extension
-from tests.program_builder import random_package, shuffled
+from tests.program_builder import deep_package, random_package, random_published, shuffled
 
 BUILD = isa.build()
 BUILDS = {"ap_int": False, "native": True}
@@ -32,9 +32,9 @@ def tokens_for(package, rng, n_forecasts=1):
     return rng.integers(-128, 128, shape, dtype=np.int8)
 
 
-def model_run(package, tokens):
+def model_run(package, tokens, build="default"):
     """Forecasts and {instruction index: tensor} of the integer model."""
-    model = IntegerModel(package)
+    model = IntegerModel(package, build)
     trace = {}
     forecast = model.run(torch.from_numpy(tokens), trace)
     return forecast.numpy(), {i: trace[name].numpy() for i, name in enumerate(model.names)}
@@ -47,30 +47,34 @@ def assert_same_tensors(got, expected):
         np.testing.assert_array_equal(got[index], tensor, err_msg=f"instruction {index}")
 
 
+PROGRAMS = {"nested": random_package, "published": random_published}
+
+
 class Sample:
     """A package with its tokens for two forecasts, and what they give."""
 
-    def __init__(self):
+    def __init__(self, program):
         rng = np.random.default_rng(11)
-        self.package = random_package(rng, BUILD)
+        self.package = program(rng, BUILD)
         self.data = self.package.to_bytes()
         self.tokens = tokens_for(self.package, rng, 2)
         self.forecast, self.tensors = model_run(self.package, self.tokens)
 
 
-@pytest.fixture(scope="module")
-def sample():
-    return Sample()
+@pytest.fixture(scope="module", params=PROGRAMS.values(), ids=PROGRAMS)
+def sample(request):
+    return Sample(request.param)
 
 
 # ----------------------------------------------------------------------------- right programs
 
 
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
 @settings(max_examples=25)
 @given(seed=seeds, largest=st.sampled_from([5, 20, 90]), reorder=st.booleans())
-def test_random_programs(seed, largest, reorder):
+def test_random_programs(program, seed, largest, reorder):
     rng = np.random.default_rng(seed)
-    package = random_package(rng, BUILD, largest=largest)
+    package = program(rng, BUILD, largest=largest)
     if reorder and len(package.schedule) < 150:
         package = shuffled(package, rng)
     tokens = tokens_for(package, rng, 2)
@@ -79,6 +83,22 @@ def test_random_programs(seed, largest, reorder):
         accelerator = Accelerator(package.to_bytes(), native)
         assert_same_tensors(accelerator.run_traced(tokens), tensors)
         np.testing.assert_array_equal(accelerator.run(tokens), forecast)
+
+
+@both_builds
+def test_other_build(native):
+    """A program that needs larger memories runs on the build that has them."""
+    package = deep_package()
+    with pytest.raises(AcceleratorError) as refused:
+        Accelerator(package.to_bytes(), native)
+    with pytest.raises(PackageError) as wrong:
+        package.validate()
+    assert refused.value.code == wrong.value.code
+    tokens = tokens_for(package, np.random.default_rng(2))
+    forecast, tensors = model_run(package, tokens, "deep")
+    accelerator = Accelerator(package.to_bytes(), native, "deep")
+    assert_same_tensors(accelerator.run_traced(tokens), tensors)
+    np.testing.assert_array_equal(accelerator.run(tokens), forecast)
 
 
 @both_builds
@@ -383,18 +403,22 @@ def test_hostile_instruction_fields(loaders, sample, data):
 @settings(max_examples=100)
 @given(data=st.data())
 def test_hostile_rows(loaders, sample, data):
-    """NORM and SCALE with other rows, which may overlap; parameters, rates and states elsewhere."""
+    """NORM, SCALE and MODULATE with other rows, which may overlap; parameters, rates, states and
+    skip weights elsewhere."""
     instructions = list(sample.package.instructions)
     fields = {"NORM": ["src", "dst"], "SCALE": ["src", "dst"], "LINEAR": ["param_addr"]}
-    fields |= {"CONV": ["param_addr"], "SCAN": ["param_addr", "decay_addr", "state_addr"]}
-    opcode = data.draw(st.sampled_from(sorted(fields)))
+    fields |= {"CONV": ["param_addr"], "MODULATE": ["src", "add", "dst", "param_addr", "columns"]}
+    fields |= {"POOL_FEATURES": ["param_addr", "columns"]}
+    fields |= {"SCAN": ["param_addr", "decay_addr", "state_addr", "skip_offset"]}
+    found = {instruction.opcode for instruction in instructions}
+    opcode = data.draw(st.sampled_from(sorted(fields.keys() & found)))
     index = data.draw(
         st.sampled_from([i for i, k in enumerate(instructions) if k.opcode == opcode])
     )
     old = instructions[index]
     new = {}
     for field in fields[opcode]:
-        if field.endswith("_addr"):
+        if not isinstance(old.fields[field], isa.Operand):
             new[field] = data.draw(st.integers(0, 200))
         elif data.draw(st.booleans()):
             addr, stride = (BUILD.row_align * data.draw(st.integers(0, 40)) for _ in range(2))
@@ -405,6 +429,146 @@ def test_hostile_rows(loaders, sample, data):
     instructions[index] = isa.Instruction(opcode, {**old.fields, **new})
     changed = dataclasses.replace(sample.package, instructions=tuple(instructions))
     check_hostile(loaders, changed.to_bytes(), sample)
+
+
+def _moved(operand, addr, space=None):
+    """The operand from another address on, or in another memory."""
+    index = operand.space if space is None else isa.SPACES[space].index
+    return dataclasses.replace(operand, addr=addr, space=index)
+
+
+def _one_row(operand, addr):
+    return dataclasses.replace(operand, addr=addr, log2_rows=0)
+
+
+def _last_row_ends(operand, width, space):
+    """The operand moved so that `width` elements of its last row end where the memory does."""
+    rows = dataclasses.replace(operand, addr=0, stride=BUILD.row_align)
+    addr = BUILD.spaces[space] - rows.row((1 << rows.log2_rows) - 1) - width
+    return dataclasses.replace(rows, addr=addr)
+
+
+A = BUILD.row_align
+V = 2  # sequences of `published_sample`
+
+# Fields of the last instruction of its kind that are changed, and the error code that follows.
+RULES = {
+    "MODULATE": [
+        (0, lambda i, p: {}),
+        ("BAD_OPERAND", lambda i, p: {"src": _moved(i.src, 0, "head")}),
+        ("BAD_OPERAND", lambda i, p: {"logit": _moved(i.logit, 0, "proj")}),
+        ("BAD_OPERAND", lambda i, p: {"add": _moved(i.add, 0, "logit")}),
+        ("BAD_OPERAND", lambda i, p: {"dst": _moved(i.dst, 0, "norm")}),
+        ("BAD_OPERAND", lambda i, p: {"wide": 1}),
+        ("BAD_OPERAND", lambda i, p: {"dst": i.src}),
+        (0, lambda i, p: {"wide": 1, "dst": i.src}),
+        (0, lambda i, p: {"wide": 1, "dst": i.add}),
+        (0, lambda i, p: {"wide": 1, "dst": i.add, "src": i.add}),
+        ("BAD_OPERAND", lambda i, p: {"wide": 1, "dst": _moved(i.src, i.src.addr + A)}),
+        ("BAD_OPERAND", lambda i, p: {"wide": 1, "dst": _moved(i.add, i.add.addr + A)}),
+        (
+            "BAD_OPERAND",
+            lambda i, p: {"wide": 1, "dst": i.add, "src": _moved(i.add, i.add.addr + A)},
+        ),
+        ("BAD_OPERAND", lambda i, p: {"wide": 1, "dst": _one_row(i.src, 0)}),
+        (0, lambda i, p: {"wide": 1, "dst": _one_row(i.src, len(p.resid_image))}),
+        ("BAD_OPERAND", lambda i, p: {"src": _moved(i.src, i.src.addr + 1)}),
+        ("BAD_OPERAND", lambda i, p: {"add": dataclasses.replace(i.add, stride=1)}),
+        (0, lambda i, p: {"logit": _last_row_ends(i.logit, A, "logit"), "columns": A - V}),
+        (
+            "BAD_OPERAND",
+            lambda i, p: {"logit": _last_row_ends(i.logit, A, "logit"), "columns": A - V + 1},
+        ),
+        ("BAD_SHAPE", lambda i, p: {"n": 0}),
+        ("BAD_SHAPE", lambda i, p: {"n_positions": 0}),
+        ("BAD_SHAPE", lambda i, p: {"param_addr": len(p.vector_params)}),
+        (0, lambda i, p: {"param_addr": len(p.vector_params) - 1}),
+        ("BAD_SHAPE", lambda i, p: {"scale_table": len(p.vector_tables)}),
+        ("BAD_SHAPE", lambda i, p: {"shift_table": len(p.vector_tables)}),
+        ("BAD_OPERAND", lambda i, p: {"shift_table": 255, "n": 0, "columns": 65535}),
+    ],
+    "POOL_FEATURES": [
+        (0, lambda i, p: {}),
+        ("BAD_OPERAND", lambda i, p: {"src": _moved(i.src, 0, "norm")}),
+        ("BAD_OPERAND", lambda i, p: {"dst": _moved(i.dst, 0, "conv_in")}),
+        ("BAD_OPERAND", lambda i, p: {"dst": _moved(i.dst, 0, "resid")}),
+        (0, lambda i, p: {"dst": _last_row_ends(i.dst, A, "norm"), "columns": A - V}),
+        (
+            "BAD_OPERAND",
+            lambda i, p: {"dst": _last_row_ends(i.dst, A, "norm"), "columns": A - V + 1},
+        ),
+        ("BAD_OPERAND", lambda i, p: {"columns": 65535}),
+        ("BAD_OPERAND", lambda i, p: {"n": 65535}),
+        ("BAD_SHAPE", lambda i, p: {"n": 0}),
+        ("BAD_SHAPE", lambda i, p: {"n_positions": 0}),
+        (0, lambda i, p: {"param_addr": len(p.vector_params) - 2}),
+        ("BAD_SHAPE", lambda i, p: {"param_addr": len(p.vector_params) - 1}),
+    ],
+    "SCAN": [
+        (0, lambda i, p: {}),
+        ("BAD_SHAPE", lambda i, p: {"skip_offset": i.skip_offset - 1}),
+        (0, lambda i, p: {"skip_enable": 0, "skip_offset": 1}),
+        (0, lambda i, p: {"skip_offset": 0}),
+        (
+            "BAD_OPERAND",
+            lambda i, p: {"bc": _last_row_ends(i.bc, A, "proj"), "skip_offset": 0, "log2_state": 6},
+        ),
+        (0, lambda i, p: {"bc": _last_row_ends(i.bc, 3 * A, "proj"), "skip_offset": 2 * A}),
+        (
+            "BAD_OPERAND",
+            lambda i, p: {"bc": _last_row_ends(i.bc, 3 * A, "proj"), "skip_offset": 3 * A},
+        ),
+        (
+            "BAD_OPERAND",
+            lambda i, p: {"bc": _last_row_ends(i.bc, 3 * A, "proj"), "skip_offset": 3 * A + 1},
+        ),
+        (0, lambda i, p: {"skip_enable": 0, "skip_offset": 65535}),
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def published_sample():
+    """Its last MODULATE writes int8."""
+    for seed in range(100):
+        package = random_published(np.random.default_rng(seed), BUILD)
+        if package.n_sequences == V:
+            return package
+    raise AssertionError("no seed gives that many sequences")
+
+
+@pytest.mark.parametrize(
+    ("opcode", "number"), [(k, n) for k, changes in RULES.items() for n in range(len(changes))]
+)
+def test_rules_of_the_published_instructions(loaders, published_sample, opcode, number):
+    """Python and both builds give the code that each rule names, and accept what it just allows."""
+    package = published_sample
+    expected, change = RULES[opcode][number]
+    index = max(i for i, k in enumerate(package.instructions) if k.opcode == opcode)
+    instructions = list(package.instructions)
+    fields = change(instructions[index], package)
+    instructions[index] = isa.Instruction(opcode, {**instructions[index].fields, **fields})
+    data = dataclasses.replace(package, instructions=tuple(instructions)).to_bytes()
+    code = isa.ERRORS[expected] if expected else 0
+    assert python_code(data) == code
+    for name, loader in loaders.items():
+        assert load(loader, data) == code, name
+
+
+@pytest.mark.parametrize("opcode", ["MODULATE", "POOL_FEATURES", "SCAN"])
+def test_reserved_bits(loaders, published_sample, opcode):
+    """The first bit behind the fields is reserved, and the last one of the word."""
+    package = published_sample
+    index = max(i for i, k in enumerate(package.instructions) if k.opcode == opcode)
+    used = sum(f.total_bits for f in isa.OPCODES[opcode].format.fields)
+    for bit in (used, isa.INSTRUCTION_BITS - 1):
+        raw = bytearray(package.to_bytes())
+        start, _ = section_span(raw, NAMES.index("instructions"))
+        raw[start + 64 * index + bit // 8] |= 1 << bit % 8
+        data = with_checksums(raw)
+        assert python_code(data) == isa.ERRORS["BAD_OPCODE"]
+        for name, loader in loaders.items():
+            assert load(loader, data) == isa.ERRORS["BAD_OPCODE"], name
 
 
 @settings(max_examples=60)

@@ -11,8 +11,8 @@ from model.args import ModelArgs
 from model.quantization import learning
 from model.quantization.calibrate import calibrate, record
 from model.quantization.fake import set_quant_mode
-from model.quantization.formats import int8_points, is_symmetric, layers
 from model.quantization.parameters import clamp_steps, faults, learned_formats
+from model.quantization.structure import is_symmetric, structure_of
 from tests.compiled_models import SMALL, random_model, random_windows
 
 ARGS = ModelArgs(**(SMALL | {"topology": "nested", "reduction_ratio": 4}))
@@ -30,11 +30,11 @@ def test_steps_of_lsq_are_those_of_the_paper():
     model = started("lsq")
     fp32 = random_model(ARGS)
     tensors = record(fp32, fp32.to_tokens(random_windows(ARGS)))
-    for point in int8_points(ARGS):
+    for point in structure_of(ARGS).int8_points():
         step = 2 * tensors[point].double().abs().mean() / 127**0.5
         # To the width of a bin.
         assert model.get_submodule(point).scale.item() == pytest.approx(step.item(), rel=2e-3)
-    for layer in layers(ARGS):
+    for layer in structure_of(ARGS).layers():
         module = model.get_submodule(layer.name)
         for weight, step in zip(module.weight, module.weight_scale, strict=True):
             assert step.item() == pytest.approx(2 * weight.abs().mean().item() / 127**0.5)
@@ -47,7 +47,7 @@ def test_a_tensor_that_is_always_zero_keeps_its_step():
     for steps in learning.STEPS:
         models[steps] = random_model(ARGS)
         with torch.no_grad():
-            for layer in layers(ARGS):
+            for layer in structure_of(ARGS).layers():
                 models[steps].get_submodule(layer.name).weight[0] = 0
         x = torch.zeros_like(random_windows(ARGS))
         learning.start(models[steps], x, steps)
@@ -71,7 +71,7 @@ def test_every_trained_parameter_is_in_one_group(zero_points):
     names = {id(p): name for name, p in model.named_parameters()}
     decayed = {names[id(p)] for group in groups if group["weight_decay"] for p in group["params"]}
     assert decayed and all(name.endswith(".weight") for name in decayed)
-    asymmetric = sum(not is_symmetric(point) for point in int8_points(ARGS))
+    asymmetric = sum(not is_symmetric(point) for point in structure_of(ARGS).int8_points())
     count = sum(names[i].endswith(".zero_point") for i in found)
     assert count == (asymmetric if zero_points else 0)
 
@@ -141,7 +141,7 @@ def test_zero_points_that_are_trained_get_gradients():
     model = copy.deepcopy(STARTED).train()
     set_quant_mode(model, "fakeq")
     model(random_windows(ARGS)).square().sum().backward()
-    for point in int8_points(ARGS):
+    for point in structure_of(ARGS).int8_points():
         gradient = model.get_submodule(point).zero_point.grad
         assert (gradient is None) == is_symmetric(point), point
 

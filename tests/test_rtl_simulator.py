@@ -16,6 +16,7 @@ from model.quantization.calibrate import calibrate
 from rtl import bench
 from rtl.regs import registers as reg
 from rtl.simulator import Event, RtlAccelerator, SimulationError, Simulator
+from rtl.tb.published_program import published_package
 from tests.compiled_models import SMALL, random_model, random_windows
 from tests.program_builder import random_package
 
@@ -46,11 +47,12 @@ def accelerator():
 # ------------------------------------------------------------------------------ forecasts
 
 
+@pytest.mark.parametrize("program", [random_package, published_package])
 @pytest.mark.parametrize("seed", range(4))
-def test_random_programs_equal_the_integer_model(accelerator, seed):
+def test_random_programs_equal_the_integer_model(accelerator, seed, program):
     """Two packages after each other, the second with stalls on every bus."""
     for stalls in ({}, STALLS):
-        package = random_package(np.random.default_rng([seed, len(stalls)]), BUILD)
+        package = program(np.random.default_rng([seed, len(stalls)]), BUILD)
         tokens = tokens_for(package, n_forecasts=3, seed=seed)
         accelerator.simulator.set_stalls(**stalls)
         accelerator.load(package.to_bytes())

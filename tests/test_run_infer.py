@@ -1,5 +1,6 @@
 """`run_infer.py` on good and bad files, and the help of every command."""
 
+import dataclasses
 import importlib
 import os
 import re
@@ -197,9 +198,11 @@ def damaged_package(files: Files) -> dict[str, object]:
     return {"backend": "int8", "package": files.package}
 
 
-def package_of_another_build(files: Files) -> dict[str, object]:
+def package_of_no_build(files: Files) -> dict[str, object]:
     ranges = calibrate(files.model, files.model.to_tokens(files.x))
-    compile_model(files.model, ranges, build=isa.build("small")).write(files.package)
+    package = compile_model(files.model, ranges, build=isa.build("small"))
+    tiles = package.weights.reshape(-1, 8, 8)
+    dataclasses.replace(package, tile_in=8, tile_out=8, weights=tiles).write(files.package)
     return {"backend": "int8", "package": files.package}
 
 
@@ -243,7 +246,7 @@ BAD = {
         r"model\.bin: compiled from another model: metadata field 'model'",
     ),
     "damaged package": (damaged_package, r"BAD_CRC: .*model\.bin: section"),
-    "other build": (package_of_another_build, r"BAD_TILE: .*model\.bin: .*tile_in: expected 16"),
+    "no build": (package_of_no_build, r"BAD_TILE: .*model\.bin: .*tile_in: expected 16"),
     "other calibration": (
         constant_calibration_of_other_shape,
         r"calibration\.npz: 'x': found shape \[2, 1, 24\]",

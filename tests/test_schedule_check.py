@@ -241,6 +241,10 @@ def plain(seed: int = 2) -> Package:
         (lambda p: moved(p, first(p, "RECV", 1), 0), r"\(recv.0, .* expected position 0 next"),
         (
             lambda p: with_entry(p, first(p, "RECV", 1), token=2),
+            "reads src: .*, which nothing before it in this iteration has written",
+        ),
+        (
+            lambda p: with_entry(p, first(p, "CONV", 1), token=2),
             "expected token 1, found 2",
         ),
         (

@@ -63,12 +63,15 @@ def install(folder: Path, name: str, script: str) -> None:
     path.chmod(0o755)
 
 
-def run(checkout: Path, tools: Path, step: str, *golden: str) -> subprocess.CompletedProcess:
-    """run.sh, from the root, with nothing but the base system and `tools` on PATH."""
+def run(
+    checkout: Path, tools: Path, step: str, *golden: str, build: str = ""
+) -> subprocess.CompletedProcess:
+    """run.sh, from the root, with nothing but the base system and `tools` on PATH. `build` is what
+    make gives it, empty where nobody has chosen one."""
     return subprocess.run(
         [checkout / "hls/vitis/run.sh", step, *golden],
         cwd=checkout,
-        env={**os.environ, "PATH": f"{tools}:/usr/bin:/bin"},
+        env={**os.environ, "PATH": f"{tools}:/usr/bin:/bin", "CMAMBA_BUILD": build},
         capture_output=True,
         text=True,
         timeout=60,
@@ -122,11 +125,20 @@ def find(calls, name):
     return [(options, positional) for n, options, positional in calls if n == name]
 
 
-def test_tcl_synthesis(checkout, tmp_path):
+def assert_headers_of(build: str, checkout: Path, cflags: str) -> None:
+    """The sources find their own headers, and config.h of one build."""
+    folders = [Path(folder) for folder in re.findall(r"-I(\S+)", cflags)]
+    found = [folder / "config.h" for folder in folders if (folder / "config.h").is_file()]
+    assert found == [checkout / f"hls/build/{build}/config.h"]
+    assert any((folder / "memory.h").is_file() for folder in folders)
+
+
+@pytest.mark.parametrize(("chosen", "build"), [("", "default"), ("deep", "deep")])
+def test_tcl_synthesis(checkout, tmp_path, chosen, build):
     tools, log = tmp_path / "tools", tmp_path / "log"
     tools.mkdir()
     vitis_hls(tools, log)
-    result = run(checkout, tools, "csynth")
+    result = run(checkout, tools, "csynth", build=chosen)
     assert result.returncode == 0, result.stderr
     calls = parse(log)
     names = [name for name, _, _ in calls]
@@ -144,8 +156,17 @@ def test_tcl_synthesis(checkout, tmp_path):
     testbench = {Path(p[0]) for options, p in find(calls, "add_files") if "-tb" in options}
     assert testbench == set((checkout / "hls/tb").glob("*.cpp"))
     for options, _ in find(calls, "add_files"):
-        include = re.search(r"-I(\S+)", options["-cflags"]).group(1)
-        assert (Path(include) / "config.h").is_file()
+        assert_headers_of(build, checkout, options["-cflags"])
+
+
+def test_unknown_build_is_named(checkout, tmp_path):
+    result = run(checkout, tmp_path, "csynth", build="huge")
+    assert result.returncode == 1
+    builds = " ".join(sorted(folder.name for folder in (ROOT / "hls/build").iterdir()))
+    assert result.stderr == (
+        f"csynth: {checkout}/hls/build/huge/config.h does not exist; CMAMBA_BUILD is one of "
+        f"{builds}\n"
+    )
 
 
 def test_tcl_simulations_and_export(checkout, tmp_path):
@@ -227,7 +248,8 @@ def test_tcl_asks_for_synthesis_first(checkout, tmp_path, step):
         ("export", "vitis-run --mode hls --package"),
     ],
 )
-def test_config_file(checkout, tmp_path, step, command):
+@pytest.mark.parametrize(("chosen", "build"), [("", "default"), ("deep", "deep")])
+def test_config_file(checkout, tmp_path, step, command, chosen, build):
     tools, log = tmp_path / "tools", tmp_path / "log"
     for tool in ("v++", "vitis-run"):
         install(
@@ -237,11 +259,11 @@ def test_config_file(checkout, tmp_path, step, command):
             f"mkdir -p {checkout}/build/vitis/hls_component/hls/syn/report\n"
             f"echo r >{checkout}/build/vitis/hls_component/hls/syn/report/csynth.rpt\n",
         )
-    result = run(checkout, tools, step, "/golden/a", "/golden/b")
+    result = run(checkout, tools, step, "/golden/a", "/golden/b", build=chosen)
     assert result.returncode == 0, result.stderr
-    build = checkout / "build/vitis"
-    config = build / "hls_config.cfg"
-    assert log.read_text() == f"{command} --config {config} --work_dir {build}/hls_component\n"
+    work = checkout / "build/vitis"
+    config = work / "hls_config.cfg"
+    assert log.read_text() == f"{command} --config {config} --work_dir {work}/hls_component\n"
     assert (checkout / "build/reports/csynth.rpt").is_file()
 
     lines = [x for x in config.read_text().splitlines() if x and x[0] not in "#["]
@@ -250,6 +272,8 @@ def test_config_file(checkout, tmp_path, step, command):
     values = dict(pairs)
     assert values["part"] == "xczu9eg-ffvb1156-2-e"
     assert values["syn.top"] == "cmamba_top"
+    for key in ("syn.cflags", "syn.csimflags", "tb.cflags"):
+        assert_headers_of(build, checkout, values[key])
     if step in ("csim", "cosim"):
         assert values["csim.argv"] == "/golden/a /golden/b"
         assert values["cosim.argv"] == "--outputs-only /golden/a /golden/b"

@@ -3,9 +3,9 @@
     python -m golden.isa.generate            write the files
     python -m golden.isa.generate --check    exit 1 and name the files that are not current
 
-Generated: ``isa.h``, ``config.h`` (one build) and ``decay_tables.h`` in ``hls/include``; the
-packages of ``rtl/`` (``systemverilog.py``); the tables between ``<!-- generated: NAME -->`` and
-``<!-- end generated -->`` in the documents under ``docs/``.
+Generated: ``isa.h`` and ``decay_tables.h`` in ``hls/include``, ``config.h`` of each build in
+``hls/build``; the packages of ``rtl/`` (``systemverilog.py``); the tables between
+``<!-- generated: NAME -->`` and ``<!-- end generated -->`` in the documents under ``docs/``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from model import generated
 
 ROOT = Path(__file__).resolve().parents[2]
 ISA_HEADER = Path("hls/include/isa.h")
-CONFIG_HEADER = Path("hls/include/config.h")
 DECAY_HEADER = Path("hls/include/decay_tables.h")
+HLS_BUILDS = Path("hls/build")
 SV_PACKAGE = Path("rtl/cmamba_pkg.sv")
 SV_BUILDS = Path("rtl/build")
 DOCUMENTS = (Path("docs/instruction_set.md"), Path("docs/package.md"))
@@ -168,6 +168,17 @@ def isa_header() -> str:
     return "\n".join(lines)
 
 
+# Deeper memories are block RAM: half of one is 256 words deep.
+_LUT_RAM_WORDS = 256
+
+
+def _block_ram(build: isa.Build) -> list[str]:
+    """Those of the memories that LUTs mostly hold that are too deep for them in this build."""
+    words = {name: elements // build.row_align for name, elements in build.spaces.items()}
+    words["conv_params"] = build.capacity["conv_params"] // build.conv_lanes
+    return [name for name, depth in words.items() if depth > _LUT_RAM_WORDS]
+
+
 def config_header(build: isa.Build) -> str:
     """The sizes and parallelism of one build as C++ constants."""
 
@@ -199,6 +210,13 @@ def config_header(build: isa.Build) -> str:
         "}  // namespace cmamba",
         "",
     ]
+    large = _block_ram(build)
+    if large:  # macros, because a pragma cannot choose by a constant
+        lines += [
+            f"// Memories of more than {_LUT_RAM_WORDS} words, which block RAM holds (top.cpp).",
+            *(f"#define CMAMBA_BLOCK_RAM_{name.upper()}" for name in large),
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -315,15 +333,15 @@ def fill_tables(text: str) -> str:
     return re.sub(pattern, replace, text, flags=re.DOTALL)
 
 
-def outputs(build_name: str = "default") -> dict[Path, str]:
+def outputs() -> dict[Path, str]:
     """Path (relative to the repository) and contents of every generated file."""
     files = {
         ISA_HEADER: isa_header(),
-        CONFIG_HEADER: config_header(isa.build(build_name)),
         DECAY_HEADER: decay_header(),
         SV_PACKAGE: systemverilog.package(),
     }
     for name, build in isa.builds().items():
+        files[HLS_BUILDS / name / "config.h"] = config_header(build)
         files[SV_BUILDS / name / "cmamba_build_pkg.sv"] = systemverilog.build_package(build)
     for document in DOCUMENTS:
         files[document] = fill_tables((ROOT / document).read_text(encoding="utf-8"))

@@ -1,8 +1,9 @@
 """The HLS C++ from Python: whole packages with `Accelerator`, single kernels with `extension`.
 
-``make bindings`` compiles the same sources twice, into build/bindings: ``cmamba_hls`` with AMD's
-ap_int types, which is what Vitis synthesizes, and ``cmamba_native`` with standard integers, which
-is much faster. The tests hold both to the same bits.
+``make bindings`` compiles the same sources twice for each build of the accelerator, into
+build/bindings: ``cmamba_hls_BUILD`` with AMD's ap_int types, which is what Vitis synthesizes, and
+``cmamba_native_BUILD`` with standard integers, which is much faster. The tests hold both to the
+same bits.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ FOLDER = Path(
 
 
 @cache
-def extension(native: bool = True) -> ModuleType:
-    """The compiled module: ``cmamba_native``, or ``cmamba_hls`` with AMD's types.
+def extension(native: bool = True, build: str = "default") -> ModuleType:
+    """The compiled module of a build: ``cmamba_native_BUILD``, or ``cmamba_hls_BUILD``.
 
     Raises:
         ImportError: it is not built.
     """
-    name = "cmamba_native" if native else "cmamba_hls"
-    return load_extension(FOLDER / f"{name}.so", "bindings")
+    name = f"cmamba_native_{build}" if native else f"cmamba_hls_{build}"
+    return load_extension(FOLDER / f"{name}.so", f"bindings BUILD={build}")
 
 
 class Accelerator:
@@ -45,6 +46,7 @@ class Accelerator:
     Args:
         package: content of a package file.
         native: standard integers instead of AMD's types: the same bits, faster.
+        build: whose memories to have; `golden.builds.fitting_build` says which the package needs.
 
     Attributes:
         shape: sizes of the package.
@@ -54,8 +56,8 @@ class Accelerator:
         ImportError: the module is not built.
     """
 
-    def __init__(self, package: bytes, native: bool = True) -> None:
-        self._impl = extension(native).Accelerator()
+    def __init__(self, package: bytes, native: bool = True, build: str = "default") -> None:
+        self._impl = extension(native, build).Accelerator()
         error = self._impl.load(to_beats(np.frombuffer(package, np.uint8)[None]))
         if error:
             raise AcceleratorError(error, f"package of {len(package)} bytes refused")

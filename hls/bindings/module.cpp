@@ -1,15 +1,19 @@
-// Python module of the accelerator and its kernels. Compiled twice, with AMD's types and with
-// standard integers; CMAMBA_MODULE is the name. hls/bindings/__init__.py is the interface to use.
+// Python module of the accelerator and its kernels. Compiled twice for each build, with AMD's types
+// and with standard integers; CMAMBA_MODULE is the name. hls/bindings/__init__.py is the interface
+// to use.
 //
 // All arrays are checked before anything touches them: a mistake in Python is a ValueError.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arithmetic.h"
@@ -109,6 +113,16 @@ void set_row(T (&row)[Rows][Width], const Source& values, py::ssize_t first, py:
   for (int i = 0; i < count; i++) row[i / Width][i % Width] = values[first + i];
 }
 
+// Tables [tables, 256] of a section into every copy; `used` are those that an instruction names.
+template <int Copies, int Tables>
+void set_tables(uint_t<16> (&memory)[Copies][Tables][kTableEntries], const py::object& object,
+                const std::vector<std::pair<const char*, int>>& used) {
+  const Array<uint16_t> entries(object, "tables", {kAny, kTableEntries});
+  require_range("tables", 0, entries.size(0), Tables);
+  for (const auto& [field, table] : used) require_range(field, table, 1, entries.size(0));
+  for (auto& copy : memory) set_row(copy, entries, 0, entries.size());
+}
+
 template <class T, class Row>
 py::array_t<T> get_row(const Row& row, int n) {
   py::array_t<T> values(n);
@@ -120,12 +134,15 @@ py::array_t<T> get_row(const Row& row, int n) {
 
 void require_features(int n) { require_range("n", 1, n - 1, kMaxFeatures + 1); }
 
-// Rows are too large for the stack.
+// Rows are too large for the stack. What lies behind their last element must not matter, and is not
+// zero.
 struct Rows {
+  Rows() { std::memset(static_cast<void*>(this), 0x55, sizeof(*this)); }
+
   InputRow input;
   int_t<8> window[kMaxTaps][kRowWords][kRowAlign];
-  Row8 a, b, c, d, y8, y8_too;
-  Row16 x16, y16;
+  Row8 a, b, c, d, e, y8, y8_too;
+  Row16 x16, x16_too, y16;
 };
 
 // ------------------------------------------------------------------------------- kernels
@@ -209,10 +226,11 @@ py::array_t<int8_t> run_conv(const py::bytes& instruction, int position, const p
 }
 
 // Results [positions, n] and the state after them [n, states]; u, z, dt are [positions, n], bc is
-// [positions, 2 * states].
+// [positions, 2 * states], skip, where skip_enable, [positions, n].
 py::tuple run_scan(const py::bytes& instruction, const py::object& u, const py::object& z,
-                   const py::object& dt, const py::object& bc, const py::object& decay_rates,
-                   const py::object& params, const py::object& tables) {
+                   const py::object& dt, const py::object& bc, const py::object& skip,
+                   const py::object& decay_rates, const py::object& params,
+                   const py::object& tables) {
   const ScanInstruction f = decode_scan_instruction(instruction_word(instruction, OP_SCAN));
   const int n = f.n;
   require_features(n);
@@ -228,23 +246,23 @@ py::tuple run_scan(const py::bytes& instruction, const py::object& u, const py::
   require_range("decay", 0, rates.size(), kMaxScanDecay);
   require_aligned_range("decay_addr", f.decay_addr, n * states, rates.size(), kScanLanes);
   require_aligned_range("state_addr", f.state_addr, n * states, kMaxState, kScanLanes);
-  const Array<uint16_t> entries(tables, "tables", {kAny, kTableEntries});
-  require_range("tables", 0, entries.size(0), kMaxScanTables);
-  require_range("softplus_table", f.softplus_table, 1, entries.size(0));
-  require_range("silu_table", f.silu_table, 1, entries.size(0));
 
   const auto memory = std::make_unique<Memory>();
   const auto rows = std::make_unique<Rows>();
   set_words(memory->scan_params, params, f.param_addr, n, kScanChannels);
   set_row(memory->scan_decay, rates, 0, rates.size());
-  for (auto& copy : memory->scan_tables) set_row(copy, entries, 0, entries.size());
+  set_tables(memory->scan_tables, tables,
+             {{"softplus_table", f.softplus_table}, {"silu_table", f.silu_table}});
   py::array_t<int8_t> results({positions, py::ssize_t(n)});
   for (py::ssize_t t = 0; t < positions; t++) {
     set_row(rows->a, rows_u, t * n, n);
     set_row(rows->b, rows_z, t * n, n);
     set_row(rows->c, rows_dt, t * n, n);
     set_row(rows->d, rows_bc, t * 2 * states, 2 * states);
-    selective_scan(f, int(t), rows->a, rows->b, rows->c, rows->d, memory->scan_decay,
+    if (f.skip_enable) {
+      set_row(rows->e, Array<int8_t>(skip, "skip", {positions, n}), t * n, n);
+    }
+    selective_scan(f, int(t), rows->a, rows->b, rows->c, rows->d, rows->e, memory->scan_decay,
                    memory->scan_params, memory->scan_tables, memory->state, rows->y8);
     for (int e = 0; e < n; e++) {
       results.mutable_at(t, e) = int8_t(int(rows->y8[e / kRowAlign][e % kRowAlign]));
@@ -294,15 +312,47 @@ py::array_t<int16_t> run_scale(const py::bytes& instruction, const py::object& x
   const ScaleInstruction f = decode_scale_instruction(instruction_word(instruction, OP_SCALE));
   const int n = f.n;
   require_features(n);
-  const Array<uint16_t> entries(tables, "tables", {kAny, kTableEntries});
-  require_range("tables", 0, entries.size(0), kMaxVectorTables);
-  require_range("table", f.table, 1, entries.size(0));
   const auto memory = std::make_unique<Memory>();
   const auto rows = std::make_unique<Rows>();
   set_row(rows->x16, Array<int16_t>(x, "x", {n}), 0, n);
   set_row(rows->a, Array<int8_t>(logit, "logit", {n}), 0, n);
-  for (auto& copy : memory->vector_tables) set_row(copy, entries, 0, entries.size());
+  set_tables(memory->vector_tables, tables, {{"table", f.table}});
   scale(f, rows->x16, rows->a, memory->vector_tables, rows->y16);
+  return get_row<int16_t>(rows->y16, n);
+}
+
+// (mean, maximum) of x [n].
+py::tuple run_pool_features(const py::bytes& instruction, const py::object& x,
+                            const py::object& params) {
+  const PoolFeaturesInstruction f = decode_pool_features_instruction(
+      instruction_word(instruction, OP_POOL_FEATURES));
+  const int n = f.n;
+  require_features(n);
+  const auto memory = std::make_unique<Memory>();
+  const auto rows = std::make_unique<Rows>();
+  set_words(memory->vector_params, params, f.param_addr, 2, 1);
+  set_row(rows->x16, Array<int16_t>(x, "x", {n}), 0, n);
+  int_t<8> mean, maximum;
+  pool_features(f, rows->x16, memory->vector_params, mean, maximum);
+  return py::make_tuple(int(mean), int(maximum));
+}
+
+py::array_t<int16_t> run_modulate(const py::bytes& instruction, const py::object& x,
+                                  int8_t scale_logit, int8_t shift_logit, const py::object& addend,
+                                  const py::object& params, const py::object& tables) {
+  const ModulateInstruction f = decode_modulate_instruction(
+      instruction_word(instruction, OP_MODULATE));
+  const int n = f.n;
+  require_features(n);
+  const auto memory = std::make_unique<Memory>();
+  const auto rows = std::make_unique<Rows>();
+  set_tables(memory->vector_tables, tables,
+             {{"scale_table", f.scale_table}, {"shift_table", f.shift_table}});
+  set_words(memory->vector_params, params, f.param_addr, 1, 1);
+  set_row(rows->x16, Array<int16_t>(x, "x", {n}), 0, n);
+  set_row(rows->x16_too, Array<int16_t>(addend, "addend", {n}), 0, n);
+  modulate(f, rows->x16, scale_logit, shift_logit, rows->x16_too, memory->vector_params,
+           memory->vector_tables, rows->y16);
   return get_row<int16_t>(rows->y16, n);
 }
 
@@ -472,14 +522,25 @@ class Accelerator {
     if (trace.values.empty()) {
       trace.wide = kSpaceBits[record.space] == 16;
       trace.n = record.n;
-      trace.rows = memory.package.n_sequences *
+      trace.rows = sequences(memory, record.instruction) *
                    rows_per_sequence(memory.instructions[record.instruction]);
       trace.values.resize(context.iterations * trace.rows * trace.n);
     }
     const size_t at = (record.iteration * trace.rows + record.row) * trace.n;
     for (int i = 0; i < record.n; i++) {
-      trace.values.at(at + i) = int16_t(peek(memory, record.space, record.address + i));
+      trace.values.at(at +
+                      i) = int16_t(peek(memory, record.space, record.address + i * record.stride));
     }
+  }
+
+  // Sequences that an instruction works on: one where it serves a single one, or all.
+  static int sequences(const Memory& memory, int instruction) {
+    int count = 0;
+    for (unsigned i = 0; i < memory.package.elements[SECTION_SCHEDULE]; i++) {
+      const ScheduleEntry e = decode_schedule_entry(memory.schedule[i]);
+      if (int(e.instruction) == instruction) count = std::max(count, int(e.sequence) + 1);
+    }
+    return count;
   }
 
   static int rows_per_sequence(const word_t<512>& word) {
@@ -548,11 +609,15 @@ PYBIND11_MODULE(CMAMBA_MODULE, m) {
   m.def("conv", &run_conv, py::arg("instruction"), py::arg("position"), py::arg("x"),
         py::arg("params"), py::arg("tables"));
   m.def("scan", &run_scan, py::arg("instruction"), py::arg("u"), py::arg("z"), py::arg("dt"),
-        py::arg("bc"), py::arg("decay"), py::arg("params"), py::arg("tables"));
+        py::arg("bc"), py::arg("skip"), py::arg("decay"), py::arg("params"), py::arg("tables"));
   m.def("norm", &run_norm, py::arg("instruction"), py::arg("x"), py::arg("params"));
   m.def("pool", &run_pool, py::arg("instruction"), py::arg("x"), py::arg("params"));
   m.def("scale", &run_scale, py::arg("instruction"), py::arg("x"), py::arg("logit"),
         py::arg("tables"));
+  m.def("pool_features", &run_pool_features, py::arg("instruction"), py::arg("x"),
+        py::arg("params"));
+  m.def("modulate", &run_modulate, py::arg("instruction"), py::arg("x"), py::arg("scale_logit"),
+        py::arg("shift_logit"), py::arg("addend"), py::arg("params"), py::arg("tables"));
 
   m.def("rne_shift", &run_rne_shift, py::arg("x"), py::arg("shift"));
   m.def("requantize", &run_requantize, py::arg("a"), py::arg("multiplier"), py::arg("shift"),

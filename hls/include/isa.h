@@ -6,7 +6,7 @@
 namespace cmamba {
 
 constexpr int kVersionMajor = 1;
-constexpr int kVersionMinor = 0;
+constexpr int kVersionMinor = 1;
 constexpr unsigned kMagic = 0x31424D43;
 constexpr int kHeaderBytes = 256;
 constexpr int kSectionAlign = 64;
@@ -25,6 +25,8 @@ enum Opcode {
   OP_POOL = 6,
   OP_SCALE = 7,
   OP_SEND = 8,
+  OP_POOL_FEATURES = 9,
+  OP_MODULATE = 10,
 };
 
 // Execution units.
@@ -251,8 +253,11 @@ struct ScanInstruction {
   uint_t<5> state_shift;
   uint_t<5> skip_shift;
   uint_t<6> y_shift;
+  uint_t<1> skip_enable;
+  int_t<8> skip_zero_point;
+  uint_t<16> skip_offset;
 };
-constexpr int kScanInstructionUsedBits = 364;
+constexpr int kScanInstructionUsedBits = 389;
 inline ScanInstruction decode_scan_instruction(const word_t<512>& w) {
   ScanInstruction f;
   f.n_positions = bits<19, 8>(w);
@@ -273,6 +278,9 @@ inline ScanInstruction decode_scan_instruction(const word_t<512>& w) {
   f.state_shift = bits<352, 348>(w);
   f.skip_shift = bits<357, 353>(w);
   f.y_shift = bits<363, 358>(w);
+  f.skip_enable = bits<364, 364>(w);
+  f.skip_zero_point = sbits<372, 365>(w);
+  f.skip_offset = bits<388, 373>(w);
   return f;
 }
 
@@ -351,6 +359,58 @@ inline SendInstruction decode_send_instruction(const word_t<512>& w) {
   f.n_positions = bits<19, 8>(w);
   f.src = decode_operand<20>(w);
   f.n = bits<79, 64>(w);
+  return f;
+}
+
+// Mean and maximum over the features of a token: an element each of a row that all sequences share.
+struct PoolFeaturesInstruction {
+  uint_t<12> n_positions;
+  Operand src;
+  Operand dst;
+  uint_t<20> param_addr;
+  uint_t<16> n;
+  uint_t<16> columns;
+};
+constexpr int kPoolFeaturesInstructionUsedBits = 160;
+inline PoolFeaturesInstruction decode_pool_features_instruction(const word_t<512>& w) {
+  PoolFeaturesInstruction f;
+  f.n_positions = bits<19, 8>(w);
+  f.src = decode_operand<20>(w);
+  f.dst = decode_operand<64>(w);
+  f.param_addr = bits<127, 108>(w);
+  f.n = bits<143, 128>(w);
+  f.columns = bits<159, 144>(w);
+  return f;
+}
+
+// Scale and shift a token by tables of two logits of its own, add a row, requantize.
+struct ModulateInstruction {
+  uint_t<12> n_positions;
+  Operand src;
+  Operand logit;
+  Operand dst;
+  Operand add;
+  uint_t<20> param_addr;
+  uint_t<16> n;
+  uint_t<16> columns;
+  uint_t<8> scale_table;
+  uint_t<8> shift_table;
+  uint_t<1> wide;
+};
+constexpr int kModulateInstructionUsedBits = 265;
+inline ModulateInstruction decode_modulate_instruction(const word_t<512>& w) {
+  ModulateInstruction f;
+  f.n_positions = bits<19, 8>(w);
+  f.src = decode_operand<20>(w);
+  f.logit = decode_operand<64>(w);
+  f.dst = decode_operand<108>(w);
+  f.add = decode_operand<152>(w);
+  f.param_addr = bits<215, 196>(w);
+  f.n = bits<231, 216>(w);
+  f.columns = bits<247, 232>(w);
+  f.scale_table = bits<255, 248>(w);
+  f.shift_table = bits<263, 256>(w);
+  f.wide = bits<264, 264>(w);
   return f;
 }
 

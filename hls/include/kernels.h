@@ -40,10 +40,10 @@ void causal_conv(const ConvInstruction& f, int position,
                  const int_t<8> x[kMaxTaps][kRowWords][kRowAlign], const ConvParams params,
                  const ConvTables tables, Row8 y);
 
-// SCAN. bc holds B in elements 0 to 2^log2_state - 1, then C.
+// SCAN. bc holds B in elements 0 to 2^log2_state - 1, then C; skip is used where skip_enable.
 void selective_scan(const ScanInstruction& f, int position, const Row8 u, const Row8 z,
-                    const Row8 dt, const Row8 bc, const Decay decay, const ScanParams params,
-                    const ScanTables tables, State state, Row8 y);
+                    const Row8 dt, const Row8 bc, const Row8 skip, const Decay decay,
+                    const ScanParams params, const ScanTables tables, State state, Row8 y);
 
 // NORM. y is int8 unless wide.
 void rms_norm(const NormInstruction& f, const Row16 x, const VectorParams params, Row16 y);
@@ -55,6 +55,15 @@ void pool(const PoolInstruction& f, int position, const Row16 x, const VectorPar
 // SCALE.
 void scale(const ScaleInstruction& f, const Row16 x, const Row8 logit, const VectorTables tables,
            Row16 y);
+
+// POOL_FEATURES: the two elements that the token has in its row.
+void pool_features(const PoolFeaturesInstruction& f, const Row16 x, const VectorParams params,
+                   int_t<8>& mean, int_t<8>& maximum);
+
+// MODULATE, with the two logits that the token has in its row. y is int8 unless wide.
+void modulate(const ModulateInstruction& f, const Row16 x, int_t<8> scale_logit,
+              int_t<8> shift_logit, const Row16 addend, const VectorParams params,
+              const VectorTables tables, Row16 y);
 
 // RECV: one token of n elements from the stream. TLAST has to come with the last beat of the run's
 // last token (`is_last`) and with no other.

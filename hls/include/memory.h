@@ -91,6 +91,7 @@ struct TraceRecord {
   int row;
   int space;    // memory that holds it (SEND: that it came from)
   int address;  // its first element there
+  int stride;   // from there to the next one
   int n;        // elements
 };
 typedef void TraceFn(void* context, const TraceRecord& record);

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hls.lint import LintError, Settings, lint
 
-_INCLUDE = Path(__file__).parents[1] / "include"
+_HLS = Path(__file__).parents[1]
 
 
 def main() -> int:
@@ -22,7 +22,10 @@ def main() -> int:
         dest="include_dirs",
         action="append",
         type=Path,
-        help="folder of the project's headers (default: hls/include)",
+        help="folder of the project's headers (default: hls/include and hls/build/BUILD)",
+    )
+    parser.add_argument(
+        "--build", default="default", help="build of the accelerator (default: %(default)s)"
     )
     parser.add_argument(
         "-isystem",
@@ -32,11 +35,12 @@ def main() -> int:
         help="folder of headers that are not checked (default: hls/include/csim)",
     )
     arguments = parser.parse_args()
+    include_dirs = arguments.include_dirs or [_HLS / "include", _HLS / "build" / arguments.build]
     settings = Settings(
         cxx=os.environ.get("CXX", "g++"),
         standard=arguments.std,
-        include_dirs=tuple(d.resolve() for d in arguments.include_dirs or [_INCLUDE]),
-        system_dirs=tuple(d.resolve() for d in arguments.system_dirs or [_INCLUDE / "csim"]),
+        include_dirs=tuple(d.resolve() for d in include_dirs),
+        system_dirs=tuple(d.resolve() for d in arguments.system_dirs or [_HLS / "include/csim"]),
         precompiled=("ap_int.h", "hls_stream.h"),
     )
     try:

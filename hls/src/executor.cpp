@@ -70,10 +70,23 @@ void store_row(T space[Words][kRowAlign], const Operand& o, int index, int n,
   store_row<Words, T, U>(space, row_address(o, index), n, row);
 }
 
+// One element, which shares its word with others.
+template <int Words, class T>
+T load_element(const T space[Words][kRowAlign], int address) {
+#pragma HLS inline
+  return space[address / kRowAlign][address % kRowAlign];
+}
+
+template <int Words, class T>
+void store_element(T space[Words][kRowAlign], int address, T element) {
+#pragma HLS inline
+  space[address / kRowAlign][address % kRowAlign] = element;
+}
+
 // ------------------------------------------------------------------------------- instructions
 
-// The buffers of a kernel are 64 words deep and read or written in parts of a word: LUTs hold them,
-// a bank for each lane.
+// The buffers of a kernel are 64 words deep (LINEAR's input: as deep as the memories that it reads)
+// and read or written in parts of a word: LUTs hold them, a bank for each lane.
 
 Error execute_recv(Memory& memory, const word_t<512>& word, const ScheduleEntry& e, bool is_last,
                    hls::stream<axis_t>& s_axis) {
@@ -198,6 +211,9 @@ void execute_scan(Memory& memory, const word_t<512>& word, const ScheduleEntry& 
   Row8 bc;
 #pragma HLS array_partition variable = bc complete dim = 2
 #pragma HLS bind_storage variable = bc type = ram_s2p impl = lutram
+  Row8 skip;
+#pragma HLS array_partition variable = skip complete dim = 2
+#pragma HLS bind_storage variable = skip type = ram_s2p impl = lutram
   Row8 y;
 #pragma HLS array_partition variable = y complete dim = 2
 #pragma HLS bind_storage variable = y type = ram_s2p impl = lutram
@@ -206,7 +222,11 @@ void execute_scan(Memory& memory, const word_t<512>& word, const ScheduleEntry& 
   load_row<kSpaceGate / kRowAlign>(memory.gate, f.z, e.token, f.n, z);
   load_row<kSpaceStep / kRowAlign>(memory.step, f.dt, e.token, f.n, dt);
   load_row<kSpaceProj / kRowAlign>(memory.proj, f.bc, e.token, 2 << int(f.log2_state), bc);
-  selective_scan(f, e.position, u, z, dt, bc, memory.scan_decay, memory.scan_params,
+  if (f.skip_enable != 0) {
+    const int source = row_address(f.bc, e.token) + int(f.skip_offset);
+    load_row<kSpaceProj / kRowAlign, int_t<8>, kRowWords>(memory.proj, source, f.n, skip);
+  }
+  selective_scan(f, e.position, u, z, dt, bc, skip, memory.scan_decay, memory.scan_params,
                  memory.scan_tables, memory.state, y);
   store_row<kSpaceScan / kRowAlign>(memory.scan, f.dst, e.token, f.n, y);
 }
@@ -272,6 +292,49 @@ void execute_scale(Memory& memory, const word_t<512>& word, const ScheduleEntry&
   store_row<kSpaceResid / kRowAlign>(memory.resid, f.dst, e.token, f.n, y);
 }
 
+void execute_pool_features(Memory& memory, const word_t<512>& word, const ScheduleEntry& e) {
+#pragma HLS inline off
+  const PoolFeaturesInstruction f = decode_pool_features_instruction(word);
+  Row16 x;
+#pragma HLS array_partition variable = x complete dim = 2
+#pragma HLS bind_storage variable = x type = ram_s2p impl = lutram
+
+  load_row<kSpaceResid / kRowAlign>(memory.resid, f.src, e.token, f.n, x);
+  int_t<8> mean;
+  int_t<8> maximum;
+  pool_features(f, x, memory.vector_params, mean, maximum);
+  const int mean_at = row_address(f.dst, e.position) + int(e.sequence);
+  store_element<kSpaceNorm / kRowAlign>(memory.norm, mean_at, mean);
+  store_element<kSpaceNorm / kRowAlign>(memory.norm, mean_at + int(f.columns), maximum);
+}
+
+void execute_modulate(Memory& memory, const word_t<512>& word, const ScheduleEntry& e) {
+#pragma HLS inline off
+  const ModulateInstruction f = decode_modulate_instruction(word);
+  Row16 x;
+#pragma HLS array_partition variable = x complete dim = 2
+#pragma HLS bind_storage variable = x type = ram_s2p impl = lutram
+  Row16 addend;
+#pragma HLS array_partition variable = addend complete dim = 2
+#pragma HLS bind_storage variable = addend type = ram_s2p impl = lutram
+  Row16 y;
+#pragma HLS array_partition variable = y complete dim = 2
+#pragma HLS bind_storage variable = y type = ram_s2p impl = lutram
+
+  load_row<kSpaceResid / kRowAlign>(memory.resid, f.src, e.token, f.n, x);
+  load_row<kSpaceResid / kRowAlign>(memory.resid, f.add, e.token, f.n, addend);
+  const int scale_at = row_address(f.logit, e.position) + int(e.sequence);
+  const int shift_at = scale_at + int(f.columns);
+  const int_t<8> scale_logit = load_element<kSpaceLogit / kRowAlign>(memory.logit, scale_at);
+  const int_t<8> shift_logit = load_element<kSpaceLogit / kRowAlign>(memory.logit, shift_at);
+  modulate(f, x, scale_logit, shift_logit, addend, memory.vector_params, memory.vector_tables, y);
+  if (f.wide != 0) {
+    store_row<kSpaceResid / kRowAlign>(memory.resid, f.dst, e.token, f.n, y);
+  } else {
+    store_row<kSpaceConvIn / kRowAlign>(memory.conv_in, f.dst, e.token, f.n, y);
+  }
+}
+
 Error execute_send(Memory& memory, const word_t<512>& word, const ScheduleEntry& e, bool is_last,
                    hls::stream<axis_t>& m_axis) {
 #pragma HLS inline off
@@ -334,6 +397,12 @@ run_forecast:
             break;
           case OP_SCALE:
             execute_scale(memory, word, e);
+            break;
+          case OP_POOL_FEATURES:
+            execute_pool_features(memory, word, e);
+            break;
+          case OP_MODULATE:
+            execute_modulate(memory, word, e);
             break;
           default: {  // OP_SEND; the loader has refused other opcodes
             ++sent;

@@ -44,8 +44,8 @@ void add_states<1>(int_t<48>[kScanLanes], int) {}
 }  // namespace
 
 void selective_scan(const ScanInstruction& f, int position, const Row8 u, const Row8 z,
-                    const Row8 dt, const Row8 bc, const Decay decay_rates, const ScanParams params,
-                    const ScanTables tables, State state, Row8 y) {
+                    const Row8 dt, const Row8 bc, const Row8 skip, const Decay decay_rates,
+                    const ScanParams params, const ScanTables tables, State state, Row8 y) {
 #pragma HLS inline off
   const int n = f.n;
   const int log2_state = f.log2_state;
@@ -97,9 +97,12 @@ scan_steps:
 #pragma HLS array_partition variable = group_z complete
     int_t<8> group_dt[kScanChannels];
 #pragma HLS array_partition variable = group_dt complete
+    int_t<8> group_skip[kScanChannels];
+#pragma HLS array_partition variable = group_skip complete
     read_part<kRowAlign, kScanChannels>(u, group, group_u);
     read_part<kRowAlign, kScanChannels>(z, group, group_z);
     read_part<kRowAlign, kScanChannels>(dt, group, group_dt);
+    read_part<kRowAlign, kScanChannels>(skip, group, group_skip);
 
     Channel channel[kScanChannels];
 #pragma HLS array_partition variable = channel complete
@@ -171,7 +174,7 @@ scan_steps:
     word_t<64> words[kScanChannels];
 #pragma HLS array_partition variable = words complete
     read_part<kScanChannels, kScanChannels>(params, int(f.param_addr) + group, words);
-    int_t<8> results[kScanChannels];
+    int_t<8> results[kScanChannels] = {};
 #pragma HLS array_partition variable = results complete
   finish_channels:
     for (int c = 0; c < kScanChannels; ++c) {
@@ -179,9 +182,12 @@ scan_steps:
       if (c < channels && first + c < n) {
         const int g = (offset + c) % kScanChannels;
         const ParamWord p = decode_param_word(words[g]);
-        const int_t<18> skip_weight = int_t<18>(p.bias);
-        const int_t<48> skip = shift_left<48>(product<27>(skip_weight, channel[c].w), f.skip_shift);
-        const int_t<16> out = saturate<16>(rne_shift<49>(channel_sums[c] + skip, f.y_shift));
+        const int_t<18> skip_weight = f.skip_enable != 0
+                                          ? int_t<18>(group_skip[g] - f.skip_zero_point)
+                                          : int_t<18>(p.bias);
+        const int_t<48> skipped = shift_left<48>(product<27>(skip_weight, channel[c].w),
+                                                 f.skip_shift);
+        const int_t<16> out = saturate<16>(rne_shift<49>(channel_sums[c] + skipped, f.y_shift));
         const int entry = int(group_z[g]) + kTableEntries / 2;
         const int_t<16> silu = int_t<16>(tables[c][int(f.silu_table)][entry]);
         results[g] = saturate<8>(requantize(product<32>(out, silu), p));

@@ -68,20 +68,33 @@ void cmamba_top(const beat_t* gmem, hls::stream<axis_t>& s_axis, hls::stream<axi
 #pragma HLS array_reshape variable = memory.pool_sum type = complete dim = 2
 #pragma HLS array_reshape variable = memory.pool_maximum type = complete dim = 2
 // The weights take four fifths of the block RAM. What is at most 256 words deep would fill half a
-// block or less and goes to LUTs; one side of each is written, the other read.
+// block or less and goes to LUTs; one side of each is written, the other read. Some builds have
+// deeper memories (config.h).
 #pragma HLS bind_storage variable = memory.patch type = ram_s2p impl = lutram
 #pragma HLS bind_storage variable = memory.norm type = ram_s2p impl = lutram
 #pragma HLS bind_storage variable = memory.conv_in type = ram_s2p impl = lutram
 #pragma HLS bind_storage variable = memory.gate type = ram_s2p impl = lutram
+#ifdef CMAMBA_BLOCK_RAM_CONV
+#pragma HLS bind_storage variable = memory.conv type = ram_s2p impl = bram
+#else
 #pragma HLS bind_storage variable = memory.conv type = ram_s2p impl = lutram
+#endif
 #pragma HLS bind_storage variable = memory.proj type = ram_s2p impl = lutram
 #pragma HLS bind_storage variable = memory.step type = ram_s2p impl = lutram
 #pragma HLS bind_storage variable = memory.scan type = ram_s2p impl = lutram
 #pragma HLS bind_storage variable = memory.logit type = ram_s2p impl = lutram
+#ifdef CMAMBA_BLOCK_RAM_RESID
+#pragma HLS bind_storage variable = memory.resid type = ram_s2p impl = bram
+#else
 #pragma HLS bind_storage variable = memory.resid type = ram_s2p impl = lutram
+#endif
 #pragma HLS bind_storage variable = memory.head type = ram_s2p impl = lutram
 #pragma HLS bind_storage variable = memory.instructions type = ram_s2p impl = lutram
+#ifdef CMAMBA_BLOCK_RAM_CONV_PARAMS
+#pragma HLS bind_storage variable = memory.conv_params type = ram_s2p impl = bram
+#else
 #pragma HLS bind_storage variable = memory.conv_params type = ram_s2p impl = lutram
+#endif
 #pragma HLS bind_storage variable = memory.vector_params type = ram_s2p impl = lutram
 #pragma HLS bind_storage variable = memory.state type = ram_s2p impl = lutram
 #pragma HLS bind_storage variable = memory.reduce type = ram_s2p impl = lutram

@@ -12,6 +12,10 @@ int element(const T (&space)[Words][kRowAlign], int address) {
   return int(space[address / kRowAlign][address % kRowAlign]);
 }
 
+int row_address(const Operand& o, int index) {
+  return int(o.addr) + (index & ((1 << int(o.log2_rows)) - 1)) * int(o.stride);
+}
+
 }  // namespace
 
 int peek(const Memory& memory, int space, int address) {
@@ -50,16 +54,20 @@ void trace_entry(const Memory& memory, uint64_t iteration, int entry, const word
   // All instructions have n_positions in the same place.
   const int n_positions = decode_recv_instruction(word).n_positions;
 
-  const auto report = [&](int row, const Operand& o, int index, int n) {
+  const auto report_elements = [&](int row, const Operand& o, int address, int stride, int n) {
     TraceRecord record;
     record.iteration = iteration;
     record.entry = entry;
     record.instruction = e.instruction;
     record.row = row;
     record.space = o.space;
-    record.address = int(o.addr) + (index & ((1 << int(o.log2_rows)) - 1)) * int(o.stride);
+    record.address = address;
+    record.stride = stride;
     record.n = n;
     memory.trace(memory.trace_context, record);
+  };
+  const auto report = [&](int row, const Operand& o, int index, int n) {
+    report_elements(row, o, row_address(o, index), 1, n);
   };
   const int row = sequence * n_positions + position;
   const bool is_end = position == n_positions - 1;
@@ -101,6 +109,16 @@ void trace_entry(const Memory& memory, uint64_t iteration, int entry, const word
     }
     case OP_SCALE: {
       const ScaleInstruction f = decode_scale_instruction(word);
+      report(row, f.dst, token, f.n);
+      break;
+    }
+    case OP_POOL_FEATURES: {
+      const PoolFeaturesInstruction f = decode_pool_features_instruction(word);
+      report_elements(row, f.dst, row_address(f.dst, position) + sequence, f.columns, 2);
+      break;
+    }
+    case OP_MODULATE: {
+      const ModulateInstruction f = decode_modulate_instruction(word);
       report(row, f.dst, token, f.n);
       break;
     }

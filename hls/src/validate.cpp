@@ -249,15 +249,18 @@ Error check_scan(const Memory& memory, const word_t<512>& word) {
   if (!are_reserved_bits_zero(word, kScanInstructionUsedBits)) return ERROR_BAD_OPCODE;
   const ScanInstruction f = decode_scan_instruction(word);
   const int n = f.n;
+  const int states_end = 2 << int(f.log2_state);
+  const int skip_end = f.skip_enable != 0 ? int(f.skip_offset) + n : 0;
   if (!is_operand(f.u, in_set(SPACE_CONV), n) || !is_operand(f.z, in_set(SPACE_GATE), n) ||
       !is_operand(f.dt, in_set(SPACE_STEP), n) ||
-      !is_operand(f.bc, in_set(SPACE_PROJ), 2 << int(f.log2_state)) ||
+      !is_operand(f.bc, in_set(SPACE_PROJ), maximum(states_end, skip_end)) ||
       !is_result(memory, f.dst, in_set(SPACE_SCAN), n)) {
     return ERROR_BAD_OPERAND;
   }
   const int pairs = n << int(f.log2_state);
   if (!is_shape(f.n_positions, n) || f.log2_state > kMaxLog2State ||
       f.state_shift > kMaxStateShift || f.skip_shift > kMaxSkipShift || f.y_shift > kMaxYShift ||
+      (f.skip_enable != 0 && int(f.skip_offset) % kRowAlign != 0) ||
       !is_in_section(memory, SECTION_SCAN_TABLES, f.softplus_table, 1) ||
       !is_in_section(memory, SECTION_SCAN_TABLES, f.silu_table, 1) ||
       !is_range(f.state_addr, pairs, kMaxState, kScanLanes) ||
@@ -316,6 +319,44 @@ Error check_scale(const Memory& memory, const word_t<512>& word) {
   return ERROR_OK;
 }
 
+Error check_pool_features(const Memory& memory, const word_t<512>& word) {
+#pragma HLS inline off
+  if (!are_reserved_bits_zero(word, kPoolFeaturesInstructionUsedBits)) return ERROR_BAD_OPCODE;
+  const PoolFeaturesInstruction f = decode_pool_features_instruction(word);
+  const int columns_end = int(f.columns) + memory.package.n_sequences;
+  if (!is_operand(f.src, in_set(SPACE_RESID), f.n) ||
+      !is_result(memory, f.dst, in_set(SPACE_NORM), columns_end)) {
+    return ERROR_BAD_OPERAND;
+  }
+  if (!is_shape(f.n_positions, f.n) ||
+      !is_in_section(memory, SECTION_VECTOR_PARAMS, f.param_addr, 2)) {
+    return ERROR_BAD_SHAPE;
+  }
+  return ERROR_OK;
+}
+
+Error check_modulate(const Memory& memory, const word_t<512>& word) {
+#pragma HLS inline off
+  if (!are_reserved_bits_zero(word, kModulateInstructionUsedBits)) return ERROR_BAD_OPCODE;
+  const ModulateInstruction f = decode_modulate_instruction(word);
+  const int n = f.n;
+  const int columns_end = int(f.columns) + memory.package.n_sequences;
+  if (!is_operand(f.src, in_set(SPACE_RESID), n) ||
+      !is_operand(f.logit, in_set(SPACE_LOGIT), columns_end) ||
+      !is_result(memory, f.dst, in_set(f.wide != 0 ? SPACE_RESID : SPACE_CONV_IN), n) ||
+      !is_operand(f.add, in_set(SPACE_RESID), n) || !are_rows_apart(f.src, f.dst, n) ||
+      !are_rows_apart(f.add, f.dst, n)) {
+    return ERROR_BAD_OPERAND;
+  }
+  if (!is_shape(f.n_positions, n) ||
+      !is_in_section(memory, SECTION_VECTOR_TABLES, f.scale_table, 1) ||
+      !is_in_section(memory, SECTION_VECTOR_TABLES, f.shift_table, 1) ||
+      !is_in_section(memory, SECTION_VECTOR_PARAMS, f.param_addr, 1)) {
+    return ERROR_BAD_SHAPE;
+  }
+  return ERROR_OK;
+}
+
 Error check_send(const Memory& memory, const word_t<512>& word) {
 #pragma HLS inline off
   if (!are_reserved_bits_zero(word, kSendInstructionUsedBits)) return ERROR_BAD_OPCODE;
@@ -344,6 +385,10 @@ Error check_instruction(const Memory& memory, const word_t<512>& word) {
       return check_pool(memory, word);
     case OP_SCALE:
       return check_scale(memory, word);
+    case OP_POOL_FEATURES:
+      return check_pool_features(memory, word);
+    case OP_MODULATE:
+      return check_modulate(memory, word);
     case OP_SEND:
       return check_send(memory, word);
     default:

@@ -150,7 +150,7 @@ class TensorCheck {
     const bool first = difference.count == 0;
     for (int c = 0; c < r.n; c++) {
       difference.compare(r.iteration, r.row, c, want.values[row * want.n + c],
-                         cmamba::peek(memory_, r.space, r.address + c));
+                         cmamba::peek(memory_, r.space, r.address + c * r.stride));
     }
     if (first && difference.count > 0) order_.push_back(i);
   }

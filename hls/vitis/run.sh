@@ -3,6 +3,7 @@
 #
 #   hls/vitis/run.sh csim|csynth|cosim|export [GOLDEN_FOLDER...]
 #
+# CMAMBA_BUILD is the build of the accelerator, a folder of hls/build: "default" if it is not set.
 # vitis_hls (2022.2 to 2024.1) runs run.tcl; v++ and vitis-run (2023.1 or later) work from hls_config.cfg.in.
 # Without folders, csim takes all of build/golden and cosim, since RTL simulation is slow, the smallest.
 set -eu
@@ -10,8 +11,15 @@ set -eu
 step=$1
 shift
 root=$(cd "$(dirname "$0")/../.." && pwd)
+headers=$root/hls/build/${CMAMBA_BUILD:-default}
 build=$root/build/vitis
 reports=$root/build/reports
+
+if [ ! -f "$headers/config.h" ]; then
+  echo "$step: $headers/config.h does not exist; CMAMBA_BUILD is one of" \
+    $(ls "$root/hls/build") >&2
+  exit 1
+fi
 
 if command -v vitis_hls >/dev/null; then
   tool=vitis_hls
@@ -47,12 +55,12 @@ mkdir -p "$build" "$reports"
 cd "$build"
 
 if [ "$tool" = vitis_hls ]; then
-  CMAMBA_STEP=$step CMAMBA_GOLDEN=$golden exec vitis_hls -f "$root/hls/vitis/run.tcl"
+  CMAMBA_STEP=$step CMAMBA_HEADERS=$headers CMAMBA_GOLDEN=$golden exec vitis_hls -f "$root/hls/vitis/run.tcl"
 fi
 
 config=$build/hls_config.cfg
 work=$build/hls_component
-sed -e "s|@ROOT@|$root|g" -e "s|@BUILD@|$build|g" -e "s|@GOLDEN@|$golden|g" \
+sed -e "s|@ROOT@|$root|g" -e "s|@HEADERS@|$headers|g" -e "s|@BUILD@|$build|g" -e "s|@GOLDEN@|$golden|g" \
   -e "s|@SYN_FILES@|$(printf 'syn.file=%s\\n' "$root"/hls/src/*.cpp)|" \
   -e "s|@TB_FILES@|$(printf 'tb.file=%s\\n' "$root"/hls/tb/*.cpp)|" \
   "$root/hls/vitis/hls_config.cfg.in" >"$config.tmp"

@@ -1,6 +1,7 @@
 # One step of the Vitis HLS flow (2022.2 or later), run by run.sh:
 #
-#   CMAMBA_STEP=csim|csynth|cosim|export CMAMBA_GOLDEN="FOLDER..." vitis_hls -f hls/vitis/run.tcl
+#   CMAMBA_STEP=csim|csynth|cosim|export CMAMBA_HEADERS=hls/build/default CMAMBA_GOLDEN="FOLDER..." \
+#       vitis_hls -f hls/vitis/run.tcl
 #
 # csim and csynth start a project of their own afresh; cosim and export go on from csynth's. Everything
 # is written below build/vitis, the reports are copied to build/reports.
@@ -14,11 +15,13 @@ set top cmamba_top
 set part xczu9eg-ffvb1156-2-e
 set clock_ns 4
 
-set cflags "-std=c++14 -I[file join $root hls include]"
+# With config.h of the build of the accelerator; an absolute path, because the tools run deep inside the
+# project.
+set cflags "-std=c++14 -I[file join $root hls include] -I$::env(CMAMBA_HEADERS)"
 set sources [lsort [glob [file join $root hls src *.cpp]]]
 set testbench [lsort [glob [file join $root hls tb *.cpp]]]
 
-# Golden folders, as absolute paths because the simulations run deep inside the project.
+# Golden folders; absolute paths as well.
 set golden $::env(CMAMBA_GOLDEN)
 
 proc copy_reports {pattern} {

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.cmamba import CMamba
 from model.data import Splits, spread
 from model.quant_point import QuantPoint
+from model.quantization.structure import Quantizable, structure_of
 
 CALIBRATION_WINDOWS = 256
 METHODS = ("minmax", "percentile", "mse")
@@ -98,13 +98,20 @@ def calibration_windows(splits: Splits, count: int = CALIBRATION_WINDOWS) -> Ten
     return torch.from_numpy(x)
 
 
-def _points(model: CMamba) -> dict[str, QuantPoint]:
+def _points(model: Quantizable) -> dict[str, QuantPoint]:
     return {name: m for name, m in model.named_modules() if isinstance(m, QuantPoint)}
 
 
-def _run(model: CMamba, tokens: Tensor, observe: Mapping[str, object], batch_size: int) -> None:
-    """Run `model.core` over `tokens` with one observer per quantization point."""
+def _run(
+    model: Quantizable, tokens: Tensor, observe: Mapping[str, object], batch_size: int
+) -> None:
+    """Run `model.core` over `tokens` with one observer per quantization point.
+
+    A batch has up to `batch_size` sequences, or as many more as depend on each other.
+    """
     points = _points(model)
+    coupled = structure_of(model.args).coupled_sequences
+    batch_size = max(1, batch_size // coupled) * coupled
     was_training = model.training
     model.eval()
     try:
@@ -120,7 +127,7 @@ def _run(model: CMamba, tokens: Tensor, observe: Mapping[str, object], batch_siz
         model.train(was_training)
 
 
-def record(model: CMamba, tokens: Tensor, batch_size: int = 64) -> dict[str, Tensor]:
+def record(model: Quantizable, tokens: Tensor, batch_size: int = 64) -> dict[str, Tensor]:
     """Every quantization point's tensor over `tokens` [n, K, features], concatenated; no states."""
     kept: dict[str, list[Tensor]] = {}
 
@@ -136,7 +143,7 @@ def record(model: CMamba, tokens: Tensor, batch_size: int = 64) -> dict[str, Ten
     return {name: torch.cat(parts) for name, parts in kept.items()}
 
 
-def calibrate(model: CMamba, tokens: Tensor, batch_size: int = 64) -> dict[str, Histogram]:
+def calibrate(model: Quantizable, tokens: Tensor, batch_size: int = 64) -> dict[str, Histogram]:
     """Observe every quantization point of `model` over `tokens` [n, K, features], float32.
 
     Returns a histogram per point, by its module name (`blocks.0.q_u`). The states of the scan

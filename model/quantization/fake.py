@@ -17,29 +17,29 @@ import math
 from functools import cache, partial
 from types import ModuleType
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.blocks import RMSNorm
-from model.cmamba import CMamba
+from model.blocks import ChannelAttention, MambaBlock, RMSNorm
+from model.published import PublishedCMamba
 from model.quant_point import QuantPoint
 from model.quantization import ops
 from model.quantization.affine import BIAS_LIMIT, MANTISSA_BITS, MAX_SHIFT
 from model.quantization.formats import (
     EXPONENT_FRACTION,
-    Layer,
     ScanFormats,
-    int8_points,
     int16_formats,
-    layers,
-    mamba_blocks,
     norm_eps,
-    norms,
     scan_formats,
 )
-from model.quantization.parameters import affine, as_numpy, extremes, require_prepared
+from model.quantization.parameters import (
+    as_numpy,
+    extremes,
+    require_prepared,
+    scan_points,
+)
+from model.quantization.structure import RESIDUAL, Layer, Quantizable, structure_of
 from model.selective_scan import selective_scan
 
 QUANT_MODES = ("fp32", "fakeq", "cppq")
@@ -47,7 +47,7 @@ _STATE_LIMIT = 2.0**23
 _EXPONENT_LIMIT = 18 * 4096  # from there on, a decay is 0
 
 
-def set_quant_mode(model: CMamba, mode: str) -> None:
+def set_quant_mode(model: Quantizable, mode: str) -> None:
     """Choose what `model.forward` computes.
 
     Args:
@@ -122,34 +122,50 @@ def _decays(dtype: torch.dtype, device: torch.device) -> Tensor:
 class _Hooks:
     """The hooks of one model."""
 
-    def __init__(self, model: CMamba, backend: ModuleType) -> None:
+    def __init__(self, model: Quantizable, backend: ModuleType) -> None:
         self.model = model
         self.args = model.args
         self.fake_quantize = backend.fake_quantize
         self.extremes = extremes(model)
         self.int16 = {p: f.scale for p, f in int16_formats(model, self.extremes).items()}
-        self.residual = self.int16["q_residual.0"]
+        self.residual = self.int16[RESIDUAL]
 
     def attach(self) -> None:
-        model = self.model
-        for name in int8_points(self.args):
+        model, structure = self.model, structure_of(self.args)
+        for name in structure.int8_points():
             model.get_submodule(name).hook = partial(self._int8, model.get_submodule(name))
         for name, scale in self.int16.items():
             model.get_submodule(name).hook = partial(self._wide, scale, 15)
-        model.q_embed.hook = partial(self._wide, self.residual, 31)
-        for layer in layers(self.args):
+        model.q_embed.hook = self._addend
+        for layer in structure.layers():
             model.get_submodule(layer.name).hook = partial(self._layer, layer)
-        for name, source, point in norms(self.args):
+        for name, source, point in structure.norms():
             module = model.get_submodule(name)
             module.hook = partial(self._norm, module, self.int16[source], point)
-        for name, _ in mamba_blocks(self.args):
+        for name in structure.scans():
             _ScanHooks(self, name).attach()
-        if self.args.topology == "nested":
-            for block in model.c_mamba_blocks:
-                attention = block.channel_attention
-                attention.q_pool.hook = partial(self._pool, attention.q_pool)
-                attention.q_gate.hook = partial(self._unsigned, 2.0**-16)
-                attention.q_scaled.hook = self._scaled
+        for module in model.modules():
+            if isinstance(module, ChannelAttention):
+                self._attach_attention(module)
+        if isinstance(model, PublishedCMamba):
+            self._attach_modulation(model)
+
+    def _attach_attention(self, attention: ChannelAttention) -> None:
+        counts = [self.args.num_patches, 1]  # of the mean, and of the maximum
+        attention.q_pool.hook = partial(self._pool, attention.q_pool, self.residual, counts)
+        attention.q_gate.hook = partial(self._unsigned, 2.0**-16)
+        attention.q_scaled.hook = self._scaled
+
+    def _attach_modulation(self, model: PublishedCMamba) -> None:
+        for i, block in enumerate(model.blocks):
+            mlp, mixed = block.gdd_mlp, self.int16[f"blocks.{i}.q_mixed"]
+            mlp.q_mean.hook = partial(self._pool, mlp.q_mean, mixed, [self.args.d_model])
+            mlp.q_max.hook = partial(self._pool, mlp.q_max, mixed, [1])
+            mlp.q_factor.hook = partial(self._unsigned, 2.0**-16 * self.residual / mixed)
+            mlp.q_offset.hook = partial(self._wide, self.residual, 15)
+        for q_sum in model.q_residual[1:]:
+            q_sum.hook = self._scaled
+        model.q_last.hook = partial(self._last, model.q_last)
 
     def _int8(self, point: QuantPoint, x: Tensor) -> Tensor:
         features = x[0].numel() if len(x) else 1
@@ -159,6 +175,10 @@ class _Hooks:
 
     def _wide(self, scale: float, bits: int, x: Tensor) -> Tensor:
         return self.fake_quantize(x, scale, 0.0, -(2**bits), 2**bits - 1)
+
+    def _addend(self, x: Tensor) -> Tensor:
+        """What is added to the residual stream, in its steps, before the sum is clamped."""
+        return self._wide(self.residual, 31, x)
 
     def _unsigned(self, scale: float, x: Tensor) -> Tensor:
         return self.fake_quantize(x, scale, 0.0, 0, 65535)
@@ -170,9 +190,16 @@ class _Hooks:
             return point.scale.detach()
         return self.model.output_layer.weight.new_tensor(self.int16[name])
 
+    def _source(self, layer: Layer, x: Tensor) -> Tensor:
+        """Step of a layer's input x; of several, one for each index of its first dimension."""
+        if len(layer.sources) == 1:
+            return self._scale(layer.sources[0])
+        steps = torch.stack([self._scale(point) for point in layer.sources])
+        return steps.reshape(-1, *[1] * (x.ndim - 1))
+
     def _layer(self, layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """LINEAR and CONV: rounded weights and biases, and the multiplier that follows."""
-        steps, source = self.model.get_submodule(layer.name).weight_scale, self._scale(layer.source)
+        steps, source = self.model.get_submodule(layer.name).weight_scale, self._source(layer, x)
         if bias is not None:
             most = layer.positions * bias.detach().abs()
             steps = torch.maximum(steps, most / (source * BIAS_LIMIT))
@@ -213,21 +240,35 @@ class _Hooks:
         # The point behind rounds, and its step learns from what that loses.
         return through(y, steps * target) if torch.is_grad_enabled() else steps.round() * target
 
-    def _pool(self, point: QuantPoint, x: Tensor) -> Tensor:
-        """POOL: one multiplier for the mean, one for the maximum; x [B, 2, D]."""
-        count = x.new_tensor([self.args.num_patches, 1])[:, None]
-        unit = self.residual / count  # of the sum, and of the maximum
+    def _pool(self, point: QuantPoint, scale: float, counts: list[int], x: Tensor) -> Tensor:
+        """POOL and POOL_FEATURES: a multiplier for the sum, one for the maximum.
+
+        Args:
+            scale: step of what is pooled.
+            counts: of how many each of x [B, len(counts), D] is the mean, or 1 for a maximum.
+        """
+        unit = scale / x.new_tensor(counts)[:, None]
         return self._int8(point, requantize(x, unit, point.scale.detach()))
 
+    def _whole_steps(self, x: Tensor) -> Tensor:
+        """x in steps of the residual stream, whole, from products that have 16 fraction bits."""
+        return ((x / self.residual * 2.0**16).round() * 2.0**-16).round()
+
     def _scaled(self, x: Tensor) -> Tensor:
-        """SCALE: the sigmoid has 16 fraction bits."""
+        """SCALE, and MODULATE to the residual stream: the sigmoid has 16 fraction bits."""
         if not torch.is_grad_enabled():
-            x = ((x / self.residual * 2.0**16).round() * 2.0**-16).round() * self.residual
+            x = self._whole_steps(x) * self.residual
         return self._wide(self.residual, 15, x)
+
+    def _last(self, point: QuantPoint, x: Tensor) -> Tensor:
+        """MODULATE to int8: rounded to steps of the residual stream, and then of the point."""
+        x = self._addend(x) if torch.is_grad_enabled() else self._whole_steps(x) * self.residual
+        unit = x.new_tensor(self.residual)
+        return self._int8(point, requantize(x, unit, point.scale.detach()))
 
 
 class _ScanHooks:
-    """The hooks of one MambaBlock from softplus to the gate: the instruction SCAN."""
+    """The hooks of one mixer from softplus to the gate: the instruction SCAN."""
 
     def __init__(self, hooks: _Hooks, name: str) -> None:
         self.hooks, self.name = hooks, name
@@ -241,21 +282,22 @@ class _ScanHooks:
         block.q_y.hook = self._y
         block.q_gate.hook = self._gate
         block.q_gated.hook = self._gated
-        block.q_out.hook = partial(self.hooks._wide, self.hooks.residual, 31)
+        if isinstance(block, MambaBlock):
+            block.q_out.hook = self.hooks._addend
 
     def _delta(self, x: Tensor) -> Tensor:
-        names = [f"{self.name}.q_{point}" for point in ("dt", "B", "C", "u", "z")]
-        points = {name: affine(self.hooks.model, name) for name in names}
-        self.formats = scan_formats(self.hooks.model, self.name, points, self.hooks.extremes)
+        model = self.hooks.model
+        points = scan_points(model, self.name)
+        self.formats = scan_formats(model, self.name, points, self.hooks.extremes)
         return self.hooks._unsigned(self.formats.delta, x)
 
     def _scan(self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
         formats = self.formats
         rates = torch.from_numpy(formats.rates(as_numpy(self.block.A_log))).to(A)
-        # What the integers stand for: A in powers of two, and D.
+        # What the integers stand for: A in powers of two, and the skip weights D, [E] or [B, K, E].
         unit = math.log2(math.e) * formats.delta * 2.0 ** (EXPONENT_FRACTION + formats.exp_shift)
         skip_unit = formats.skip / self.block.q_u.scale.item()
-        skip = torch.from_numpy(np.rint(as_numpy(D) / skip_unit)).to(D)
+        skip = (D.detach().double() / skip_unit).round().to(D)
         if torch.is_grad_enabled():
             A, D = through(A, -rates / unit), through(D, skip * skip_unit)
             return selective_scan(u, delta, A, B, C, D)
@@ -271,7 +313,7 @@ class _ScanHooks:
         b, c = (B / self.block.q_B.scale).round(), (C / self.block.q_C.scale).round()
         # Powers of two are exact wherever they are multiplied: before the states, it costs least.
         steps, drive = delta * 2.0**-formats.exp_shift, delta * w * 2.0**-formats.state_shift
-        h = u.new_zeros(len(u), *rates.shape)
+        h = u.new_zeros(len(u), u.shape[2], rates.shape[1])
         sums = []
         for t in range(u.shape[1]):
             exponent = (steps[:, t, :, None] * rates).round_()

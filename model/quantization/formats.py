@@ -3,19 +3,16 @@
 A model's formats follow from the value ranges of its quantization points (`calibrate`), or from
 step sizes that training has learned. Everything that is not free to choose is decided here, once:
 the one scale of the residual stream, the state of the scan and its shifts, and which tensors a
-layer lies between. The integers themselves are those of docs/numerics.md. RegressorArgs stand for a
-FoldedRegressor.
+layer lies between. The integers themselves are those of docs/numerics.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from model.args import ModelArgs
-from model.cmamba import CMamba
 from model.quantization.activations import silu, softplus
 from model.quantization.affine import (
     Affine,
@@ -26,18 +23,22 @@ from model.quantization.affine import (
     weight_scales,
 )
 from model.quantization.calibrate import Histogram
-from model.regressor_args import RegressorArgs
+from model.quantization.structure import (
+    RESIDUAL,
+    Layer,
+    Quantizable,
+    is_symmetric,
+    structure_of,
+)
 
 # Room above the largest value seen in calibration, for the formats that have bits to spare.
-_RESIDUAL_MARGIN = 1.5
-_OUTPUT_MARGIN = 1.5
+_WIDE_MARGIN = 1.5
 _STATE_MARGIN = 2.0
 _SCAN_OUTPUT_MARGIN = 1.25
 
 EXPONENT_FRACTION = 12  # fraction bits of the exponent of a decay
 _NORM_FRACTION = 23  # fraction bits of a normalized value
 _EPS_LIMIT = 2**32 - 1
-_RESIDUAL = "q_residual.0"  # its format is that of the whole residual stream
 SKIP_LIMIT = 2**17 - 1  # skip weight of a parameter word
 MAX_STATE_SHIFT = 16
 MAX_SKIP_SHIFT = 20
@@ -47,91 +48,6 @@ MAX_EXP_SHIFT = 31
 
 class FormatError(ValueError):
     """Values that the formats of the accelerator cannot hold; names the tensor."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Consecutive outputs of a layer that are one tensor, with one scale."""
-
-    point: str
-    start: int
-    size: int
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer with weights: the point that it reads, and what its outputs are.
-
-    `positions` inputs, each with these weights, are summed before the one rounding.
-    """
-
-    name: str
-    source: str
-    groups: tuple[Group, ...]
-    positions: int = 1
-
-
-def mamba_blocks(args: ModelArgs) -> Iterator[tuple[str, str]]:
-    """(name, residual point behind it) of every MambaBlock, in the order of the forward."""
-    for i in range(args.n_layer):
-        if args.topology == "stacked":
-            yield f"blocks.{i}", f"q_residual.{i + 1}"
-        else:
-            inner = f"c_mamba_blocks.{i}.patch_mamba"
-            for j in range(args.n_layer):
-                yield f"{inner}.layers.{j}", f"{inner}.q_residual.{j}"
-
-
-def layers(args: ModelArgs) -> Iterator[Layer]:
-    """Every layer with weights."""
-    D, E, N, R = args.d_model, args.d_inner, args.d_state, args.dt_rank
-
-    def layer(name: str, source: str, *groups: tuple[str, int], positions: int = 1) -> Layer:
-        found, start = [], 0
-        for point, size in groups:
-            found.append(Group(point, start, size))
-            start += size
-        return Layer(name, source, tuple(found), positions)
-
-    if isinstance(args, RegressorArgs):
-        yield layer("frame_projection", "q_frames", ("q_centered", args.num_channels))
-    yield layer("patch_embedding", "q_input", ("q_residual.0", D))
-    for block, residual in mamba_blocks(args):
-
-        def q(point: str, block: str = block) -> str:
-            return f"{block}.q_{point}"
-
-        yield layer(f"{block}.in_proj", q("norm"), (q("u_in"), E), (q("z"), E))
-        yield layer(f"{block}.conv1d", q("u_in"), (q("conv"), E))
-        yield layer(f"{block}.x_proj", q("u"), (q("dt_low"), R), (q("B"), N), (q("C"), N))
-        yield layer(f"{block}.dt_proj", q("dt_low"), (q("dt"), E))
-        yield layer(f"{block}.out_proj", q("gated"), (residual, D))
-    if args.topology == "nested":
-        hidden = D // args.reduction_ratio
-        for i in range(args.n_layer):
-            attention = f"c_mamba_blocks.{i}.channel_attention"
-            yield layer(
-                f"{attention}.fc1", f"{attention}.q_pool", (f"{attention}.q_hidden", hidden)
-            )
-            yield layer(
-                f"{attention}.fc2",
-                f"{attention}.q_hidden",
-                (f"{attention}.q_logit", D),
-                positions=2,
-            )
-    yield layer("output_layer", "q_norm_f", ("q_output", args.output_features))
-
-
-def norms(args: ModelArgs) -> Iterator[tuple[str, str, str]]:
-    """(name, point that it reads, point of the result) of every RMSNorm."""
-    if isinstance(args, RegressorArgs):
-        yield "frame_norm", "q_centered", "q_input"
-    for block, _ in mamba_blocks(args):
-        yield f"{block}.norm_in", _RESIDUAL, f"{block}.q_norm"
-    if args.topology == "nested":
-        for i in range(args.n_layer):
-            yield f"c_mamba_blocks.{i}.norm", _RESIDUAL, f"q_residual.{i + 1}"
-    yield "norm_f", _RESIDUAL, "q_norm_f"
 
 
 @dataclass(frozen=True)
@@ -183,11 +99,11 @@ class Formats:
     @property
     def residual(self) -> Affine:
         """Of the residual stream."""
-        return self.points[_RESIDUAL]
+        return self.points[RESIDUAL]
 
 
 def calibrated_formats(
-    model: CMamba,
+    model: Quantizable,
     ranges: Mapping[str, Histogram],
     method: str = "mse",
     power_of_two: bool = False,
@@ -204,63 +120,23 @@ def calibrated_formats(
         except KeyError:
             raise FormatError(f"{point}: no calibration data for this tensor") from None
 
-    affines = {}
-    for point in int8_points(model.args):
+    structure, affines = structure_of(model.args), {}
+    for point in structure.int8_points():
         low, high = histogram(point).range(method)
         if is_symmetric(point):
             affines[point] = symmetric(max(abs(low), abs(high)), 8, power_of_two)
         else:
             affines[point] = affine_int8(low, high, power_of_two)
-    extremes = {point: histogram(point).max_abs for point in wide_points(model.args)}
+    extremes = {point: histogram(point).max_abs for point in structure.wide_points()}
     weights = {
         layer.name: weight_scales(_weight(model, layer.name), power_of_two)
-        for layer in layers(model.args)
+        for layer in structure.layers()
     }
     return derive_formats(model, affines, weights, extremes, power_of_two)
 
 
-def int8_points(args: ModelArgs) -> Iterator[str]:
-    """The quantization points whose tensor is int8 and has a scale of its own."""
-    if isinstance(args, RegressorArgs):
-        yield "q_frames"
-    yield "q_input"
-    names = ("norm", "u_in", "z", "conv", "u", "dt_low", "B", "C", "dt", "gated")
-    for block, _ in mamba_blocks(args):
-        yield from (f"{block}.q_{name}" for name in names)
-    if args.topology == "nested":
-        for i in range(args.n_layer):
-            attention = f"c_mamba_blocks.{i}.channel_attention"
-            yield from (f"{attention}.q_{name}" for name in ("pool", "hidden", "logit"))
-    yield "q_norm_f"
-
-
-def is_symmetric(point: str) -> bool:
-    """Whether the hardware knows no zero point for this tensor: B and C of a scan."""
-    return point.endswith((".q_B", ".q_C"))
-
-
-def residual_points(args: ModelArgs) -> Iterator[str]:
-    """Where the residual stream is rounded to its one scale."""
-    yield from (f"q_residual.{i}" for i in range(args.n_layer + 1))
-    if args.topology == "nested":
-        for i in range(args.n_layer):
-            block = f"c_mamba_blocks.{i}"
-            yield from (f"{block}.patch_mamba.q_residual.{j}" for j in range(args.n_layer))
-            yield f"{block}.channel_attention.q_scaled"
-
-
-def wide_points(args: ModelArgs) -> Iterator[str]:
-    """The points of which the formats want the extremes alone."""
-    if isinstance(args, RegressorArgs):
-        yield "q_centered"
-    yield from residual_points(args)
-    for block, _ in mamba_blocks(args):
-        yield from (f"{block}.q_h", f"{block}.q_y")
-    yield "q_output"
-
-
 def derive_formats(
-    model: CMamba,
+    model: Quantizable,
     affines: Mapping[str, Affine],
     weights: Mapping[str, np.ndarray],
     extremes: Mapping[str, float],
@@ -270,7 +146,7 @@ def derive_formats(
 
     Args:
         model: its weights and arguments.
-        affines: of every point of `int8_points`.
+        affines: of every point of `int8_points` (model.quantization.structure).
         weights: scale of each output, [n_out], for every layer of `layers`.
         extremes: largest absolute value at every point of `wide_points`.
         power_of_two: restrict the scales that follow to powers of two.
@@ -278,60 +154,58 @@ def derive_formats(
     Raises:
         FormatError: values that the formats cannot hold.
     """
-    args = model.args
-    points = dict(affines)
+    structure, points = structure_of(model.args), dict(affines)
     points.update(int16_formats(model, extremes, power_of_two))
     scans = {
-        block: scan_formats(model, block, points, extremes, power_of_two)
-        for block, _ in mamba_blocks(args)
+        scan: scan_formats(model, scan, points, extremes, power_of_two)
+        for scan in structure.scans()
     }
     scales = {
         layer.name: room_for_bias(
             _weight(model, layer.name),
             _summed_bias(model, layer),
-            points[layer.source].scale,
+            min(points[source].scale for source in layer.sources),
             weights[layer.name],
         )
-        for layer in layers(args)
+        for layer in structure.layers()
     }
     return Formats(points, scales, scans)
 
 
-def _numpy(model: CMamba, name: str) -> np.ndarray:
+def _numpy(model: Quantizable, name: str) -> np.ndarray:
     return model.get_parameter(name).detach().cpu().double().numpy()
 
 
-def _weight(model: CMamba, layer: str) -> np.ndarray:
+def _weight(model: Quantizable, layer: str) -> np.ndarray:
     return _numpy(model, f"{layer}.weight")
 
 
-def _summed_bias(model: CMamba, layer: Layer) -> np.ndarray | None:
+def _summed_bias(model: Quantizable, layer: Layer) -> np.ndarray | None:
     if model.get_submodule(layer.name).bias is None:
         return None
     return layer.positions * _numpy(model, f"{layer.name}.bias")
 
 
 def int16_formats(
-    model: CMamba, extremes: Mapping[str, float], power_of_two: bool = False
+    model: Quantizable, extremes: Mapping[str, float], power_of_two: bool = False
 ) -> dict[str, Affine]:
     """Of every point whose tensor is int16.
 
     The residual stream of the model has one scale, which holds the positional encoding too.
     """
-    args = model.args
+    structure, eps = structure_of(model.args), model.args.norm_eps
 
-    def normalized(largest: float, features: int) -> Affine:
-        """Of what an RMSNorm reads: coarse enough for its epsilon."""
-        least = 32767 * np.sqrt(features * args.norm_eps / _EPS_LIMIT)
+    def affine(largest: float, normalized: int) -> Affine:
+        """Coarse enough for the epsilon of an RMSNorm of so many features that reads it, if any."""
+        least = 32767 * np.sqrt(normalized * eps / _EPS_LIMIT)
         return symmetric(max(largest, least), 16, power_of_two)
 
-    max_abs = max(extremes[point] for point in residual_points(args))
-    largest = max(_RESIDUAL_MARGIN * max_abs, float(model.positions.abs().max()))
-    formats = dict.fromkeys(residual_points(args), normalized(largest, args.d_model))
-    if isinstance(args, RegressorArgs):
-        largest = _RESIDUAL_MARGIN * extremes["q_centered"]
-        formats["q_centered"] = normalized(largest, args.num_channels)
-    formats["q_output"] = symmetric(_OUTPUT_MARGIN * extremes["q_output"], 16, power_of_two)
+    max_abs = max(extremes[point] for point in structure.residual_bounds())
+    largest = max(_WIDE_MARGIN * max_abs, float(model.positions.abs().max()))
+    residual = affine(largest, model.args.d_model)
+    formats = dict.fromkeys(structure.residual_points(), residual)
+    for wide in structure.int16_points():
+        formats[wide.point] = affine(_WIDE_MARGIN * extremes[wide.point], wide.normalized)
     return formats
 
 
@@ -346,17 +220,21 @@ def norm_ratios(weight: np.ndarray, target_scale: float) -> np.ndarray:
 
 
 def scan_formats(
-    model: CMamba,
+    model: Quantizable,
     name: str,
     points: dict[str, Affine],
     extremes: Mapping[str, float],
     power_of_two: bool = False,
 ) -> ScanFormats:
-    """Formats of the scan of block `name`. May make C coarser in `points`."""
-    dt, b, u = points[f"{name}.q_dt"], points[f"{name}.q_B"], points[f"{name}.q_u"]
-    largest_dt = dt.scale * (127 - dt.zero_point)
-    delta = symmetric(float(softplus(largest_dt)) * 32767 / 65535, 16, power_of_two).scale
-    product = delta * u.scale * b.scale
+    """Formats of the scan of module `name`.
+
+    May make C coarser in `points`, and the skip weights, where these are a tensor.
+    """
+    streamed = f"{name}.q_skip" in points
+    delta = _finest_delta(points[f"{name}.q_dt"], power_of_two)
+    if streamed:
+        delta = _delta_beside_skip(name, points, delta)
+    product = delta * points[f"{name}.q_u"].scale * points[f"{name}.q_B"].scale
     state_max = extremes[f"{name}.q_h"]
     state_shift = _shift_for(_STATE_MARGIN * state_max / product, 2**23 - 1)
     if state_shift > MAX_STATE_SHIFT:
@@ -365,15 +243,12 @@ def scan_formats(
             f"steps of {product:.3g} needs state_shift {state_shift}, expected at most "
             f"{MAX_STATE_SHIFT}"
         )
-    # The skip path D * u must fit beside the sum over the states. Where C is so small that it
-    # would not, a coarser C takes nothing from the sum that is visible beside D * u.
     state = product * 2.0**state_shift
-    skip = np.abs(_numpy(model, f"{name}.D")).max() * u.scale
-    least_c = skip / (state * SKIP_LIMIT * 2.0**MAX_SKIP_SHIFT)
-    c = points[f"{name}.q_C"]
-    if c.scale < least_c:
-        c = points[f"{name}.q_C"] = Affine(scale_of(least_c, power_of_two))
-    output_sum = state * c.scale
+    if streamed:
+        skip_shift = _shift_of_streamed_skip(name, points, state)
+    else:
+        skip_shift = _shift_of_fixed_skip(model, name, points, state, power_of_two)
+    output_sum = state * points[f"{name}.q_C"].scale
     y_shift = _shift_for(_SCAN_OUTPUT_MARGIN * extremes[f"{name}.q_y"] / output_sum, 32767)
     if y_shift > MAX_Y_SHIFT:
         raise FormatError(
@@ -389,9 +264,57 @@ def scan_formats(
         gate=symmetric(float(np.abs(gate).max()), 16, power_of_two).scale,
         exp_shift=int(np.clip(np.floor(np.log2(65535 / fastest)), 0, MAX_EXP_SHIFT)),
         state_shift=state_shift,
-        skip_shift=min(MAX_SKIP_SHIFT, _shift_for(skip / output_sum, SKIP_LIMIT)),
+        skip_shift=skip_shift,
         y_shift=y_shift,
     )
+
+
+def _finest_delta(dt: Affine, power_of_two: bool) -> float:
+    """The finest scale of softplus(dt), uint16."""
+    largest = float(softplus(dt.scale * (127 - dt.zero_point)))
+    return symmetric(largest * 32767 / 65535, 16, power_of_two).scale
+
+
+def _shift_of_fixed_skip(
+    model: Quantizable, name: str, points: dict[str, Affine], state: float, power_of_two: bool
+) -> int:
+    """skip_shift for skip weights that are parameters; C is made coarser where it must be.
+
+    The skip path D * u must fit beside the sum over the states. Where C is so small that it would
+    not, a coarser C takes nothing from the sum that is visible beside D * u.
+    """
+    skip = np.abs(_numpy(model, f"{name}.D")).max() * points[f"{name}.q_u"].scale
+    least_c = skip / (state * SKIP_LIMIT * 2.0**MAX_SKIP_SHIFT)
+    c = points[f"{name}.q_C"]
+    if c.scale < least_c:
+        c = points[f"{name}.q_C"] = Affine(scale_of(least_c, power_of_two))
+    return min(MAX_SKIP_SHIFT, _shift_for(skip / (state * c.scale), SKIP_LIMIT))
+
+
+def _delta_beside_skip(name: str, points: dict[str, Affine], finest: float) -> float:
+    """A scale of softplus(dt), less than twice the finest, for skip weights that are a tensor.
+
+    Their integers are shifted, not multiplied, to the scale of the output sum. So
+    s_skip / (s_delta * s_B * s_C) must be a power of two, and s_delta is what is free.
+    """
+    skip, b, c = (points[f"{name}.q_{point}"].scale for point in ("skip", "B", "C"))
+    ratio = skip / (b * c)
+    return ratio * 2.0 ** -np.floor(np.log2(ratio / finest))
+
+
+def _shift_of_streamed_skip(name: str, points: dict[str, Affine], state: float) -> int:
+    """skip_shift for skip weights that are a tensor, with `_delta_beside_skip`.
+
+    Makes C coarser by a power of two where it must be, as for fixed weights; or the skip weights,
+    where their path is not visible beside the sum over the states.
+    """
+    skip, u, c = (points[f"{name}.q_{point}"] for point in ("skip", "u", "C"))
+    shift = round(np.log2(skip.scale * u.scale / (state * c.scale)))
+    if shift > MAX_SKIP_SHIFT:
+        points[f"{name}.q_C"] = Affine(c.scale * 2.0 ** (shift - MAX_SKIP_SHIFT))
+    if shift < 0:
+        points[f"{name}.q_skip"] = Affine(skip.scale * 2.0**-shift, skip.zero_point)
+    return min(max(shift, 0), MAX_SKIP_SHIFT)
 
 
 def _exponent_rate(A_log: np.ndarray) -> np.ndarray:

@@ -8,17 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.cmamba import CMamba
 from model.quantization.calibrate import Histogram, calibrate
-from model.quantization.formats import int8_points, is_symmetric, layers
-from model.quantization.parameters import SUFFIXES, prepare_calibrated
+from model.quantization.parameters import SUFFIXES, clamp_steps, prepare_calibrated
+from model.quantization.structure import Quantizable, is_symmetric, structure_of
 from model.training import optimizer
 
 STEPS = ("calibrated", "lsq")
 _HIGH = 127  # largest int8
 
 
-def start(model: CMamba, windows: Tensor, steps: str = "calibrated") -> None:
+def start(model: Quantizable, windows: Tensor, steps: str = "calibrated") -> None:
     """Give `model` the parameters of fake quantization, from calibration on windows [n, V, L].
 
     Args:
@@ -38,25 +37,26 @@ def start(model: CMamba, windows: Tensor, steps: str = "calibrated") -> None:
 
 
 @torch.no_grad()
-def _set_lsq_steps(model: CMamba, ranges: Mapping[str, Histogram]) -> None:
+def _set_lsq_steps(model: Quantizable, ranges: Mapping[str, Histogram]) -> None:
     """Steps of 2 mean|v| / sqrt(127) (arXiv 1902.08153, section 2.1), where that is not 0."""
-    for name in int8_points(model.args):
+    for name in structure_of(model.args).int8_points():
         step = 2 * ranges[name].mean_abs / _HIGH**0.5
         if step:
             model.get_submodule(name).scale.fill_(step)
-    for layer in layers(model.args):
+    for layer in structure_of(model.args).layers():
         module = model.get_submodule(layer.name)
         steps = 2 * module.weight.abs().flatten(1).mean(1) / _HIGH**0.5
         module.weight_scale.copy_(torch.where(steps > 0, steps, module.weight_scale))
+    clamp_steps(model)
 
 
-def train_zero_points(model: CMamba) -> None:
+def train_zero_points(model: Quantizable) -> None:
     """Train zero points with the steps, where the hardware knows any."""
-    for name in int8_points(model.args):
+    for name in structure_of(model.args).int8_points():
         model.get_submodule(name).zero_point.requires_grad_(not is_symmetric(name))
 
 
-def parameter_groups(model: CMamba, weight_decay: float, rate: float) -> list[dict[str, Any]]:
+def parameter_groups(model: Quantizable, weight_decay: float, rate: float) -> list[dict[str, Any]]:
     """What an optimizer trains: the weights as ever, and each parameter of fake quantization.
 
     Adam moves a parameter by about its learning rate, whatever the gradient; a step has to move in

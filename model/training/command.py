@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from model.data import DataError
+from model.memory import keep_freed_memory
 from model.registry import REGISTRY
 from model.training.args import PRECISIONS, LoopArgs
 from model.training.distributed import ProcessGroup, process_group
@@ -110,6 +111,7 @@ def run_command(
     """
     if options.threads:
         torch.set_num_threads(options.threads)
+    keep_freed_memory()
     out: Path = options.out
     with process_group(options.device) as group:
         name = "error" if group.first else f"error in process {group.rank}"

@@ -8,9 +8,9 @@
 //                                      state:      state_addr + n * 2^log2_state <= memory
 //
 // so that one multiplier does for all. Each opcode has its list of checks, in the order of the rules:
-// an instruction takes a cycle for each, SCAN, which has most, 15. What is checked goes into the
-// pipeline below, together with the error that it is if it fails; the first failure is the program's
-// error. After the last entry of the schedule the entries of each unit are compared in the same way.
+// an instruction takes a cycle for each, SCAN and MODULATE, which have most, 16. What is checked goes
+// into the pipeline below, together with the error that it is if it fails; the first failure is the
+// program's error. After the last entry of the schedule the entries of each unit are compared in the same way.
 //
 //   list of checks --> kind, operand --> sum and limit --> product, limit - base - count
 //       --> what is left of the limit --> fails? --> error_o
@@ -90,22 +90,26 @@ module program_check
     StVerdict   // the last checks are in the pipeline
   } state_e;
 
-  typedef enum logic [4:0] {
+  typedef enum logic [5:0] {
     KindNone,
-    KindTaken,          // all checks of the instruction are under way
+    KindTaken,                // all checks of the instruction are under way
     KindOpcode,
-    KindRows,           // an operand's rows of n elements
-    KindInputRows,      // LINEAR reads whole tiles
-    KindStateRows,      // B and C of SCAN
+    KindRows,                 // an operand's rows of n elements
+    KindInputRows,            // LINEAR reads whole tiles
+    KindStateRows,            // B and C of SCAN
+    KindSkipRows,             // skip weights behind them
+    KindSharedRows,           // two elements for each sequence
     KindSourceOverlap,
     KindResultOverlap,
+    KindAddendOverlap,
+    KindAddendResultOverlap,
     KindSize,
     KindTokenBytes,
     KindForecast,
     KindInputs,
     KindArrayParams,
     KindWeights,
-    KindTiles,          // of one position, goes on from KindWeights
+    KindTiles,                // of one position, goes on from KindWeights
     KindConvParams,
     KindConvTable,
     KindScanParams,
@@ -115,8 +119,11 @@ module program_check
     KindDecay,
     KindVectorParams,
     KindPoolParams,
+    KindModulateParams,
     KindVectorTable,
-    KindUnitEntries,    // of the schedule
+    KindScaleTable,
+    KindShiftTable,
+    KindUnitEntries,          // of the schedule
     KindTokens,
     KindForecasts
   } kind_e;
@@ -177,25 +184,36 @@ module program_check
   pool_instruction_t pool;
   scale_instruction_t scale;
   send_instruction_t send;
+  pool_features_instruction_t pool_features;
+  modulate_instruction_t modulate;
   // verilator lint_on UNUSEDSIGNAL
   assign opcode = opcode_e'(instruction_i[7:0]);
-  assign recv   = decode_recv(instruction_i);
+  assign recv = decode_recv(instruction_i);
   assign linear = decode_linear(instruction_i);
-  assign conv   = decode_conv(instruction_i);
-  assign scan   = decode_scan(instruction_i);
-  assign norm   = decode_norm(instruction_i);
-  assign pool   = decode_pool(instruction_i);
-  assign scale  = decode_scale(instruction_i);
-  assign send   = decode_send(instruction_i);
+  assign conv = decode_conv(instruction_i);
+  assign scan = decode_scan(instruction_i);
+  assign norm = decode_norm(instruction_i);
+  assign pool = decode_pool(instruction_i);
+  assign scale = decode_scale(instruction_i);
+  assign send = decode_send(instruction_i);
+  assign pool_features = decode_pool_features(instruction_i);
+  assign modulate = decode_modulate(instruction_i);
 
   // Whether a bit above the fields is set. The formats share the work, from the longest down.
-  logic above_scan, above_linear, above_norm, above_scale, above_conv, above_pool, above_recv;
+  logic above_scan, above_modulate, above_linear, above_norm, above_scale, above_conv;
+  logic above_pool_features, above_pool, above_recv;
   assign above_scan = |instruction_i[InstructionBits-1:ScanInstructionBits];
-  assign above_linear = above_scan || (|instruction_i[ScanInstructionBits-1:LinearInstructionBits]);
+  assign above_modulate = above_scan ||
+      (|instruction_i[ScanInstructionBits-1:ModulateInstructionBits]);
+  assign above_linear = above_modulate ||
+      (|instruction_i[ModulateInstructionBits-1:LinearInstructionBits]);
   assign above_norm = above_linear || (|instruction_i[LinearInstructionBits-1:NormInstructionBits]);
   assign above_scale = above_norm || (|instruction_i[NormInstructionBits-1:ScaleInstructionBits]);
   assign above_conv = above_scale || (|instruction_i[ScaleInstructionBits-1:ConvInstructionBits]);
-  assign above_pool = above_conv || (|instruction_i[ConvInstructionBits-1:PoolInstructionBits]);
+  assign above_pool_features = above_conv ||
+      (|instruction_i[ConvInstructionBits-1:PoolFeaturesInstructionBits]);
+  assign above_pool = above_pool_features ||
+      (|instruction_i[PoolFeaturesInstructionBits-1:PoolInstructionBits]);
   assign above_recv = above_pool || (|instruction_i[PoolInstructionBits-1:RecvInstructionBits]);
 
   // What the first step finds out.
@@ -236,7 +254,8 @@ module program_check
         is_opcode = !above_scan;
         fields_hold = 32'(scan.log2_state) <= MaxLog2State &&
             32'(scan.state_shift) <= MaxStateShift && 32'(scan.skip_shift) <= MaxSkipShift &&
-            32'(scan.y_shift) <= MaxYShift;
+            32'(scan.y_shift) <= MaxYShift &&
+            (!scan.skip_enable || scan.skip_offset % 16'(RowAlign) == '0);
         n = scan.n;
       end
       OpNorm: begin
@@ -252,6 +271,14 @@ module program_check
         is_opcode = !above_scale;
         n = scale.n;
       end
+      OpPoolFeatures: begin
+        is_opcode = !above_pool_features;
+        n = pool_features.n;
+      end
+      OpModulate: begin
+        is_opcode = !above_modulate;
+        n = modulate.n;
+      end
       OpSend: begin
         unit = UnitStreamOut;
         is_opcode = !above_recv;
@@ -261,6 +288,11 @@ module program_check
       default: ;
     endcase
   end
+
+  // Elements of rows: of SCAN with the skip weights, and of those that all sequences share.
+  logic [15:0] columns;
+  logic [16:0] skips_q, shared_q;
+  assign columns = opcode == OpModulate ? modulate.columns : pool_features.columns;
 
   // LINEAR: weight tiles along inputs and outputs, inputs that are read; positions with weights of
   // their own.
@@ -277,6 +309,8 @@ module program_check
     fields_hold_q <= fields_hold && n != '0 && scan.n_positions != '0;
     n_q <= n;
     n_limit_q <= n_limit;
+    skips_q <= scan.skip_enable ? 17'(scan.skip_offset) + 17'(scan.n) : '0;
+    shared_q <= 17'(columns) + 17'(facts_i.n_sequences);
     input_tiles_q <= 16'((17'(linear.n_in) + (17'd1 << log2_inputs) - 1'b1) >> log2_inputs);
     output_tiles_q <= 16'((17'(linear.n_out) + (17'd1 << log2_outputs) - 1'b1) >> log2_outputs);
     inputs_q <= 17'(input_tiles_q) << log2_inputs;
@@ -354,20 +388,32 @@ module program_check
         roles[1] = reads(InLogit);
         roles[2] = writes(InResid);
       end
+      OpPoolFeatures: begin
+        roles[0] = reads(InResid);
+        roles[1] = writes(InNorm);
+      end
+      OpModulate: begin
+        roles[0] = reads(InResid);
+        roles[1] = reads(InLogit);
+        roles[2] = writes(modulate.wide ? InResid : InConvIn);
+        roles[3] = reads(InResid);
+      end
       OpSend:  roles[0] = reads(InHead);
       default: ;
     endcase
   end
 
-  // NORM and SCALE write the rows that they read, or none that overlap them.
-  operand_t source, result;
-  logic may_overlap_q;
+  // NORM, SCALE and MODULATE write the rows that they read, or none that overlap them.
+  operand_t source, addend, result;
+  logic may_overlap_q, addend_may_overlap_q;
   assign source = operands[0];
-  assign result = opcode == OpScale ? operands[2] : operands[1];
+  assign addend = operands[3];
+  assign result = opcode == OpScale || opcode == OpModulate ? operands[2] : operands[1];
 
   always_ff @(posedge clk_i) begin
     roles_q <= roles;
     may_overlap_q <= source.space == result.space && source != result;
+    addend_may_overlap_q <= addend.space == result.space && addend != result;
   end
 
   // ---------------------------------------------------------------- the checks of an instruction
@@ -415,13 +461,14 @@ module program_check
       {OpScan, 4'd3} :  return item(KindRows, 3'd1);
       {OpScan, 4'd4} :  return item(KindRows, 3'd2);
       {OpScan, 4'd5} :  return item(KindStateRows, 3'd3);
-      {OpScan, 4'd6} :  return item(KindRows, 3'd4);
-      {OpScan, 4'd7} :  return item(KindSize);
-      {OpScan, 4'd8} :  return item(KindScanParams);
-      {OpScan, 4'd9} :  return item(KindSoftplusTable);
-      {OpScan, 4'd10} : return item(KindSiluTable);
-      {OpScan, 4'd11} : return item(KindState);
-      {OpScan, 4'd12} : return item(KindDecay);
+      {OpScan, 4'd6} :  return item(KindSkipRows, 3'd3);
+      {OpScan, 4'd7} :  return item(KindRows, 3'd4);
+      {OpScan, 4'd8} :  return item(KindSize);
+      {OpScan, 4'd9} :  return item(KindScanParams);
+      {OpScan, 4'd10} : return item(KindSoftplusTable);
+      {OpScan, 4'd11} : return item(KindSiluTable);
+      {OpScan, 4'd12} : return item(KindState);
+      {OpScan, 4'd13} : return item(KindDecay);
 
       {OpNorm, 4'd2} : return item(KindRows, 3'd0);
       {OpNorm, 4'd3} : return item(KindRows, 3'd1);
@@ -442,6 +489,24 @@ module program_check
       {OpScale, 4'd6} : return item(KindResultOverlap, 3'd2);
       {OpScale, 4'd7} : return item(KindSize);
       {OpScale, 4'd8} : return item(KindVectorTable);
+
+      {OpPoolFeatures, 4'd2} : return item(KindRows, 3'd0);
+      {OpPoolFeatures, 4'd3} : return item(KindSharedRows, 3'd1);
+      {OpPoolFeatures, 4'd4} : return item(KindSize);
+      {OpPoolFeatures, 4'd5} : return item(KindPoolParams);
+
+      {OpModulate, 4'd2} :  return item(KindRows, 3'd0);
+      {OpModulate, 4'd3} :  return item(KindSharedRows, 3'd1);
+      {OpModulate, 4'd4} :  return item(KindRows, 3'd2);
+      {OpModulate, 4'd5} :  return item(KindRows, 3'd3);
+      {OpModulate, 4'd6} :  return item(KindSourceOverlap, 3'd0);
+      {OpModulate, 4'd7} :  return item(KindResultOverlap, 3'd2);
+      {OpModulate, 4'd8} :  return item(KindAddendOverlap, 3'd3);
+      {OpModulate, 4'd9} :  return item(KindAddendResultOverlap, 3'd2);
+      {OpModulate, 4'd10} : return item(KindSize);
+      {OpModulate, 4'd11} : return item(KindScaleTable);
+      {OpModulate, 4'd12} : return item(KindShiftTable);
+      {OpModulate, 4'd13} : return item(KindModulateParams);
 
       {OpSend, 4'd2} : return item(KindRows, 3'd0);
       {OpSend, 4'd3} : return item(KindSize);
@@ -586,7 +651,8 @@ module program_check
         check.error = ErrorBadOpcode;
         check.holds = is_opcode_q;
       end
-      kind_q[KindRows], kind_q[KindInputRows], kind_q[KindStateRows]:
+      kind_q[KindRows], kind_q[KindInputRows], kind_q[KindStateRows], kind_q[KindSkipRows],
+          kind_q[KindSharedRows]:
       if (role_q.used) begin
         check = rows;
         check.limit = space_elements;
@@ -599,6 +665,8 @@ module program_check
           check.base_align &= ~({AlignWidth{1'b1}} << log2_inputs);  // may begin within a word
         end
         if (kind_q[KindStateRows]) check.count = 17'd2 << scan.log2_state;
+        if (kind_q[KindSkipRows]) check.count = skips_q;
+        if (kind_q[KindSharedRows]) check.count = shared_q;
       end
       // The last row of one ends before the first of the other begins.
       kind_q[KindSourceOverlap]:
@@ -611,6 +679,17 @@ module program_check
       if (may_overlap_q) begin
         check = rows;
         check.limit = 32'(source.addr);
+      end
+      kind_q[KindAddendOverlap]:
+      if (addend_may_overlap_q) begin
+        check = rows;
+        check.limit = 32'(result.addr);
+        check.either = 1'b1;
+      end
+      kind_q[KindAddendResultOverlap]:
+      if (addend_may_overlap_q) begin
+        check = rows;
+        check.limit = 32'(addend.addr);
       end
       kind_q[KindSize]: begin
         check = at_most(32'(n_limit_q), '0, 17'(n_q));
@@ -674,8 +753,17 @@ module program_check
       kind_q[KindPoolParams]: begin  // mean and maximum
         check = at_most(elements[SectionVectorParams], pool.param_addr, 17'd2);
       end
+      kind_q[KindModulateParams]: begin
+        check = at_most(elements[SectionVectorParams], modulate.param_addr, 17'd1);
+      end
       kind_q[KindVectorTable]: begin
         check = at_most(elements[SectionVectorTables], 20'(scale.table_index), 17'd1);
+      end
+      kind_q[KindScaleTable]: begin
+        check = at_most(elements[SectionVectorTables], 20'(modulate.scale_table), 17'd1);
+      end
+      kind_q[KindShiftTable]: begin
+        check = at_most(elements[SectionVectorTables], 20'(modulate.shift_table), 17'd1);
       end
 
       kind_q[KindUnitEntries]: begin

@@ -1,7 +1,6 @@
 // An activation memory: words of RowAlign elements, written element by element, read whole.
 //
-// In LUTs: the memories are at most a few hundred words deep, so that block RAM of 512 words would be
-// mostly empty.
+// Up to `LutWords` words in LUTs: block RAM of 512 words would be mostly empty.
 
 `default_nettype none
 
@@ -14,6 +13,8 @@ module activation_memory #(
     parameter int unsigned RowAlign = cmamba_build_pkg::RowAlign,
     // Readers, each of which has a copy.
     parameter int unsigned ReadPorts = 1,
+    // Words of the deepest memory in LUTs.
+    parameter int unsigned LutWords = 128,
     localparam int unsigned AddrBits = $clog2(Elements / RowAlign)
 ) (
     input wire logic clk_i,
@@ -41,7 +42,7 @@ module activation_memory #(
       .Depth(Elements / RowAlign),
       .MaskedWidth(ElementBits),
       .ReadPorts(ReadPorts),
-      .RamStyle("distributed")
+      .RamStyle(Elements / RowAlign > LutWords ? "block" : "distributed")
   ) u_ram (
       .clk_i,
       .wr_en_i,

@@ -195,16 +195,28 @@ class Memories:
 
 
 class Result(NamedTuple):
-    """One row of a result: where it lies, and which row of the golden tensor it is."""
+    """A part of a result that lies together, and where it is in the golden tensor.
+
+    Attributes:
+        space, start, count: elements of a memory.
+        row, column: the first of them in the tensor.
+    """
 
     space: int
     start: int
     count: int
     row: int
+    column: int = 0
+
+    def golden(self, tensor: np.ndarray, iteration: int) -> np.ndarray:
+        """The values that belong there."""
+        return tensor[iteration, self.row, self.column : self.column + self.count]
 
 
 def results(instruction: isa.Instruction, entry: np.void) -> list[Result]:
-    """The rows that are complete when an entry is; none where a reduction goes on.
+    """What is complete when an entry is; nothing where a reduction goes on.
+
+    It is a row, two of POOL, and two elements of one row, far from each other, of POOL_FEATURES.
 
     SEND writes no memory: its result is the row that it has read.
     """
@@ -214,6 +226,11 @@ def results(instruction: isa.Instruction, entry: np.void) -> list[Result]:
     places = touched.reads if instruction.opcode == "SEND" else touched.writes
     if not (instruction.opcode in ("POOL", "SEND") or instruction.fields.get("reduce")):
         sequence, rows = sequence * rows + position, 1
+    if instruction.opcode == "POOL_FEATURES":
+        return [
+            Result(place.space, place.start, place.count, sequence, column)
+            for column, place in enumerate(places)
+        ]
     return [
         Result(place.space, place.start, place.count, sequence * rows + i)
         for i, place in enumerate(places)
@@ -350,17 +367,18 @@ def compare(
         number = int(entry["instruction"])
         for result in results(package.instructions[number], entry):
             got = memories.spaces[result.space][result.start : result.start + result.count]
-            expected = tensors[number][iteration, result.row]
+            expected = result.golden(tensors[number], iteration)
             values[number] += got.size
             wrong = np.flatnonzero(got != expected)
             if not len(wrong):
                 continue
             if number not in differences:
-                channel = wrong[0]
+                first = wrong[0]
                 differences[number] = _Difference(
                     name(number),
-                    f"iteration {iteration}, token {result.row}, channel {channel}, "
-                    f"cycle {cycle}: expected {expected[channel]}, got {got[channel]}",
+                    f"iteration {iteration}, token {result.row}, "
+                    f"channel {result.column + first}, "
+                    f"cycle {cycle}: expected {expected[first]}, got {got[first]}",
                 )
             differences[number].count += len(wrong)
         return None

@@ -42,6 +42,10 @@ def row_words(
         index |= {"dst": 2 * sequence, "maximum": 2 * sequence + 1}
     elif i.opcode == "SCALE":
         index["logit"] = sequence
+    elif i.opcode == "POOL_FEATURES":
+        index["dst"] = position
+    elif i.opcode == "MODULATE":
+        index["logit"] = position
     elif i.opcode == "SEND":
         index["src"] = sequence
     return [(name, rows[name].row(index[name]) // build.row_align) for name in rows]
@@ -106,13 +110,14 @@ class AnyOf:
 
 
 class Counter:
-    """Counts the cycles in which a signal is not zero; ``times`` are their numbers."""
+    """Counts the cycles in which signals are not zero; ``times`` are their numbers, ``values`` the
+    first signal's."""
 
-    def __init__(self, dut: SimHandleBase, name: str) -> None:
+    def __init__(self, dut: SimHandleBase, *names: str) -> None:
         self.cycle = 0
         self.times: list[int] = []
         self.values: list[int] = []
-        self._clk, self._signal = dut.clk_i, getattr(dut, name)
+        self._clk, self._signals = dut.clk_i, [getattr(dut, name) for name in names]
         cocotb.start_soon(self._run())
 
     def __len__(self) -> int:
@@ -128,15 +133,17 @@ class Counter:
             if len(self) >= n:
                 return
             await RisingEdge(self._clk)
-        raise AssertionError(f"{self._signal._name}: expected {n} times, found {len(self)}")
+        names = ", ".join(signal._name for signal in self._signals)
+        raise AssertionError(f"{names}: expected {n} times, found {len(self)}")
 
     async def _run(self) -> None:
         while True:
             await RisingEdge(self._clk)
             self.cycle += 1
-            if value := int(self._signal.value):
+            values = [int(signal.value) for signal in self._signals]
+            if all(values):
                 self.times.append(self.cycle)
-                self.values.append(value)
+                self.values.append(values[0])
 
 
 class Memory:

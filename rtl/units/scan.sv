@@ -21,6 +21,9 @@
 //          16  h * c (18) -> adder tree of log2(Lanes) + 1 cycles -> sum
 //          Sum skip, y_shift, gate, requantize -> write (Write)
 //
+// The skip weight is that of the channel's parameter word, or with skip_enable one of the token's, a
+// byte of the row of B and C: read ReadSkip -> byte (Skip - 1) -> less its zero point (Skip).
+//
 // The addresses state_addr and decay_addr are multiples of Lanes, param_addr of Slots.
 
 `default_nettype none
@@ -83,6 +86,10 @@ module scan
     output logic                         proj_rd_en_o,
     output logic [ProjAddrWidth-1:0]     proj_rd_addr_o,
     input  wire logic [RowAlign-1:0][7:0] proj_rd_data_i,
+    // A second port of proj, for skip weights.
+    output logic                         skip_rd_en_o,
+    output logic [ProjAddrWidth-1:0]     skip_rd_addr_o,
+    input  wire logic [RowAlign-1:0][7:0] skip_rd_data_i,
     output logic                         scan_wr_en_o,
     output logic [ScanAddrWidth-1:0]     scan_wr_addr_o,
     output logic [RowAlign-1:0]          scan_wr_mask_o,
@@ -137,6 +144,7 @@ module scan
   localparam int unsigned StageProduct = StageState + 2;
   localparam int unsigned StageSum = StageProduct + Levels + 1;
   localparam int unsigned StageSkip = StageSum - 4;
+  localparam int unsigned StageReadSkip = StageSkip - 4;
   localparam int unsigned StageY = StageSum + 3;
   localparam int unsigned StageSilu = StageY - 2;
   localparam int unsigned StageGated = StageY + 2;
@@ -147,27 +155,30 @@ module scan
 
   // What goes with a step. Fields that no later stage uses cost nothing.
   typedef struct packed {
-    logic                      head;            // brings B and C of its entry
-    logic                      last;            // of its entry
+    logic                      head;             // brings B and C of its entry
+    logic                      last;             // of its entry
     logic                      first_part;
     logic                      last_part;
-    logic                      restart;         // position 0: the state before is zero
+    logic                      restart;          // position 0: the state before is zero
     logic [PartWidth-1:0]      part;
-    logic [3:0]                sixteenth;       // of the row, the first one
-    logic [Slots-1:0]          slot_valid;      // whose channels get a result
-    logic [ChannelWidth-1:0]   channel;         // first one, in the row word
+    logic [3:0]                sixteenth;        // of the row, the first one
+    logic [Slots-1:0]          slot_valid;       // whose channels get a result
+    logic [ChannelWidth-1:0]   channel;          // first one, in the row word
     logic [DecayAddrWidth-1:0] decay_row;
     logic [StateAddrWidth-1:0] state_row;
     logic [ParamAddrWidth-1:0] param_row;
     logic [ScanAddrWidth-1:0]  dst_word;
     logic [ProjAddrWidth-1:0]  bc_word;
+    logic [ProjAddrWidth-1:0]  skip_word;
+    logic                      skip_enable;
+    logic signed [7:0]         skip_zero_point;
     logic [TableWidth-1:0]     softplus_table;
     logic [TableWidth-1:0]     silu_table;
     logic signed [7:0]         u_zero_point;
     logic [2:0]                log2_state;
-    logic [3:0]                exp_fine;        // exp_shift is 11 * exp_coarse - exp_fine
+    logic [3:0]                exp_fine;         // exp_shift is 11 * exp_coarse - exp_fine
     logic [1:0]                exp_coarse;
-    logic [3:0]                b_shift;         // 16 - state_shift is b_shift + 8 * shift_8
+    logic [3:0]                b_shift;          // 16 - state_shift is b_shift + 8 * shift_8
     logic                      shift_8;
     logic [4:0]                skip_shift;
     logic [5:0]                y_shift;
@@ -259,6 +270,9 @@ module scan
           param_row: ParamAddrWidth'(instruction_i.param_addr >> SlotBits),
           dst_word: dst_word_i,
           bc_word: bc_word_i,
+          skip_word: bc_word_i + ProjAddrWidth'(instruction_i.skip_offset >> $clog2(RowAlign)),
+          skip_enable: instruction_i.skip_enable,
+          skip_zero_point: instruction_i.skip_zero_point,
           softplus_table: TableWidth'(instruction_i.softplus_table),
           silu_table: TableWidth'(instruction_i.silu_table),
           u_zero_point: instruction_i.u_zero_point,
@@ -295,6 +309,7 @@ module scan
         if (next_slot[SlotBits]) step.param_row <= step.param_row + 1'b1;
         if (next_channel[ChannelWidth]) begin
           step.dst_word <= step.dst_word + 1'b1;
+          step.skip_word <= step.skip_word + 1'b1;
           u_word_q <= u_word_q + 1'b1;
           z_word_q <= z_word_q + 1'b1;
           dt_word_q <= dt_word_q + 1'b1;
@@ -571,13 +586,26 @@ module scan
     for (int unsigned s = StageSkip + 1; s <= StageGated; s++) param_q[s] <= param_q[s-1];
   end
 
+  assign skip_rd_en_o   = valid_q[StageReadSkip] && step_q[StageReadSkip].skip_enable;
+  assign skip_rd_addr_o = step_q[StageReadSkip].skip_word;
+
+  bytes_t skip_byte_q;
+  logic signed [17:0] skip_weight_q[Slots];
+  always_ff @(posedge clk_i) begin
+    skip_byte_q <= take(skip_rd_data_i, group_of(step_q[StageSkip-2].channel));
+    for (int unsigned i = 0; i < Slots; i++) begin
+      skip_weight_q[i] <= step_q[StageSkip-1].skip_enable ? 18'($signed(skip_byte_q[i])) -
+          18'(step_q[StageSkip-1].skip_zero_point) : param_rd_data_i[i].bias[17:0];
+    end
+  end
+
   logic signed [Slots-1:0][31:0] gated;
   for (genvar i = 0; i < Slots; i++) begin : gen_output
     scan_output #(
         .SumWidth(SumWidth)
     ) u_output (
         .clk_i,
-        .skip_weight_i(param_q[StageSkip][i].bias[17:0]),
+        .skip_weight_i(skip_weight_q[i]),
         .w_i(w_q[StageSkip][i]),
         .skip_shift_i(step_q[StageSkip+2].skip_shift),
         .half_i(y_half_q),

@@ -94,11 +94,13 @@ module sequencer #(
     output cmamba_pkg::linear_instruction_t linear_o,
     output cmamba_pkg::conv_instruction_t   conv_o,
     output cmamba_pkg::scan_instruction_t   scan_o,
-    // Three views of the vector unit's instruction; the opcode, in the same bits of all, selects one.
-    output cmamba_pkg::norm_instruction_t   norm_o,
-    output cmamba_pkg::pool_instruction_t   pool_o,
-    output cmamba_pkg::scale_instruction_t  scale_o,
-    output cmamba_pkg::send_instruction_t   send_o,
+    // Views of the vector unit's instruction; the opcode, in the same bits of all, selects one.
+    output cmamba_pkg::norm_instruction_t          norm_o,
+    output cmamba_pkg::pool_instruction_t          pool_o,
+    output cmamba_pkg::scale_instruction_t         scale_o,
+    output cmamba_pkg::pool_features_instruction_t pool_features_o,
+    output cmamba_pkg::modulate_instruction_t      modulate_o,
+    output cmamba_pkg::send_instruction_t          send_o,
     // stream_in: the last token of the run. stream_out: the last row of a packet.
     output logic                            recv_last_o,
     output logic                            send_last_o
@@ -108,8 +110,7 @@ module sequencer #(
 
   // Beats of an instruction that hold more than reserved bits.
   localparam int unsigned UsedBeats = (ScanInstructionBits + 127) / 128;
-  localparam int unsigned VectorBits =
-      NormInstructionBits > ScaleInstructionBits ? NormInstructionBits : ScaleInstructionBits;
+  localparam int unsigned VectorBits = ModulateInstructionBits;
   localparam int unsigned UnitBits[NumUnits] = '{
       RecvInstructionBits,
       LinearInstructionBits,
@@ -152,16 +153,25 @@ module sequencer #(
   };
   localparam norm_instruction_t KeptNorm = '{src: '0, dst: '0, default: '1};
   localparam scale_instruction_t KeptScale = '{src: '0, logit: '0, dst: '0, default: '1};
+  localparam pool_features_instruction_t KeptPoolFeatures = '{src: '0, dst: '0, default: '1};
+  localparam modulate_instruction_t KeptModulate = '{
+      src: '0,
+      logit: '0,
+      dst: '0,
+      add: '0,
+      default: '1
+  };
   localparam send_instruction_t KeptSend = '{n: '1, default: '0};
   localparam logic [NumUnits-1:0][ScanInstructionBits-1:0] Kept = {
     ScanInstructionBits'(KeptSend),
     ScanInstructionBits'(KeptScan),
     ScanInstructionBits'(KeptConv),
-    ScanInstructionBits'(KeptNorm) | ScanInstructionBits'(KeptScale),
+    ScanInstructionBits'(KeptNorm) | ScanInstructionBits'(KeptScale) |
+        ScanInstructionBits'(KeptPoolFeatures) | ScanInstructionBits'(KeptModulate),
     ScanInstructionBits'(KeptLinear),
     ScanInstructionBits'(KeptRecv)
   };
-  localparam int unsigned NumOperands[NumUnits] = '{1, 3, 3, 2, 5, 1};
+  localparam int unsigned NumOperands[NumUnits] = '{1, 3, 4, 2, 5, 1};
 
   function automatic int unsigned largest_space();
     largest_space = 0;
@@ -186,7 +196,9 @@ module sequencer #(
   localparam int unsigned SlackWidth = (AheadWidth > StepWidth ? AheadWidth : StepWidth) + 1;
   localparam int unsigned InFlightWidth = 8;
 
-  if (UsedBeats > 4 || VectorBits < PoolInstructionBits) begin : gen_check_bits
+  if (UsedBeats > 4 || VectorBits < NormInstructionBits || VectorBits < ScaleInstructionBits ||
+      VectorBits < PoolInstructionBits || VectorBits < PoolFeaturesInstructionBits)
+  begin : gen_check_bits
     $fatal(1, "sequencer: instructions of %0d bits are not expected", ScanInstructionBits);
   end
   if (MaxSchedule < 2 || MaxSchedule > 65536) begin : gen_check_schedule
@@ -321,12 +333,9 @@ module sequencer #(
   logic [ScheduleBits-1:0] schedule_word;
   schedule_entry_t entry;
   schedule_entry_t [2:0] delayed_q;
-  logic [UsedBeats*128-1:0] word;
-  logic [ScanInstructionBits-1:0] word_q;
+  logic [ScanInstructionBits-1:0] word, word_q;
   unit_e unit_index_q;
-  logic is_linear_q, is_conv_q, is_pool_q, is_scale_q, is_send_q;
-  logic unused_reserved;
-  assign unused_reserved = ^word;
+  logic is_linear_q, is_conv_q, is_pool_q, is_scale_q, is_send_q, is_shared_q;
 
   // The loader has refused all others.
   function automatic unit_e unit_of(logic [3:0] opcode);
@@ -350,13 +359,15 @@ module sequencer #(
     // One stage of each is cleared, so that they are registers: shift registers would be LUTs.
     delayed_q[1:0] <= {delayed_q[0], entry};
     delayed_q[2] <= rst_i ? '0 : delayed_q[1];
-    word_q <= rst_i ? '0 : word[ScanInstructionBits-1:0];
+    word_q <= rst_i ? '0 : word;
     unit_index_q <= unit_of(word[3:0]);
     is_linear_q <= word[3:0] == OpLinear[3:0];
     is_conv_q <= word[3:0] == OpConv[3:0];
     is_pool_q <= word[3:0] == OpPool[3:0];
     is_scale_q <= word[3:0] == OpScale[3:0];
     is_send_q <= word[3:0] == OpSend[3:0];
+    // Operand 1 is a row that all sequences share.
+    is_shared_q <= word[3:0] == OpPoolFeatures[3:0] || word[3:0] == OpModulate[3:0];
   end
   assign entry = schedule_entry_t'(schedule_word);
 
@@ -375,18 +386,20 @@ module sequencer #(
   );
 
   for (genvar b = 0; b < UsedBeats; b++) begin : gen_instruction
+    localparam int unsigned Bits = b < UsedBeats - 1 ? 128 : ScanInstructionBits - 128 * b;
+
     ram_1w #(
-        .Width(128),
+        .Width(Bits),
         .Depth(MaxInstructions),
         .RamStyle("distributed")
     ) u_memory (
         .clk_i,
         .wr_en_i  (instruction_wr_en_i && 32'(instruction_wr_addr_i[1:0]) == b),
         .wr_addr_i(instruction_wr_addr_i[InstructionWidth+1:2]),
-        .wr_data_i(instruction_wr_data_i),
+        .wr_data_i(instruction_wr_data_i[Bits-1:0]),
         .rd_en_i  (1'b1),
         .rd_addr_i(InstructionWidth'(entry.instruction)),
-        .rd_data_o(word[128*b+:128])
+        .rd_data_o(word[128*b+:Bits])
     );
   end
 
@@ -451,6 +464,7 @@ module sequencer #(
     operand = {as_scan.dst, as_scan.bc, as_scan.dt, as_scan.z, as_scan.u};
     index   = {MaxOperands{token}};
     if (is_linear_q && as_linear.reduce || is_scale_q) index[1] = sequence_index;
+    if (is_shared_q) index[1] = position;
     if (is_linear_q && as_linear.add_position) index[2] = position;
     if (is_conv_q) index[0] = token - 12'(as_conv.kernel) + 12'd1;
     if (is_send_q) index[0] = sequence_index;
@@ -598,6 +612,10 @@ module sequencer #(
   assign norm_o = norm_instruction_t'(head_word_q[UnitVector][NormInstructionBits-1:0]);
   assign pool_o = pool_instruction_t'(head_word_q[UnitVector][PoolInstructionBits-1:0]);
   assign scale_o = scale_instruction_t'(head_word_q[UnitVector][ScaleInstructionBits-1:0]);
+  assign pool_features_o = pool_features_instruction_t'(
+      head_word_q[UnitVector][PoolFeaturesInstructionBits-1:0]
+  );
+  assign modulate_o = modulate_instruction_t'(head_word_q[UnitVector][ModulateInstructionBits-1:0]);
   assign send_o = send_instruction_t'(head_word_q[UnitStreamOut][SendInstructionBits-1:0]);
   assign recv_last_o = head_q[UnitStreamIn].place.run_end && head_q[UnitStreamIn].iteration_end;
   assign send_last_o = head_q[UnitStreamOut].place.forecast_end &&

@@ -1,10 +1,14 @@
-// NORM, POOL and SCALE, `Lanes` elements a cycle. Three parts hold different entries at a time:
+// NORM, POOL, SCALE, POOL_FEATURES and MODULATE, `Lanes` elements a cycle. Three parts hold different
+// entries at a time:
 //
-//            front                      root                        back
-//   NORM     sum of squares      -->    reciprocal_sqrt      -->    x * r, requantize, write
-//   POOL     add to the sums     ---------------------------->      at the last position: requantize
-//                                                                   and write mean, then maximum
-//   SCALE    ---------------------------------------------------->  x * table[logit], write
+//                    front                  on the way             back
+//   NORM             sum of squares    -->  reciprocal_sqrt   -->  x * r, requantize, write
+//   POOL             add to the sums   ------------------------->  at the last position: requantize
+//                                                                  and write mean, then maximum
+//   SCALE            ------------------------------------------->  x * table[logit], write
+//   POOL_FEATURES    read the row      -->  sum, maximum      -->  requantize, write both elements
+//   MODULATE         two look-ups      -->  scale, shift      -->  x * scale + shift + addend,
+//                                                                  requantize, write
 //
 // The front hands every entry on to the back, in order, through the queue of contexts. A POOL that is
 // not the last of its sequence only passes the back, as a beat that writes nothing: entries complete
@@ -18,8 +22,11 @@
 //    4   elements                  | 6  logits           | 5  new sums, address of sums (back)
 //    5   operands of the multiplier: x * x, or (x << k) * (r << j)      5  address of parameters
 //    7   product                   | 7  sums             | 7  words of parameters
-//    8   split for rounding        | 8  adder tree ...   | 8  rotated parameters, table
+//    8   split for rounding        | 8  tree of lanes ...| 8  rotated parameters, table
 //    9   requantizer ---> queue ---> write               | 9  parameters
+//
+// A beat of MODULATE's back is two reads: the addend, which waits beside the multiplier with the shift
+// added to it, then x. Logits of MODULATE are looked up in cycles in which no SCALE does.
 //
 // The scaling of NORM, v = rne(x * r * 64, 15 + e), needs no shifter behind the multiplier. With k =
 // max(-e, 0) and j = 8 - max(e, 0)
@@ -27,7 +34,8 @@
 //   v = rne((x << k) * (r << j), 17)         |x << k| < 2^16 because x^2 < S < 2^(32 + 2e)
 //
 // so that the last 17 bits are always the fraction, and 17 x 26 bits fit one DSP48E2. With r << j =
-// 2^17 the same path passes x unchanged for SCALE.
+// 2^17 the same path passes x unchanged for SCALE, with 1 for POOL_FEATURES, whose sums need no
+// fraction; and with twice the scale it gives MODULATE's product, to which the DSP48E2 adds the rest.
 
 `default_nettype none
 
@@ -40,6 +48,7 @@ module vector_unit #(
     parameter int unsigned ResidElements = cmamba_build_pkg::ResidElements,
     parameter int unsigned NormElements = cmamba_build_pkg::NormElements,
     parameter int unsigned LogitElements = cmamba_build_pkg::LogitElements,
+    parameter int unsigned ConvInElements = cmamba_build_pkg::ConvInElements,
     // Features of the longest row.
     parameter int unsigned MaxFeatures = cmamba_build_pkg::MaxFeatures,
     // Words of vector_params.
@@ -49,9 +58,14 @@ module vector_unit #(
     localparam int unsigned ResidWidth = $clog2(ResidElements / RowAlign),
     localparam int unsigned NormWidth = $clog2(NormElements / RowAlign),
     localparam int unsigned LogitWidth = $clog2(LogitElements / RowAlign),
-    localparam int unsigned WordWidth =
-        ResidWidth > NormWidth && ResidWidth > LogitWidth ? ResidWidth :
-        NormWidth > LogitWidth ? NormWidth : LogitWidth,
+    localparam int unsigned ConvInWidth = $clog2(ConvInElements / RowAlign),
+    localparam int unsigned WordWidth = cmamba_cells_pkg::larger(
+        cmamba_cells_pkg::larger(
+            ResidWidth, NormWidth
+        ),
+        cmamba_cells_pkg::larger(
+            LogitWidth, ConvInWidth)
+    ),
     localparam int unsigned ParamWidth = $clog2(MaxParams),
     localparam int unsigned TableWidth = $clog2(MaxTables)
 ) (
@@ -68,14 +82,17 @@ module vector_unit #(
 
     input  wire logic                           start_valid_i,
     output logic                                start_ready_o,
-    // Three views of the same bits; the opcode selects one.
-    input  wire cmamba_pkg::norm_instruction_t  norm_i,
-    input  wire cmamba_pkg::pool_instruction_t  pool_i,
-    input  wire cmamba_pkg::scale_instruction_t scale_i,
-    input  wire logic [11:0]                    position_i,
+    // Views of the same bits; the opcode selects one.
+    input  wire cmamba_pkg::norm_instruction_t          norm_i,
+    input  wire cmamba_pkg::pool_instruction_t          pool_i,
+    input  wire cmamba_pkg::scale_instruction_t         scale_i,
+    input  wire cmamba_pkg::pool_features_instruction_t pool_features_i,
+    input  wire cmamba_pkg::modulate_instruction_t      modulate_i,
+    input  wire logic [11:0]                            position_i,
+    input  wire logic [9:0]                             sequence_i,
     // Where rows begin: of the operands, in their order; of POOL then that of the maximum.
-    input  wire logic [2:0][WordWidth-1:0]      row_words_i,
-    output logic                                done_o,
+    input  wire logic [3:0][WordWidth-1:0]              row_words_i,
+    output logic                                        done_o,
 
     output logic                         resid_rd_en_o,
     output logic [ResidWidth-1:0]        resid_rd_addr_o,
@@ -93,24 +110,34 @@ module vector_unit #(
     input  wire logic                    resid_wr_ready_i,
     output logic [ResidWidth-1:0]        resid_wr_addr_o,
     output logic [RowAlign-1:0]          resid_wr_mask_o,
-    output logic [RowAlign*16-1:0]       resid_wr_data_o
+    output logic [RowAlign*16-1:0]       resid_wr_data_o,
+    output logic                         conv_in_wr_en_o,
+    input  wire logic                    conv_in_wr_ready_i,
+    output logic [ConvInWidth-1:0]       conv_in_wr_addr_o,
+    output logic [RowAlign-1:0]          conv_in_wr_mask_o,
+    output logic [RowAlign*8-1:0]        conv_in_wr_data_o
 );
 
   import cmamba_pkg::*;
+  import cmamba_cells_pkg::larger;
 
   localparam int unsigned Slots = RowAlign / Lanes;  // beats of a word
   localparam int unsigned SlotWidth = $clog2(Slots);
   localparam int unsigned LaneWidth = $clog2(Lanes);
   localparam int unsigned FeatureWidth = $clog2(MaxFeatures / Lanes);  // a beat of the row
-  localparam int unsigned DstWidth = ResidWidth > NormWidth ? ResidWidth : NormWidth;
-  // Sums of up to 4,095 int16.
+  // An element of a row that all sequences share, and the beat that it would be in.
+  localparam int unsigned ElementWidth = $clog2(larger(NormElements, LogitElements));
+  localparam int unsigned BeatWidth = larger(FeatureWidth, ElementWidth - LaneWidth);
+  localparam int unsigned DstWidth = larger(ResidWidth, larger(NormWidth, ConvInWidth));
+  // Sums of up to 4,096 int16.
   localparam int unsigned SumWidth = 28;
   localparam int unsigned ContextDepth = 4;
   // Beats of the back on their way; one needs about 20 cycles from its issue to its write.
   localparam int unsigned QueueDepth = 32;
   localparam int unsigned CreditWidth = $clog2(QueueDepth + 1);
-  // NORM entries between front and back, and their sums.
-  localparam int unsigned MaxNorms = 3;
+  // Entries between front and back of which something is on its way, places for that.
+  localparam int unsigned MaxWaiting = 3;
+  localparam int unsigned WaitingDepth = 4;
 
   if (Lanes < 2 || Lanes != 1 << LaneWidth) begin : gen_check_lanes
     $fatal(1, "vector_unit: Lanes is %0d, expected a power of two from 2", Lanes);
@@ -118,8 +145,12 @@ module vector_unit #(
   if (Slots < 2 || RowAlign != 1 << $clog2(RowAlign)) begin : gen_check_align
     $fatal(1, "vector_unit: RowAlign is %0d, expected a power of two from 2 * Lanes", RowAlign);
   end
-  if (MaxFeatures < 2 * Lanes || MaxFeatures % Lanes != 0) begin : gen_check_features
-    $fatal(1, "vector_unit: MaxFeatures is %0d, expected a multiple of Lanes", MaxFeatures);
+  // The sum over a row's features is no longer than that over 4,095 tokens.
+  if (MaxFeatures < 2 * Lanes || MaxFeatures % Lanes != 0 || MaxFeatures > 4096)
+  begin : gen_check_features
+    $fatal(
+        1, "vector_unit: MaxFeatures is %0d, expected a multiple of Lanes up to 4096", MaxFeatures
+    );
   end
   if (MaxParams < 2 * Lanes || MaxParams % Lanes != 0) begin : gen_check_params
     $fatal(1, "vector_unit: MaxParams is %0d, expected a multiple of Lanes", MaxParams);
@@ -128,40 +159,59 @@ module vector_unit #(
     $fatal(1, "vector_unit: MaxTables is %0d, expected at least 2", MaxTables);
   end
 
+  // Elements of a row that all sequences share: mean and maximum, or scale and shift.
+  typedef logic [1:0][ElementWidth-1:0] elements_t;
+
+  // What of an entry is on its way from front to back, which waits for it.
+  typedef enum logic [1:0] {
+    WayNone,
+    WayRoot,
+    WayScalars,
+    WayFactors
+  } way_e;
+
   // What the back has to know of an entry.
   typedef struct packed {
     logic                  is_norm;
     logic                  is_pool;
-    logic                  passes;        // POOL before the last position: writes nothing
+    logic                  is_pool_features;
+    logic                  is_modulate;
+    way_e                  way;
+    logic                  passes;            // POOL before the last position: writes nothing
     logic                  wide;
     logic                  one_beat;
     logic [FeatureWidth:0] beats;
-    logic [Lanes-1:0]      tail;          // lanes of the last beat
+    logic [Lanes-1:0]      tail;              // lanes of the last beat
     logic [ResidWidth-1:0] src_word;
     logic [LogitWidth-1:0] logit_word;
     logic [DstWidth-1:0]   dst_word;
-    logic [DstWidth-1:0]   maximum_word;
+    logic [DstWidth-1:0]   second_word;       // of POOL the maximum, of MODULATE the addend
     logic [ParamWidth-1:0] param_addr;
     logic [TableWidth-1:0] table_index;
+    elements_t             elements;
   } context_t;
 
-  typedef enum logic [2:0] {
-    BeatSquare,   // front
+  typedef enum logic [3:0] {
+    BeatSquare,    // front
     BeatPool,
-    BeatNorm,     // back
+    BeatReduce,    // POOL_FEATURES
+    BeatNorm,      // back
     BeatScale,
     BeatMean,
     BeatMaximum,
+    BeatScalar,    // POOL_FEATURES
+    BeatAddend,    // MODULATE, first read
+    BeatModulate,  // second read
     BeatNothing
   } kind_e;
 
   // A beat in the pipeline.
   typedef struct packed {
     kind_e                   kind;
-    logic                    first;        // BeatSquare: of the row. BeatPool: of the sequence
-    logic                    last;         // BeatSquare: of the row. Back: of the entry
+    logic                    first;        // BeatPool: of the sequence. Front: of the row
+    logic                    last;         // Front: of the row. Back: of the entry
     logic [31:0]             eps;
-    logic [25:0]             factor;       // r << j
+    logic [SumWidth-1:0]     operand;      // r << j, twice the scale, the shift, a scalar
     logic [3:0]              left_shift;   // k
     logic [SlotWidth-1:0]    slot;
     logic [FeatureWidth-1:0] feature;
@@ -173,10 +223,25 @@ module vector_unit #(
     logic                    wide;
   } beat_t;
 
+  // A look-up of all lanes.
+  typedef struct packed {
+    logic [LogitWidth-1:0] logit_word;
+    logic [TableWidth-1:0] table_index;
+    logic [SlotWidth-1:0]  slot;
+    logic [LaneWidth-1:0]  lane;         // MODULATE: the only one that counts
+    logic                  is_shift;     // MODULATE: of the shift, not of the scale
+  } lookup_t;
+
+  typedef enum logic [1:0] {
+    ToNothing,
+    ToNorm,
+    ToResid,
+    ToConvIn
+  } target_e;
+
   // A beat behind the requantizer.
   typedef struct packed {
-    logic                 writes;
-    logic                 to_resid;
+    target_e              target;
     logic                 last;
     logic [SlotWidth-1:0] slot;
     logic [Lanes-1:0]     lanes;
@@ -185,11 +250,16 @@ module vector_unit #(
 
   // ---------------------------------------------------------------- decoding
 
-  logic is_norm, is_pool;
+  logic is_norm, is_pool, is_pool_features, is_modulate;
+  // Of NORM, POOL and POOL_FEATURES many fields lie in the same places.
+  logic is_like_norm;
   logic [15:0] n;
   assign is_norm = norm_i.opcode == OpNorm;
   assign is_pool = norm_i.opcode == OpPool;
-  assign n = is_norm || is_pool ? norm_i.n : scale_i.n;
+  assign is_pool_features = norm_i.opcode == OpPoolFeatures;
+  assign is_modulate = norm_i.opcode == OpModulate;
+  assign is_like_norm = is_norm || is_pool || is_pool_features;
+  assign n = is_like_norm ? norm_i.n : is_modulate ? modulate_i.n : scale_i.n;
 
   logic one_beat;
   logic [FeatureWidth:0] beats;
@@ -202,16 +272,35 @@ module vector_unit #(
     for (int unsigned l = 0; l < Lanes; l++) tail[l] = n_tail == '0 || l < 32'(n_tail);
   end
 
+  way_e way;
+  logic [WordWidth-1:0] second_row;
+  always_comb begin
+    way = WayNone;
+    if (is_norm) way = WayRoot;
+    if (is_pool_features) way = WayScalars;
+    if (is_modulate) way = WayFactors;
+    if (is_modulate) second_row = row_words_i[3];
+    else second_row = is_pool_features ? row_words_i[1] : row_words_i[2];
+  end
+
+  logic [ElementWidth-1:0] columns;
+  assign columns = ElementWidth'(is_modulate ? modulate_i.columns : pool_features_i.columns);
+
   logic unused;
-  assign unused = ^{norm_i, pool_i, scale_i, row_words_i, n, param_wr_data_i};
+  assign unused = ^{
+    norm_i, pool_i, scale_i, pool_features_i, modulate_i, row_words_i, n, param_wr_data_i
+  };
 
   // ---------------------------------------------------------------- front
 
-  logic front_q, front_reads_q;
+  // What the entry in the front still has to do: read, look up, or nothing but to be handed on.
+  logic front_q, front_reads_q, front_looks_up_q, front_passes_q;
+  logic front_awaited_q, front_pools_q;  // at its beginning: what it may have to wait for
   logic front_first_q, front_last_q;  // position in the sequence
   logic front_issue, front_finish, start;
   context_t front_context_q;
   logic [31:0] eps_q;
+  logic [TableWidth-1:0] shift_table_q;
   logic [FeatureWidth-1:0] front_feature_q;
   logic [FeatureWidth:0] front_left_q;
   logic front_row_first_q, front_last_beat_q;
@@ -219,62 +308,87 @@ module vector_unit #(
   logic context_room_q;
   logic pool_waits_q;  // a POOL with a result has not been read by the back yet
   logic pool_busy_q;  // sums are on their way to the memory
-  // NORM entries handed on that the back has not begun
-  logic [1:0] norms_q, norms_d;
-  logic norms_full_q;
+  // Entries handed on, of which something is on its way, that the back has not begun
+  logic [1:0] waiting_q, waiting_d;
+  logic waiting_full_q;
   logic front_held, back_idle_q;
+  logic front_look_up, scale_looks_up_q;  // the table is SCALE's first
   // A row that has begun goes on; what could hold it up was looked at then.
-  assign front_held = front_row_first_q && (
-      front_context_q.is_norm ? norms_full_q :
-      front_context_q.is_pool && (pool_waits_q || pool_busy_q));
-  assign front_issue = front_q && front_reads_q && !front_held && back_idle_q &&
+  assign front_held = (front_awaited_q && waiting_full_q) ||
+      (front_pools_q && (pool_waits_q || pool_busy_q));
+  assign front_issue = front_reads_q && !front_held && back_idle_q &&
       (context_room_q || !front_last_beat_q);
-  assign front_finish = front_q && context_room_q &&
-      (!front_reads_q || (front_last_beat_q && !front_held && back_idle_q));
+  assign front_look_up = front_looks_up_q && !front_held && !scale_looks_up_q &&
+      (context_room_q || front_row_first_q);
+  assign front_finish = context_room_q && (
+      front_passes_q || (front_looks_up_q && !front_row_first_q && !scale_looks_up_q) ||
+      (front_reads_q && front_last_beat_q && !front_held && back_idle_q));
   assign start_ready_o = !front_q || front_finish;
   assign start = start_valid_i && start_ready_o;
 
   always_ff @(posedge clk_i) begin
-    if (rst_i) front_q <= 1'b0;
-    else if (start) front_q <= 1'b1;
-    else if (front_finish) front_q <= 1'b0;
+    if (rst_i || front_finish) begin
+      front_q <= 1'b0;
+      front_reads_q <= 1'b0;
+      front_looks_up_q <= 1'b0;
+      front_passes_q <= 1'b0;
+    end
+    if (start && !rst_i) begin
+      front_q <= 1'b1;
+      front_reads_q <= is_like_norm;
+      front_looks_up_q <= is_modulate;
+      front_passes_q <= !is_like_norm && !is_modulate;
+    end
 
     if (start) begin
       front_context_q <= '{
           is_norm: is_norm,
           is_pool: is_pool,
+          is_pool_features: is_pool_features,
+          is_modulate: is_modulate,
+          way: way,
           passes: is_pool && position_i != pool_i.n_positions - 1'b1,
-          wide: is_norm ? norm_i.wide : !is_pool,
+          wide: is_norm ? norm_i.wide : is_modulate ? modulate_i.wide : !is_like_norm,
           one_beat: one_beat,
           beats: beats,
           tail: tail,
           src_word: ResidWidth'(row_words_i[0]),
           logit_word: LogitWidth'(row_words_i[1]),
-          dst_word: DstWidth'(is_norm || is_pool ? row_words_i[1] : row_words_i[2]),
-          maximum_word: DstWidth'(row_words_i[2]),
-          param_addr: ParamWidth'(norm_i.param_addr),
-          table_index: TableWidth'(scale_i.table_index)
+          dst_word: DstWidth'(is_like_norm ? row_words_i[1] : row_words_i[2]),
+          second_word: DstWidth'(second_row),
+          param_addr: ParamWidth'(is_modulate ? modulate_i.param_addr : norm_i.param_addr),
+          table_index: TableWidth'(is_modulate ? modulate_i.scale_table : scale_i.table_index),
+          elements: {columns + ElementWidth'(sequence_i), ElementWidth'(sequence_i)}
       };
-      front_reads_q <= is_norm || is_pool;
+      shift_table_q <= TableWidth'(modulate_i.shift_table);
+      front_awaited_q <= way != WayNone;
+      front_pools_q <= is_pool;
       front_left_q <= beats;
       front_last_beat_q <= one_beat;
       front_first_q <= position_i == '0;
       front_feature_q <= '0;
       front_row_first_q <= 1'b1;
-      eps_q <= norm_i.eps;
-    end else if (front_issue) begin
+      eps_q <= is_norm ? norm_i.eps : '0;
+    end else if (front_issue || front_look_up) begin
       front_left_q <= front_left_q - 1'b1;
       front_last_beat_q <= front_left_q == (FeatureWidth + 1)'(2);
       front_feature_q <= front_feature_q + 1'b1;
       front_row_first_q <= 1'b0;
+      front_awaited_q <= 1'b0;
+      front_pools_q <= 1'b0;
     end
   end
   assign front_last_q = !front_context_q.passes;
 
-  // ---------------------------------------------------------------- root
+  // ---------------------------------------------------------------- on the way to the back
 
-  logic sum_valid, sum_taken, sum_pending, root_valid, root_take;
-  logic [47:0] sum_q, sum;
+  // Of BeatSquare and of BeatReduce, whose sum is signed.
+  logic sum_valid, scalars_valid;
+  logic signed [47:0] sum_q;
+  logic signed [15:0] maximum_q;
+
+  logic sum_taken, sum_pending, root_valid, root_take;
+  logic [47:0] sum;
   logic [16:0] root;
   logic signed [5:0] root_exponent;
   logic [2:0] unused_level;
@@ -282,7 +396,7 @@ module vector_unit #(
 
   fifo #(
       .Width(48),
-      .Depth(4),
+      .Depth(WaitingDepth),
       .RamStyle("distributed")
   ) u_sums (
       .clk_i,
@@ -306,6 +420,49 @@ module vector_unit #(
       .ready_i(root_take),
       .r_o(root),
       .e_o(root_exponent)
+  );
+
+  // Sum and maximum of a POOL_FEATURES; scale and shift of a MODULATE.
+  logic scalars_pending, scalars_take, unused_scalars_ready;
+  logic [SumWidth-1:0] pooled_sum;
+  logic signed [15:0] pooled_maximum;
+  logic [2:0] unused_scalars_level;
+
+  fifo #(
+      .Width(SumWidth + 16),
+      .Depth(WaitingDepth),
+      .RamStyle("distributed")
+  ) u_scalars (
+      .clk_i,
+      .rst_i,
+      .valid_i(scalars_valid),
+      .ready_o(unused_scalars_ready),
+      .data_i ({sum_q[SumWidth-1:0], maximum_q}),
+      .valid_o(scalars_pending),
+      .ready_i(scalars_take),
+      .data_o ({pooled_sum, pooled_maximum}),
+      .level_o(unused_scalars_level)
+  );
+
+  logic factors_valid, factors_pending, factors_take, unused_factors_ready;
+  logic [15:0] scale_q, entry_q, scale;
+  logic signed [15:0] shift;
+  logic [2:0] unused_factors_level;
+
+  fifo #(
+      .Width(32),
+      .Depth(WaitingDepth),
+      .RamStyle("distributed")
+  ) u_factors (
+      .clk_i,
+      .rst_i,
+      .valid_i(factors_valid),
+      .ready_o(unused_factors_ready),
+      .data_i ({scale_q, entry_q}),
+      .valid_o(factors_pending),
+      .ready_i(factors_take),
+      .data_o ({scale, shift}),
+      .level_o(unused_factors_level)
   );
 
   // ---------------------------------------------------------------- back
@@ -343,34 +500,56 @@ module vector_unit #(
   logic unused_context;
   assign unused_context = ^back_context_q;
   logic [FeatureWidth:0] back_left_q;
-  logic [FeatureWidth-1:0] back_feature_q;
+  logic [BeatWidth-1:0] back_feature_q;
   logic [ParamWidth-1:0] back_param_q;
-  logic [25:0] factor_q;
+  logic [SumWidth-1:0] operand_q;
+  logic signed [15:0] second_operand_q;  // the maximum of a POOL_FEATURES, the shift of a MODULATE
   logic [3:0] left_shift_q;
+  // MODULATE: the next beat reads the addend. It gives no result, so that x follows at once.
+  logic back_addend_q, back_addend_d;
   logic [CreditWidth-1:0] credits_q, credits_d;
   logic result_pop, result_popped_q;
-  assign credits_d = credits_q - CreditWidth'(back_issue_q) + CreditWidth'(result_popped_q);
+  assign credits_d = credits_q - CreditWidth'(back_issue_q && !back_addend_q) +
+      CreditWidth'(result_popped_q);
 
-  assign context_take = context_valid && (!back_q || back_finish_q) &&
-      (!context_word.is_norm || root_valid);
-  assign root_take = context_take && context_word.is_norm;
+  logic arrived;
+  always_comb begin
+    unique case (context_word.way)
+      WayRoot:    arrived = root_valid;
+      WayScalars: arrived = scalars_pending;
+      WayFactors: arrived = factors_pending;
+      default:    arrived = 1'b1;
+    endcase
+  end
+  assign context_take = context_valid && (!back_q || back_finish_q) && arrived;
+  assign root_take = context_take && context_word.way == WayRoot;
+  assign scalars_take = context_take && context_word.way == WayScalars;
+  assign factors_take = context_take && context_word.way == WayFactors;
   assign back_d = context_take || (back_q && !back_finish_q);
   assign back_issue_d = back_d && credits_d != '0;
 
   always_comb begin
     back_last_beat_d = back_last_beat_q;
     back_last_pass_d = back_last_pass_q;
+    back_addend_d = back_addend_q;
     if (context_take) begin
-      back_last_beat_d = context_word.passes || context_word.one_beat;
-      back_last_pass_d = !context_word.is_pool || context_word.passes;
+      back_last_beat_d = !context_word.is_modulate &&
+          (context_word.passes || context_word.one_beat || context_word.is_pool_features);
+      back_last_pass_d = context_word.passes ||
+          !(context_word.is_pool || context_word.is_pool_features);
+      back_addend_d = context_word.is_modulate;
     end else if (back_pass_end_q) begin
-      back_last_beat_d = back_context_q.one_beat;
+      back_last_beat_d = back_context_q.one_beat || back_context_q.is_pool_features;
       back_last_pass_d = 1'b1;
+    end else if (back_issue_q && back_context_q.is_modulate) begin
+      back_last_beat_d = back_addend_q && back_left_q == (FeatureWidth + 1)'(1);
+      back_addend_d = !back_addend_q;
     end else if (back_issue_q) begin
       back_last_beat_d = back_left_q == (FeatureWidth + 1)'(2);
     end
   end
-  assign norms_d = norms_q + 2'(front_finish && front_context_q.is_norm) - 2'(root_take);
+  assign waiting_d = waiting_q + 2'(front_finish && front_context_q.way != WayNone) -
+      2'(context_take && context_word.way != WayNone);
 
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
@@ -381,8 +560,8 @@ module vector_unit #(
       back_finish_q <= 1'b0;
       credits_q <= CreditWidth'(QueueDepth);
       result_popped_q <= 1'b0;
-      norms_q <= '0;
-      norms_full_q <= 1'b0;
+      waiting_q <= '0;
+      waiting_full_q <= 1'b0;
       pool_waits_q <= 1'b0;
     end else begin
       back_q <= back_d;
@@ -392,8 +571,8 @@ module vector_unit #(
       back_finish_q <= back_issue_d && back_last_beat_d && back_last_pass_d;
       credits_q <= credits_d;
       result_popped_q <= result_pop;
-      norms_q <= norms_d;
-      norms_full_q <= norms_d == 2'(MaxNorms);
+      waiting_q <= waiting_d;
+      waiting_full_q <= waiting_d == 2'(MaxWaiting);
       if (front_finish && front_context_q.is_pool && front_last_q) pool_waits_q <= 1'b1;
       else if (back_finish_q && back_context_q.is_pool && !back_context_q.passes) begin
         pool_waits_q <= 1'b0;
@@ -404,27 +583,40 @@ module vector_unit #(
   always_ff @(posedge clk_i) begin
     back_last_beat_q <= back_last_beat_d;
     back_last_pass_q <= back_last_pass_d;
+    back_addend_q <= back_addend_d;
     if (context_take) begin
       back_context_q <= context_word;
       back_maximum_q <= 1'b0;
       back_left_q <= context_word.beats;
-
-      back_feature_q <= '0;
+      back_feature_q <= context_word.is_pool_features ? beat_of(context_word.elements[0]) : '0;
       back_param_q <= context_word.param_addr;
-      factor_q <= !context_word.is_norm ? 26'h20000 :
-          26'(root) << (root_exponent < 0 ? 4'd8 : 4'd8 - root_exponent[3:0]);
+      if (context_word.is_norm) begin
+        operand_q <= SumWidth'(26'(root) << (root_exponent < 0 ? 4'd8 : 4'd8 - root_exponent[3:0]));
+      end else if (context_word.is_pool_features) operand_q <= pooled_sum;
+      else operand_q <= context_word.is_modulate ? SumWidth'({scale, 1'b0}) : SumWidth'('h20000);
+      second_operand_q <= context_word.is_modulate ? shift : pooled_maximum;
       left_shift_q <= context_word.is_norm && root_exponent < 0 ? 4'(-root_exponent) : '0;
     end else if (back_pass_end_q) begin  // the mean is through, the maximum follows
       back_maximum_q <= 1'b1;
       back_left_q <= back_context_q.beats;
-      back_feature_q <= '0;
+      back_feature_q <= back_context_q.is_pool_features ? beat_of(back_context_q.elements[1]) : '0;
       back_param_q <= back_param_q + 1'b1;
-    end else if (back_issue_q) begin
+      operand_q <= SumWidth'(second_operand_q);
+    end else if (back_issue_q && !back_addend_q) begin
       back_left_q <= back_left_q - 1'b1;
       back_feature_q <= back_feature_q + 1'b1;
-      if (!back_context_q.is_pool) back_param_q <= back_param_q + ParamWidth'(Lanes);
+      if (back_context_q.is_norm) back_param_q <= back_param_q + ParamWidth'(Lanes);
     end
   end
+
+  // The beat of a row that an element is in.
+  function automatic logic [BeatWidth-1:0] beat_of(logic [ElementWidth-1:0] element);
+    return BeatWidth'(element >> LaneWidth);
+  endfunction
+
+  // The element of POOL_FEATURES that is written.
+  logic [Lanes-1:0] element_lane;
+  assign element_lane = Lanes'(1) << back_context_q.elements[back_maximum_q][LaneWidth-1:0];
 
   // ---------------------------------------------------------------- the pipeline
 
@@ -440,34 +632,42 @@ module vector_unit #(
     issued = '0;
     if (back_issue_q) begin
       if (back_context_q.is_norm) issued.kind = BeatNorm;
+      else if (back_context_q.is_pool_features) issued.kind = BeatScalar;
+      else if (back_context_q.is_modulate) issued.kind = back_addend_q ? BeatAddend : BeatModulate;
       else if (!back_context_q.is_pool) issued.kind = BeatScale;
       else if (back_context_q.passes) issued.kind = BeatNothing;
       else issued.kind = back_maximum_q ? BeatMaximum : BeatMean;
       issued.last = back_finish_q;
-      issued.lanes = back_pass_end_q ? back_context_q.tail : '1;
+      if (back_context_q.is_pool_features) issued.lanes = element_lane;
+      else issued.lanes = back_pass_end_q ? back_context_q.tail : '1;
       issued.slot = back_feature_q[SlotWidth-1:0];
-      issued.feature = back_feature_q;
+      issued.feature = FeatureWidth'(back_feature_q);
+      issued.operand = back_addend_q ? SumWidth'(second_operand_q) : operand_q;
     end else begin
-      issued.kind = front_context_q.is_norm ? BeatSquare : BeatPool;
-      issued.first = front_context_q.is_norm ? front_row_first_q : front_first_q;
+      if (front_context_q.is_norm) issued.kind = BeatSquare;
+      else issued.kind = front_context_q.is_pool ? BeatPool : BeatReduce;
+      issued.first = front_context_q.is_pool ? front_first_q : front_row_first_q;
       issued.last = front_last_beat_q;
       issued.lanes = front_last_beat_q ? front_context_q.tail : '1;
       issued.slot = front_feature_q[SlotWidth-1:0];
       issued.feature = front_feature_q;
+      issued.operand = SumWidth'(1);
     end
     issued.eps = eps_q;
-    issued.factor = factor_q;
     issued.left_shift = left_shift_q;
     issued.logit_word = back_context_q.logit_word + LogitWidth'(back_feature_q >> SlotWidth);
     issued.table_index = back_context_q.table_index;
     issued.param_addr = back_param_q;
-    issued.dst_word = (back_maximum_q ? back_context_q.maximum_word : back_context_q.dst_word) +
+    issued.dst_word = (back_maximum_q ? back_context_q.second_word : back_context_q.dst_word) +
         DstWidth'(back_feature_q >> SlotWidth);
     issued.wide = back_context_q.wide;
 
-    issued_word = back_issue_q ?
-        back_context_q.src_word + ResidWidth'(back_feature_q >> SlotWidth) :
-        front_context_q.src_word + ResidWidth'(front_feature_q >> SlotWidth);
+    if (!back_issue_q) begin
+      issued_word = front_context_q.src_word + ResidWidth'(front_feature_q >> SlotWidth);
+    end else begin
+      issued_word = (back_addend_q ? ResidWidth'(back_context_q.second_word) :
+                     back_context_q.src_word) + ResidWidth'(back_feature_q >> SlotWidth);
+    end
   end
 
   always_ff @(posedge clk_i) begin
@@ -478,9 +678,7 @@ module vector_unit #(
   end
 
   assign resid_rd_en_o = valid_q[1] &&
-      (beat_q[1].kind inside {BeatSquare, BeatPool, BeatNorm, BeatScale});
-  assign logit_rd_en_o = valid_q[3] && beat_q[3].kind == BeatScale;
-  assign logit_rd_addr_o = beat_q[3].logit_word;
+      !(beat_q[1].kind inside {BeatMean, BeatMaximum, BeatScalar, BeatNothing});
 
   function automatic logic signed [15:0] lane16(logic [RowAlign*16-1:0] word,
                                                 logic [SlotWidth-1:0] slot, int unsigned lane);
@@ -490,64 +688,119 @@ module vector_unit #(
   // ---------------------------------------------------------------- multiply
 
   logic signed [Lanes-1:0][         15:0] x_q;
-  logic        [Lanes-1:0][         30:0] squares;
+  logic signed [Lanes-1:0][         43:0] products;
   logic signed [Lanes-1:0][ SumWidth-1:0] whole_q;  // product without its fraction
   logic        [Lanes-1:0]                up_q;  // round up
   logic        [Lanes-1:0][         31:0] v_q;
   logic        [Lanes-1:0][SumWidth+15:0] pooled;
 
+  typedef enum logic [1:0] {
+    FromProduct,
+    FromSum,
+    FromMaximum,
+    FromScalar
+  } source_e;
+  source_e source_q;  // of what is rounded
+  always_ff @(posedge clk_i) begin
+    case (beat_q[6].kind)
+      BeatMean:    source_q <= FromSum;
+      BeatMaximum: source_q <= FromMaximum;
+      BeatScalar:  source_q <= FromScalar;
+      default:     source_q <= FromProduct;
+    endcase
+  end
+
+  // Of the beat in stage 4, as all lanes want to know: squares of x, only lanes of the row; MODULATE.
+  logic squares_q, masks_q, takes_addend_q, keeps_addend_q;
+  always_ff @(posedge clk_i) begin
+    squares_q <= beat_q[3].kind == BeatSquare;
+    masks_q <= beat_q[3].kind inside {BeatSquare, BeatReduce};
+    takes_addend_q <= beat_q[3].kind == BeatAddend;
+    keeps_addend_q <= beat_q[3].kind == BeatModulate;
+  end
+
   for (genvar l = 0; l < Lanes; l++) begin : gen_multiply
-    logic signed [16:0] b_q;
-    logic signed [26:0] a_q;
-    logic signed [43:0] m_q, p_q;
+    logic signed [17:0] b;
+    logic signed [26:0] a;
+    logic signed [16:0] addend_q;  // with the shift
+    logic signed [47:0] p, unused_cascade;
     logic signed [15:0] x;
     assign x = x_q[l];
 
+    always_comb begin
+      if (masks_q) b = beat_q[4].lanes[l] ? 18'(x) : '0;
+      else b = 18'(17'(x) <<< beat_q[4].left_shift);
+      a = squares_q ? 27'(x) : {1'b0, beat_q[4].operand[25:0]};
+    end
+
+    // The addend stays for the one beat in which it waits for x, and is zero for all other products.
     always_ff @(posedge clk_i) begin
       x_q[l] <= lane16(resid_rd_data_i, beat_q[3].slot, l);
-      b_q <= beat_q[4].kind == BeatSquare ? (beat_q[4].lanes[l] ? 17'(x) : '0) :
-          17'(x) <<< beat_q[4].left_shift;
-      a_q <= beat_q[4].kind == BeatSquare ? 27'(x) : {1'b0, beat_q[4].factor};
-      m_q <= a_q * b_q;
-      p_q <= m_q;
+      if (takes_addend_q) addend_q <= 17'(x) + 17'($signed(beat_q[4].operand[15:0]));
+      else if (!keeps_addend_q) addend_q <= '0;
     end
-    assign squares[l] = p_q[30:0];
+
+    multiply_add #(
+        .Addend        ("c"),
+        .AddendRegister(1'b1)
+    ) u_product (
+        .clk_i,
+        .a_i(a),
+        .b_i(b),
+        .c_i({{14{addend_q[16]}}, addend_q, 17'b0}),
+        .sum_o(p),
+        .cascade_o(unused_cascade)
+    );
+    assign products[l] = p[43:0];
+    logic unused_product;
+    assign unused_product = ^{p[47:45], unused_cascade};
 
     always_ff @(posedge clk_i) begin
-      if (beat_q[7].kind == BeatMean) begin
-        whole_q[l] <= signed'(pooled[l][SumWidth-1:0]);
-        up_q[l] <= 1'b0;
-      end else if (beat_q[7].kind == BeatMaximum) begin
-        whole_q[l] <= SumWidth'(signed'(pooled[l][SumWidth+:16]));
-        up_q[l] <= 1'b0;
-      end else begin
-        whole_q[l] <= SumWidth'(p_q >>> 17);
-        up_q[l] <= p_q[16] && (p_q[17] || p_q[15:0] != '0);
-      end
-      v_q[l] <= 32'(signed'(whole_q[l])) + 32'(up_q[l]);
+      unique case (source_q)
+        FromSum:     whole_q[l] <= signed'(pooled[l][SumWidth-1:0]);
+        FromMaximum: whole_q[l] <= SumWidth'(signed'(pooled[l][SumWidth+:16]));
+        FromScalar:  whole_q[l] <= beat_q[7].operand;
+        default:     whole_q[l] <= p[44:17];
+      endcase
+      up_q[l] <= source_q == FromProduct && p[16] && (p[17] || p[15:0] != '0);
+      v_q[l]  <= 32'(signed'(whole_q[l])) + 32'(up_q[l]);
     end
   end
 
-  // ---------------------------------------------------------------- sum of squares
+  // ---------------------------------------------------------------- sums and maxima of lanes
 
-  // 16 lanes: 16 x 31 bits, 8 x 32, 4 x 33, 2 x 34, 35
-  localparam int unsigned TreeWidth = 31 + LaneWidth;
-  logic [2*Lanes-1:1][TreeWidth-1:0] tree_q;  // node i adds nodes 2 i and 2 i + 1
+  // Sums of squares, or of the elements themselves. 16 lanes: 16 x 32 bits, 8 x 33, 4 x 34, 2 x 35, 36
+  localparam int unsigned TreeWidth = 32 + LaneWidth;
+  logic signed [2*Lanes-1:1][TreeWidth-1:0] tree_q;  // node i adds nodes 2 i and 2 i + 1
+  // Offset by 2^15, so that zero, where a lane is not of the row, is the least.
+  logic [2*Lanes-1:1][15:0] largest_q;
   for (genvar l = 0; l < Lanes; l++) begin : gen_leaf
-    assign tree_q[Lanes+l] = TreeWidth'(squares[l]);
+    assign tree_q[Lanes+l] = TreeWidth'(products[l]);
+    assign largest_q[Lanes+l] = beat_q[7].lanes[l] ? {!products[l][15], products[l][14:0]} : '0;
   end
   for (genvar i = 1; i < Lanes; i++) begin : gen_node
-    always_ff @(posedge clk_i) tree_q[i] <= tree_q[2*i] + tree_q[2*i+1];
+    always_ff @(posedge clk_i) begin
+      tree_q[i] <= tree_q[2*i] + tree_q[2*i+1];
+      largest_q[i] <= largest_q[2*i] > largest_q[2*i+1] ? largest_q[2*i] : largest_q[2*i+1];
+    end
   end
 
+  // The row so far.
+  logic reduces;
+  logic signed [15:0] beat_maximum;
+  assign reduces = valid_q[SquareStage] &&
+      (beat_q[SquareStage].kind inside {BeatSquare, BeatReduce});
+  assign beat_maximum = {!largest_q[1][15], largest_q[1][14:0]};
+
   always_ff @(posedge clk_i) begin
-    if (rst_i) sum_valid <= 1'b0;
-    else begin
-      sum_valid <= valid_q[SquareStage] && beat_q[SquareStage].kind == BeatSquare &&
-          beat_q[SquareStage].last;
-    end
-    if (valid_q[SquareStage] && beat_q[SquareStage].kind == BeatSquare) begin
-      sum_q <= (beat_q[SquareStage].first ? 48'(beat_q[SquareStage].eps) : sum_q) + 48'(tree_q[1]);
+    sum_valid <= !rst_i && reduces && beat_q[SquareStage].last &&
+        beat_q[SquareStage].kind == BeatSquare;
+    scalars_valid <= !rst_i && reduces && beat_q[SquareStage].last &&
+        beat_q[SquareStage].kind == BeatReduce;
+    if (reduces) begin
+      sum_q <= (beat_q[SquareStage].first ? 48'(beat_q[SquareStage].eps) : sum_q) +
+          48'(signed'(tree_q[1]));
+      if (beat_q[SquareStage].first || beat_maximum > maximum_q) maximum_q <= beat_maximum;
     end
   end
 
@@ -660,10 +913,42 @@ module vector_unit #(
 
   // ---------------------------------------------------------------- tables
 
+  // In stage 2 a look-up goes into the pipeline: SCALE's own, or of MODULATE in the front.
+  lookup_t scale_lookup, front_lookup;
+  lookup_t [8:3] lookup_q;
+  logic [8:3] modulates_q;
+  logic [ElementWidth-1:0] front_element;
+  logic [BeatWidth-1:0] front_beat;
+  assign front_element = front_context_q.elements[!front_row_first_q];
+  assign front_beat = beat_of(front_element);
+  assign scale_lookup = '{
+          logit_word: beat_q[2].logit_word,
+          table_index: beat_q[2].table_index,
+          slot: beat_q[2].slot,
+          lane: '0,
+          is_shift: 1'b0
+      };
+  assign front_lookup = '{
+          logit_word: front_context_q.logit_word + LogitWidth'(front_beat >> SlotWidth),
+          table_index: front_row_first_q ? front_context_q.table_index : shift_table_q,
+          slot: front_beat[SlotWidth-1:0],
+          lane: front_element[LaneWidth-1:0],
+          is_shift: !front_row_first_q
+      };
+
+  always_ff @(posedge clk_i) begin
+    lookup_q <= {lookup_q[7:3], scale_looks_up_q ? scale_lookup : front_lookup};
+    if (rst_i) modulates_q <= '0;
+    else modulates_q <= {modulates_q[7:3], front_look_up};
+    logit_rd_en_o <= scale_looks_up_q || front_look_up;
+    scale_looks_up_q <= !rst_i && valid_q[1] && beat_q[1].kind == BeatScale;
+  end
+  assign logit_rd_addr_o = lookup_q[3].logit_word;
+
   logic [Lanes-1:0][7:0] logit_q;
   always_ff @(posedge clk_i) begin
     for (int unsigned l = 0; l < Lanes; l++) begin
-      logit_q[l] <= logit_rd_data_i[8*(32'(beat_q[5].slot)*Lanes+l)+:8];
+      logit_q[l] <= logit_rd_data_i[8*(32'(lookup_q[5].slot)*Lanes+l)+:8];
     end
   end
 
@@ -676,25 +961,46 @@ module vector_unit #(
       .wr_en_i(table_wr_en_i),
       .wr_addr_i(table_wr_addr_i),
       .wr_data_i(table_wr_data_i),
-      .table_i(beat_q[6].table_index),
+      .table_i(lookup_q[6].table_index),
       .data_i(logit_q),
       .data_o(factors)
   );
 
-  // POOL: one word for all lanes. SCALE: 16 fraction bits.
+  // MODULATE's scale waits for the shift.
+  logic entry_valid_q, entry_is_shift_q;
+  always_ff @(posedge clk_i) begin
+    entry_q <= factors[lookup_q[8].lane];
+    entry_is_shift_q <= lookup_q[8].is_shift;
+    entry_valid_q <= !rst_i && modulates_q[8];
+    if (entry_valid_q && !entry_is_shift_q) scale_q <= entry_q;
+  end
+  assign factors_valid = entry_valid_q && entry_is_shift_q;
+
+  // POOL, POOL_FEATURES, MODULATE: one word for all lanes. SCALE: 16 fraction bits.
   always_ff @(posedge clk_i) begin
     for (int unsigned l = 0; l < Lanes; l++) begin
       unique case (beat_q[8].kind)
         BeatScale: begin
           param_q[l] <= '{bias: '0, multiplier: 18'(factors[l]), shift: 6'd16, zero_point: '0};
         end
-        BeatMean, BeatMaximum: param_q[l] <= {rotated_q[0], 32'd0};
-        default: param_q[l] <= {rotated_q[l], 32'd0};
+        BeatNorm: param_q[l] <= {rotated_q[l], 32'd0};
+        default:  param_q[l] <= {rotated_q[0], 32'd0};
       endcase
     end
   end
 
   // ---------------------------------------------------------------- requantize and write
+
+  target_e target;
+  always_comb begin
+    unique case (beat_q[9].kind)
+      BeatNorm:     target = beat_q[9].wide ? ToResid : ToNorm;
+      BeatModulate: target = beat_q[9].wide ? ToResid : ToConvIn;
+      BeatScale:    target = ToResid;
+      BeatNothing:  target = ToNothing;
+      default:      target = ToNorm;
+    endcase
+  end
 
   result_t result, written;
   logic result_valid, written_valid, unused_result_ready;
@@ -707,15 +1013,9 @@ module vector_unit #(
   ) u_requantizer (
       .clk_i,
       .rst_i,
-      .valid_i(valid_q[9] && !(beat_q[9].kind inside {BeatSquare, BeatPool})),
-      .tag_i({
-        beat_q[9].kind != BeatNothing,
-        beat_q[9].wide,
-        beat_q[9].last,
-        beat_q[9].slot,
-        beat_q[9].lanes,
-        beat_q[9].dst_word
-      }),
+      .valid_i(valid_q[9] &&
+               !(beat_q[9].kind inside {BeatSquare, BeatPool, BeatReduce, BeatAddend})),
+      .tag_i({target, beat_q[9].last, beat_q[9].slot, beat_q[9].lanes, beat_q[9].dst_word}),
       .acc_i(v_q),
       .param_i(param_q),
       .addend_i('0),
@@ -742,13 +1042,18 @@ module vector_unit #(
       .level_o(unused_result_level)
   );
 
-  assign result_pop = written_valid && (!resid_wr_en_o || resid_wr_ready_i);
-  assign norm_wr_en_o = written_valid && written.writes && !written.to_resid;
-  assign resid_wr_en_o = written_valid && written.writes && written.to_resid;
+  assign result_pop = written_valid && (!resid_wr_en_o || resid_wr_ready_i) &&
+      (!conv_in_wr_en_o || conv_in_wr_ready_i);
+  assign norm_wr_en_o = written_valid && written.target == ToNorm;
+  assign resid_wr_en_o = written_valid && written.target == ToResid;
+  assign conv_in_wr_en_o = written_valid && written.target == ToConvIn;
   assign norm_wr_addr_o = NormWidth'(written.dst_word);
   assign resid_wr_addr_o = ResidWidth'(written.dst_word);
+  assign conv_in_wr_addr_o = ConvInWidth'(written.dst_word);
   assign resid_wr_data_o = {Slots{written_y}};
   assign resid_wr_mask_o = norm_wr_mask_o;
+  assign conv_in_wr_mask_o = norm_wr_mask_o;
+  assign conv_in_wr_data_o = norm_wr_data_o;
   always_comb begin
     for (int unsigned e = 0; e < RowAlign; e++) begin
       norm_wr_mask_o[e] = written.lanes[e%Lanes] && 32'(written.slot) == e / Lanes;

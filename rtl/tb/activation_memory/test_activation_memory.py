@@ -63,6 +63,7 @@ SLOW = pytest.mark.slow
     [
         (8, 4096, 16, 2),
         (16, 8192, 16, 2),
+        (8, 1024, 16, 3),
         pytest.param(8, 1024, 64, 1, marks=SLOW),
         pytest.param(8, 16384, 64, 2, marks=SLOW),
         pytest.param(16, 16384, 64, 2, marks=SLOW),

@@ -1,4 +1,4 @@
-"""activations: every reader and writer at once, against arrays; who may write resid."""
+"""activations: every reader and writer at once, against arrays; who may write resid and conv_in."""
 
 import os
 import random
@@ -18,7 +18,8 @@ READ_LATENCY = 2
 ARRAY_READS = ("patch", "norm", "conv", "proj", "scan")
 ARRAY_WRITES = ("conv_in", "gate", "proj", "step", "logit", "resid", "head")
 READS = ("resid", "logit", "conv_in", "conv", "gate", "step", "proj", "head")
-WRITES = ("patch", "norm", "resid", "conv", "scan")
+WRITES = ("patch", "norm", "resid", "conv_in", "conv", "scan")
+SHARED = ("resid", "conv_in")  # written by the array and by the vector unit, which waits
 IMAGE_ELEMENTS = 8
 
 
@@ -61,7 +62,7 @@ async def fill(dut, model):
     """Known contents: the loader writes resid, the units the rest."""
     for port in (*WRITES, "array", "image"):
         getattr(dut, f"{port}_wr_en_i").value = 0
-    for port in (*READS, "array", "add"):
+    for port in (*READS, "array", "add", "skip"):
         getattr(dut, f"{port}_rd_en_i").value = 0
     for beat in range(model.build.spaces["resid"] // IMAGE_ELEMENTS):
         values = [random.randint(-(1 << 15), (1 << 15) - 1) for _ in range(IMAGE_ELEMENTS)]
@@ -116,6 +117,8 @@ async def run_random(dut):
             reads.append(model.drive_read(port, port, random.getrandbits(1), address))
         address = random.choice((0, 1, 2, model.words("resid") - 1))
         reads.append(model.drive_read("add", "resid", random.getrandbits(1), address))
+        address = random.choice((0, 1, 2, model.words("proj") - 1))
+        reads.append(model.drive_read("skip", "proj", random.getrandbits(1), address))
         source = random.choice(ARRAY_READS)
         address = random.choice((0, 1, 2, model.words(source) - 1))
         dut.array_rd_space_i.value = list(isa.SPACES).index(source)
@@ -134,12 +137,13 @@ async def run_random(dut):
             enable = random.getrandbits(1)
             port_write(dut, name, address, mask, word)
             getattr(dut, f"{name}_wr_en_i").value = enable
-            waits = name == "resid" and by_array and target == "resid"
+            waits = name in SHARED and by_array and target == name
             if enable and not waits:
                 writes.append((name, address, mask, values))
         await RisingEdge(dut.clk_i)
-        ready = dut.resid_wr_ready_o.value == 1
-        assert ready == (not (by_array and target == "resid")), f"cycle {cycle}: resid_wr_ready_o"
+        for name in SHARED:
+            ready = getattr(dut, f"{name}_wr_ready_o").value == 1
+            assert ready == (not (by_array and target == name)), f"cycle {cycle}: {name}_wr_ready_o"
         expected.append([read for read in reads if read])
         for port, word in expected.pop(0):
             found = getattr(dut, f"{port}_rd_data_o").value.to_unsigned()

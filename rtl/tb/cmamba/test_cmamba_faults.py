@@ -23,6 +23,7 @@ from rtl.tb.cmamba import mutations
 from rtl.tb.cmamba.bench import BUILD, FEW_STALLS, OURS, STALLS, Bench, Golden
 from rtl.tb.cmamba.test_cmamba_forecasts import beyond_the_chip
 from rtl.tb.cmamba.top import Top
+from rtl.tb.published_program import published_package
 from tests.program_builder import random_package
 
 E = isa.ERRORS
@@ -34,9 +35,9 @@ no_watchdog = cocotb.skipif(not OURS, reason="this RTL has no watchdog")
 
 
 @cache
-def sample():
+def sample(program=random_package):
     rng = np.random.default_rng(3)
-    return Golden.random(random_package(rng, BUILD, largest=8), rng)
+    return Golden.random(program(rng, BUILD, largest=8), rng)
 
 
 async def start(dut, stalls="none"):
@@ -62,15 +63,15 @@ async def load_code(bench, data):
     return E["OK"]
 
 
-async def check_package(bench, data):
-    """A package that may be wrong: its code, and what then happens."""
+async def check_package(bench, data, good=None):
+    """A package that may be wrong, made of ``good`` or the sample: its code, and what happens."""
     code = await load_code(bench, data)
     expected = mutations.expected_code(data, BUILD)
     assert code == expected, f"expected {name(expected)}, found {name(code)}: {data[:256].hex()}"
     if code:
         assert await bench.accelerator.command(RUN, n_forecasts=1) == E["NOT_LOADED"]
     else:
-        await run_any(bench, data)
+        await run_any(bench, data, good or sample())
     return code
 
 
@@ -78,8 +79,8 @@ def name(code):
     return next(n for n, c in E.items() if c == code)
 
 
-async def run_any(bench, data):
-    """A package that the rules allow. Where its schedule is that of the sample, its bits are right;
+async def run_any(bench, data, good):
+    """A package that the rules allow. Where its schedule is that of ``good``, its bits are right;
     where it is not, the run ends all the same."""
     try:
         package = Package.from_bytes(data, build=BUILD)
@@ -90,10 +91,10 @@ async def run_any(bench, data):
         return
     same = all(
         data[slice(*mutations.span(data, section))]
-        == sample().data[slice(*mutations.span(sample().data, section))]
+        == good.data[slice(*mutations.span(good.data, section))]
         for section in ("instructions", "schedule")
     )
-    if same and shape.iterations == sample().package.iterations:
+    if same and shape.iterations == good.package.iterations:
         golden = Golden.random(package, np.random.default_rng(0), 1)
         await bench.run(golden)
         return
@@ -119,6 +120,21 @@ async def run_wrong_packages(dut, stalls, kind):
         data = KINDS[kind](sample().data, random)
         codes.append(name(await check_package(bench, data)))
         await recovers(bench)
+    dut._log.info("%s: %s", kind, ", ".join(codes))
+
+
+@cocotb.test()
+@cocotb.parametrize(
+    stalls=list(STALLS), kind=["instruction_field", "reserved_bit", "schedule_field"]
+)
+async def run_wrong_published_packages(dut, stalls, kind):
+    """Mistakes in programs in the manner of the published CMamba."""
+    bench = await start(dut, stalls)
+    good = sample(published_package)
+    codes = []
+    for _ in range(2 * ROUNDS):
+        codes.append(name(await check_package(bench, KINDS[kind](good.data, random), good)))
+        await recovers(bench, good)
     dut._log.info("%s: %s", kind, ", ".join(codes))
 
 
@@ -171,7 +187,8 @@ def named_mistakes():
         yield word("BAD_SHAPE", section, last, 49 << 50)
         yield word("BAD_SHAPE", section, last, limit)
         yield word("BAD_SHAPE", section, 0, -limit & 0xFFFFFFFF)
-    yield word("BAD_OPCODE", "instructions", 0, 9, 1)
+    unknown = 1 + max(opcode.code for opcode in isa.OPCODES.values())
+    yield word("BAD_OPCODE", "instructions", 0, unknown, 1)
     yield word("BAD_OPCODE", "instructions", 63, 0x80, 1)
     yield word("BAD_SCHEDULE", "schedule", 0, 1023, 2)
     yield field("BAD_SCHEDULE", unit_entries=0)
@@ -411,6 +428,7 @@ async def run_all_at_once(dut):
 FAST = "|".join(
     [
         "run_wrong_packages/stalls=in_bursts",
+        "run_wrong_published_packages/stalls=in_bursts",
         "run_named_mistakes/stalls=none",
         "run_misplaced_package",
         "run_wrong_commands",

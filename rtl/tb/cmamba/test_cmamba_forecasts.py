@@ -11,10 +11,12 @@ from cocotb.triggers import ClockCycles
 from golden import isa
 from golden.estimate import random_package as compiled_package
 from model.args import ModelArgs
+from model.published_args import PublishedArgs
 from rtl.tb.accelerator import RUN, Stalls
 from rtl.tb.axi import BOUNDARY
 from rtl.tb.cmamba.bench import BUILD, FEW_STALLS, OURS, STALLS, Bench, Golden
 from rtl.tb.cmamba.top import Top
+from rtl.tb.published_program import published_package
 from rtl.tb.streams import in_bursts, rarely
 from tests.program_builder import random_package, shuffled
 
@@ -30,6 +32,7 @@ MODELS = {
     "mixing": ModelArgs(num_channels=3, n_layer=2, **SMALL),
     "channels": ModelArgs(num_channels=3, n_layer=1, channel_mode="independent", **SMALL),
     "nested": ModelArgs(num_channels=2, n_layer=2, topology="nested", **SMALL),
+    "published": PublishedArgs(**SMALL | {"num_channels": 3, "n_layer": 2, "dt_rank": 3}),
     # Nothing divides anything.
     "odd": ModelArgs(
         num_channels=5,
@@ -56,9 +59,9 @@ def compiled(name, n_forecasts=3):
 
 
 @cache
-def program(seed, n_forecasts=2):
+def program(seed, n_forecasts=2, written=random_package):
     rng = np.random.default_rng(seed)
-    package = random_package(rng, BUILD, largest=40)
+    package = written(rng, BUILD, largest=40)
     if seed % 2 and len(package.schedule) < 150:
         package = shuffled(package, rng)
     return Golden.random(package, rng, n_forecasts)
@@ -106,6 +109,17 @@ async def run_programs(dut, seed):
     bench = await start(dut)
     await bench.load(program(seed))
     await bench.run(program(seed))
+    report(dut, bench)
+
+
+@cocotb.test()
+@cocotb.parametrize(stalls=list(STALLS), seed=list(seeds))
+async def run_published_programs(dut, stalls, seed):
+    """The same in the manner of the published CMamba: what all sequences share, skip weights."""
+    bench = await start(dut, stalls)
+    golden = program(seed, written=published_package)
+    await bench.load(golden)
+    await bench.run(golden, tlast_each=bool(seed % 2))
     report(dut, bench)
 
 
@@ -228,8 +242,9 @@ async def run_weights_beyond_the_chip(dut, stalls, part):
 # `make test` has time for these.
 FAST = "|".join(
     [
-        "run_compiled_models/name=(mixing|nested)",
+        "run_compiled_models/name=(mixing|nested|published)",
         "run_programs/seed=[12]",
+        "run_published_programs/stalls=(none|in_bursts)/seed=[13]",
         "run_stalls/stalls=randomly/name=mixing",
     ]
 )

@@ -154,7 +154,16 @@ def instruction_at_limits(
             for name in ("u", "z", "dt"):
                 space = {"u": "conv", "z": "gate", "dt": "step"}[name]
                 f[name] = operand(build, (space,), n)
-            f["bc"] = operand(build, ("proj",), 2 << log2_state)
+            align, read = build.row_align, 2 << log2_state
+            room = build.spaces["proj"] - n
+            f["skip_enable"] = int(room >= 0 and random.randrange(2))
+            f["skip_zero_point"] = random.randint(-128, 127)
+            f["skip_offset"] = random.randrange(1 << 16)  # nobody looks at it
+            if f["skip_enable"]:
+                f["skip_offset"] = align * random.choice([0, room // align, random.randint(0, 3)])
+                f["skip_offset"] = min(f["skip_offset"], room // align * align)
+                read = max(read, f["skip_offset"] + n)
+            f["bc"] = operand(build, ("proj",), read)
             f["dst"] = operand(build, ("scan",), n)
             pairs = n << log2_state
             f["state_addr"] = address(multiples["state"], capacity["state"] - pairs)
@@ -183,6 +192,22 @@ def instruction_at_limits(
             f["src"], f["dst"] = _rows_apart(build, n, image, same_memory=True)
             f["logit"] = operand(build, ("logit",), n)
             f["table"] = section("vector_tables", 1)
+        case "POOL_FEATURES":
+            n = f["n"] = size(build, features, "resid")
+            f["src"] = operand(build, ("resid",), n)
+            f["dst"], f["columns"] = _shared_rows(build, "norm")
+            f["param_addr"] = section("vector_params", 2)
+        case "MODULATE":
+            f["wide"] = random.randrange(2)
+            n = f["n"] = size(build, features, "resid", "resid" if f["wide"] else "conv_in")
+            f["src"], f["dst"] = _rows_apart(build, n, image, same_memory=f["wide"])
+            if not f["wide"]:
+                f["dst"] = operand(build, ("conv_in",), n)
+            f["add"] = _addend(build, n, f["src"], f["dst"])
+            f["logit"], f["columns"] = _shared_rows(build, "logit")
+            f["param_addr"] = section("vector_params", 1)
+            f["scale_table"], f["shift_table"] = (section("vector_tables", 1) for _ in range(2))
+            facts["vector_tables"] = 1 + max(f["scale_table"], f["shift_table"])
         case "SEND":
             n = f["n"] = facts["forecast_elements"] = size(build, 0xFFFF, "head")
             f["src"] = operand(build, ("head",), n)
@@ -260,6 +285,25 @@ def _rows_apart(build, n, image, same_memory) -> tuple[isa.Operand, isa.Operand]
     return src, image(dst)
 
 
+def _shared_rows(build: isa.Build, space: str) -> tuple[isa.Operand, int]:
+    """Rows of two elements for each sequence, of which there are none here, and their columns."""
+    most = build.spaces[space] - 1
+    columns = random.choice([0, most, random.randint(0, most)])
+    return operand(build, (space,), columns), columns
+
+
+def _addend(build: isa.Build, n: int, src: isa.Operand, dst: isa.Operand) -> isa.Operand:
+    """A row of resid that is that of the result or does not overlap it, often just beside it."""
+    resid, align = isa.SPACES["resid"].index, build.row_align
+    if dst.space != resid:
+        return operand(build, ("resid",), n)
+    above = round_up(dst.row((1 << dst.log2_rows) - 1) + n, align)
+    below = (dst.addr - n) // align * align
+    beside = [isa.Operand(at, 0, random.randrange(16), resid) for at in (above, below)]
+    fits = [row for row in beside if 0 <= row.addr <= build.spaces["resid"] - n]
+    return random.choice([src, dst, *fits])
+
+
 # ------------------------------------------------------------------------- one step further
 
 # Fields with which no rule is concerned.
@@ -269,8 +313,10 @@ FREE = {
     ("CONV", "pad"),
     ("SCAN", "u_zero_point"),
     ("SCAN", "exp_shift"),
+    ("SCAN", "skip_zero_point"),
 }
-FACTS = ("token_bytes", "forecast_elements", "weights", *SECTIONS)
+SIZES = ("n_sequences", "token_bytes", "forecast_elements")
+FACTS = (*SIZES, "weights", *SECTIONS)
 
 
 def fields(opcode: str) -> list[tuple[str, ...]]:
@@ -318,7 +364,7 @@ def _another(field: isa.Field, value: int, build: isa.Build) -> int:
 
 def with_fact(p: Package, name: str, step: int, build: isa.Build) -> Package:
     """A size in the header, or the length of a section, that is ``step`` larger."""
-    if name in ("token_bytes", "forecast_elements"):
+    if name in SIZES:
         return dataclasses.replace(p, **{name: max(0, getattr(p, name) + step)})
     return dataclasses.replace(
         p, **{name: empty(name, max(0, len(getattr(p, name)) + step), build)}

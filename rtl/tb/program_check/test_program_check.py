@@ -16,6 +16,7 @@ from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 
 from golden import isa, rules
 from rtl.tb.program_check import programs
+from rtl.tb.published_program import published_package
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, Source, always, reset, start
 from tests.program_builder import random_package
@@ -25,11 +26,13 @@ CYCLES = {
     "RECV": 7,
     "LINEAR": 12,
     "CONV": 9,
-    "SCAN": 15,
+    "SCAN": 16,
     "NORM": 10,
     "POOL": 8,
     "SCALE": 11,
     "SEND": 7,
+    "POOL_FEATURES": 8,
+    "MODULATE": 16,
 }
 NAMES = {code: name for name, code in isa.ERRORS.items()}
 
@@ -177,7 +180,7 @@ async def run_limits(dut, opcode):
 
 
 @cocotb.test()
-@cocotb.parametrize(opcode=("RECV", "LINEAR", "CONV", "SCAN", "NORM", "POOL"))
+@cocotb.parametrize(opcode=tuple(o for o in isa.OPCODES if o not in ("SCALE", "SEND")))
 async def run_features(dut, opcode):
     """One feature too many, where nothing else is wrong. (SCALE and SEND have no room for it.)"""
     bench = await prepared(dut)
@@ -223,7 +226,8 @@ async def run_reserved(dut):
         for bit in bits:
             found = await bench.check(package, instruction_words=[word | 1 << bit])
             assert found == "BAD_OPCODE", (opcode, bit)
-        for code in (0, 9, 255, *(random.randrange(10, 255) for _ in range(amount(4)))):
+        unknown = max(o.code for o in isa.OPCODES.values()) + 1
+        for code in (0, unknown, 255, *(random.randrange(unknown, 255) for _ in range(amount(4)))):
             found = await bench.check(package, instruction_words=[word >> 8 << 8 | code])
             assert found == "BAD_OPCODE", code
 
@@ -247,7 +251,8 @@ async def run_programs(dut):
     codes = Counter()
     for number in range(amount(5)):
         rng = np.random.default_rng(random.getrandbits(32))
-        good = random_package(rng, build(), largest=random.choice([9, 40]))
+        program = random.choice([random_package, published_package])
+        good = program(rng, build(), largest=random.choice([9, 40]))
         assert await bench.expect(good, pattern=PATTERNS[number % len(PATTERNS)]) == "OK"
         for _ in range(6):
             index = random.randrange(len(good.instructions))
@@ -426,7 +431,7 @@ async def run_cycles(dut):
     """Cycles of an instruction, and from the last entry to the verdict."""
     bench = await prepared(dut)
     rng = np.random.default_rng(random.getrandbits(32))
-    good = random_package(rng, build(), largest=9)
+    good = random.choice([random_package, published_package])(rng, build(), largest=9)
     await bench.begin(facts_word(good, good.unit_entries))
     bench.instructions.send(words(good))
     taken = []

@@ -87,12 +87,18 @@ def random_instruction(rng, state_addr, log2_state=None, n=None, **fields):
     most = min(BUILD.capacity["state"] // 4 >> m, BUILD.capacity["features"])
     n = int(rng.integers(1, min(most, 8 * LANES >> max(m - 3, 0)) + 1)) if n is None else n
     pairs = n << m
+    align = BUILD.row_align
+    # Skip weights lie behind B and C, or somewhere else in their row.
+    skip_enable = int(rng.integers(0, 2))
+    most = (BUILD.spaces["proj"] - n) // align if skip_enable else 0xFFFF // align
+    skip_offset = align * int(rng.choice([-(-(2 << m) // align), rng.integers(0, most + 1)]))
+    bc = max(2 << m, skip_offset + n if skip_enable else 0)
     values = {
         "n_positions": 4,
         "u": random_operand(rng, "conv", n),
         "z": random_operand(rng, "gate", n),
         "dt": random_operand(rng, "step", n),
-        "bc": random_operand(rng, "proj", 2 << m),
+        "bc": random_operand(rng, "proj", bc),
         "dst": random_operand(rng, "scan", n),
         "state_addr": state_addr,
         "decay_addr": LANES
@@ -108,6 +114,9 @@ def random_instruction(rng, state_addr, log2_state=None, n=None, **fields):
         "state_shift": int(rng.integers(0, 17)),
         "skip_shift": int(rng.integers(0, 21)),
         "y_shift": int(rng.integers(0, 41)),
+        "skip_enable": skip_enable,
+        "skip_zero_point": int(rng.integers(-128, 128)),
+        "skip_offset": skip_offset,
     }
     if rng.random() < 0.7:  # shifts that leave little to saturate, as a compiled model's
         values |= {
@@ -136,6 +145,9 @@ class Model:
             else self.states[i.state_addr]
         )
         bc = m.row(i.bc, token, 2 * states)
+        skip = None
+        if i.skip_enable:
+            skip = m.row(i.bc, token, i.skip_offset + n)[i.skip_offset :] - i.skip_zero_point
         rates = m.decay[i.decay_addr :][: n * states].astype(np.int64).reshape(n, states)
         out, self.states[i.state_addr] = arithmetic.scan_step(
             h,
@@ -148,6 +160,7 @@ class Model:
             arithmetic.Params.from_array(m.params[i.param_addr :][:n]),
             torch.from_numpy(m.tables[i.softplus_table].astype(np.int64)),
             torch.from_numpy(m.tables[i.silu_table].view(np.int16).astype(np.int64)),
+            skip=skip,
             u_zero_point=i.u_zero_point,
             exp_shift=i.exp_shift,
             state_shift=i.state_shift,
@@ -173,6 +186,7 @@ class Bench:
         for space in ("conv", "gate", "step", "proj"):
             memory = getattr(m, space)
             ReadPort(dut, space, lambda a, memory=memory: packed(memory[a]), junk)
+        ReadPort(dut, "skip", lambda a: packed(m.proj[a]), junk)
         ReadPort(dut, "decay", lambda a: packed(m.decay.reshape(-1, LANES)[a]), junk)
         params = pack_words(isa.PARAM, m.params).reshape(-1, SLOTS)
         ReadPort(dut, "param", lambda a: packed(params[a]), junk)
@@ -304,6 +318,32 @@ async def run_saturation(dut):
         assert any(abs(int(h)) >= (1 << 23) - 1 for h in bench.model.states[0].flatten()) or (
             state_shift > 0
         )
+
+
+@cocotb.test()
+async def run_skip(dut):
+    """Skip weights of the token and of the parameter words in turn, both ends, several words."""
+    bench = Bench(dut, random.getrandbits(32))
+    await start(dut)
+    align = BUILD.row_align
+    ends = {"skip_shift": 8, "y_shift": 8, "exp_shift": 31}
+    for n in (1, align, align + 1, 3 * align):
+        for zero_point in (-128, 0, 127):
+            bench.memories.proj[:] = bench.rng.choice([-128, 0, 127], bench.memories.proj.shape)
+            fields = ends | {"skip_zero_point": zero_point, "skip_offset": 2 * align}
+            instructions = [
+                random_instruction(
+                    bench.rng,
+                    a,
+                    2,
+                    n,
+                    bc=random_operand(bench.rng, "proj", 2 * align + n),
+                    skip_enable=k % 2,
+                    **fields,
+                )
+                for k, a in enumerate(regions(4))
+            ]
+            await bench.run(instructions, 2)
 
 
 @cocotb.test()

@@ -18,10 +18,12 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from golden import isa, schedule_check
 from golden.estimate import random_package
 from model.args import ModelArgs
+from rtl.tb.published_program import published_package
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import reset, start
 from rtl.tb.units import row_words
 from rtl.tb.words import unpack
+from tests.program_builder import shuffled
 
 torch.set_num_threads(1)
 UNITS = isa.UNITS
@@ -51,6 +53,9 @@ def build():
 
 @cache
 def package(name):
+    if name == "published":
+        rng = np.random.default_rng(1)
+        return shuffled(published_package(rng, build()), rng)
     return random_package(MODELS[name], build())
 
 
@@ -64,10 +69,10 @@ def fields(opcode, word):
     """What a unit looks at of an instruction, beside the rows of its operands."""
     form = isa.OPCODES[opcode].format
     found = form.decode(word)
-    if opcode not in ("NORM", "POOL", "SCALE"):
+    if isa.OPCODES[opcode].unit != "vector":
         del found["opcode"]
     if opcode not in ("LINEAR", "POOL"):
-        del found["n_positions"]
+        del found["n_positions"]  # nobody looks at it
     for f in form.fields:
         if f.operand:
             operand = found.pop(f.name)
@@ -146,6 +151,8 @@ class Bench:
             "NORM": dut.norm_o,
             "POOL": dut.pool_o,
             "SCALE": dut.scale_o,
+            "POOL_FEATURES": dut.pool_features_o,
+            "MODULATE": dut.modulate_o,
             "SEND": dut.send_o,
         }[opcode]
         return int(port.value)
@@ -307,7 +314,7 @@ async def prepared(dut, name):
 
 
 @cocotb.test()
-@cocotb.parametrize(name=tuple(MODELS), tlast_each=(False, True))
+@cocotb.parametrize(name=(*MODELS, "published"), tlast_each=(False, True))
 async def run_schedules(dut, name, tlast_each):
     """Whole runs of compiled models with units of all speeds."""
     bench = await prepared(dut, name)

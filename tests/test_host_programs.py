@@ -94,6 +94,16 @@ def test_a_good_board_passes(flags, golden, capsys):
     assert rows["recovery from an error"][4] == "ok"
 
 
+def test_packages_of_other_builds_are_left_out(flags, golden, capsys):
+    package = compile_random(ModelArgs(**SMALL)).package
+    shape = (package.n_sequences, package.n_positions, package.token_bytes)
+    write_golden(golden / "larger", package, np.zeros((package.iterations, *shape), np.int8))
+    assert selftest.main([*flags, "--golden", str(golden)]) == 0
+    assert re.search(r"larger +for build default", capsys.readouterr().out)
+    assert selftest.main([*flags, "--golden", str(golden / "larger")]) == 1  # nothing is compared
+    assert "no package is loaded" in capsys.readouterr().out
+
+
 def test_golden_folders_of_the_repository(tmp_path, models, monkeypatch):
     """Those that `make golden` writes are found and fit."""
     package = compile_random(ModelArgs(**SMALL)).package

@@ -156,14 +156,6 @@ def test_a_board_that_loses_nothing_fails_the_recovery(flags, golden, capsys, mo
     )
 
 
-def test_a_package_for_another_build_fails(flags, golden, capsys):
-    compile_random(ModelArgs(**SMALL)).package.write(golden / "mixing" / "package.bin")
-    assert selftest.main([*flags, "--golden", str(golden / "mixing")]) == 1
-    out = capsys.readouterr().out
-    assert "BAD_TILE: package: header field tile_in: expected 4 (small)" in out
-    assert "recovery from an error: no package is loaded" in out
-
-
 @pytest.mark.parametrize("file", ["input.bin", "forecast.bin"])
 def test_vectors_that_do_not_belong_together(flags, golden, capsys, file):
     path = golden / "mixing" / file

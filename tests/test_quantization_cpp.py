@@ -252,8 +252,8 @@ def test_benchmark_prints_a_ratio_for_every_step(capsys, monkeypatch):
     assert bench.main(["--repeats", "1", "--threads", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "1 threads" in lines[0] and "load of the last minute" in lines[0]
-    rows = [line[40:].split() for line in lines[4:-2]]
-    assert len(rows) == 5
+    rows = [line[40:].split() for line in lines[4:-4]]
+    assert len(rows) == 5 and "a copy of input and weight" in lines[-3]
     assert all(len(row) == 6 and min(map(float, row)) >= 0 for row in rows)
 
 

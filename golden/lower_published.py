@@ -47,18 +47,10 @@ class PublishedLowering(LayerLowering):
             builder.reserve(role, space, features, most_rows=4, tokens=builder.n_positions)
         self.head_rows = builder.allocate("conv", args.d_model, rows, "input of the head")
 
-        self._linear(
-            "patch_embedding",
+        self._patch_embedding(
             self._receive("patches", builder.n_positions),
             self.state["patch_embedding.weight"],
-            self.formats.weights["patch_embedding"],
-            None,
-            [OutputGroup("q_residual.0", 0, args.d_model, residual)],
-            self.x.operand,
-            wide=1,
-            add=positions,
-            add_enable=1,
-            add_position=1,
+            positions,
         )
         for i in range(args.n_layer):
             builder.segment(by_position=True)
@@ -72,7 +64,8 @@ class PublishedLowering(LayerLowering):
         self._modulate(f"blocks.{args.n_layer - 1}", "q_last", mixed, logits, last)
         head = Quantized(self.head_rows, args.d_model, self.formats["q_head"])
         self._activation("silu", "q_head", silu, last, head)
-        self._head(head)
+        builder.segment()
+        self._output_layer(head)
 
     @property
     def _hidden(self) -> int:
@@ -257,33 +250,3 @@ class PublishedLowering(LayerLowering):
 
     def _table(self, values: np.ndarray) -> int:
         return self.builder.table("vector_tables", values)
-
-    # ------------------------------------------------------------------ head
-
-    def _head(self, source: Quantized) -> None:
-        """The output layer as a reduction over the tokens of a variable, and its forecast."""
-        args, builder = self.args, self.builder
-        n_out, output = args.output_features, self.formats["q_output"]
-        head = builder.allocate("head", n_out, min(2, builder.n_sequences), "forecast")
-        weight = self.state["output_layer.weight"].reshape(n_out, builder.n_positions, args.d_model)
-        builder.segment()
-        self._linear(
-            "output_layer",
-            source,
-            weight.transpose(1, 0, 2),
-            self.formats.weights["output_layer"],
-            self.state["output_layer.bias"],
-            [OutputGroup("q_output", 0, n_out, output)],
-            head,
-            wide=1,
-            reduce=1,
-        )
-        builder.segment()
-        builder.emit(
-            "forecast",
-            "SEND",
-            [self._tensor("q_output", 0, n_out, output)],
-            src=head,
-            n=n_out,
-            n_positions=1,
-        )

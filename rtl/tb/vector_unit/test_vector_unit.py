@@ -514,11 +514,10 @@ async def run_cycles(dut):
             for count in (1,) if kind == "pool" else (1, 8):
                 found = await measured(bench, started, lambda n=n, add=add: add(n), count)
                 assert shown(found) == shown(modelled(bench, found)), (kind, n)
+    kinds = ("norm", "pool_features", "modulate")
     for _ in range(4 * int(os.environ["BATCHES"])):
-        kinds = ("norm", "pool_features", "modulate")
         n = lanes * random.randint(1, 9)
-        add = lambda n=n, kinds=kinds: adds[random.choice(kinds)](n)  # noqa: E731
-        found = await measured(bench, started, add, 4)
+        found = await measured(bench, started, lambda n=n: adds[random.choice(kinds)](n), 4)
         assert shown(found) == shown(modelled(bench, found))
 
 

@@ -16,9 +16,8 @@ from model.quantization.calibrate import calibrate
 from rtl import bench
 from rtl.regs import registers as reg
 from rtl.simulator import Event, RtlAccelerator, SimulationError, Simulator
-from rtl.tb.published_program import published_package
 from tests.compiled_models import SMALL, random_model, random_windows
-from tests.program_builder import random_package
+from tests.program_builder import random_package, random_published
 
 BUILD = isa.build("small")
 STALLS = {"ar": 0.4, "r": 0.3, "s_axis": 0.5, "m_axis": 0.4}
@@ -47,7 +46,7 @@ def accelerator():
 # ------------------------------------------------------------------------------ forecasts
 
 
-@pytest.mark.parametrize("program", [random_package, published_package])
+@pytest.mark.parametrize("program", [random_package, random_published])
 @pytest.mark.parametrize("seed", range(4))
 def test_random_programs_equal_the_integer_model(accelerator, seed, program):
     """Two packages after each other, the second with stalls on every bus."""

@@ -23,8 +23,7 @@ from rtl.tb.cmamba import mutations
 from rtl.tb.cmamba.bench import BUILD, FEW_STALLS, OURS, STALLS, Bench, Golden
 from rtl.tb.cmamba.test_cmamba_forecasts import beyond_the_chip
 from rtl.tb.cmamba.top import Top
-from rtl.tb.published_program import published_package
-from tests.program_builder import random_package
+from tests.program_builder import random_package, random_published
 
 E = isa.ERRORS
 WATCHDOG = 2000
@@ -130,7 +129,7 @@ async def run_wrong_packages(dut, stalls, kind):
 async def run_wrong_published_packages(dut, stalls, kind):
     """Mistakes in programs in the manner of the published CMamba."""
     bench = await start(dut, stalls)
-    good = sample(published_package)
+    good = sample(random_published)
     codes = []
     for _ in range(2 * ROUNDS):
         codes.append(name(await check_package(bench, KINDS[kind](good.data, random), good)))

@@ -16,9 +16,8 @@ from rtl.tb.accelerator import RUN, Stalls
 from rtl.tb.axi import BOUNDARY
 from rtl.tb.cmamba.bench import BUILD, FEW_STALLS, OURS, STALLS, Bench, Golden
 from rtl.tb.cmamba.top import Top
-from rtl.tb.published_program import published_package
 from rtl.tb.streams import in_bursts, rarely
-from tests.program_builder import random_package, shuffled
+from tests.program_builder import random_package, random_published, shuffled
 
 SMALL = {
     "seq_len": 24,
@@ -117,7 +116,7 @@ async def run_programs(dut, seed):
 async def run_published_programs(dut, stalls, seed):
     """The same in the manner of the published CMamba: what all sequences share, skip weights."""
     bench = await start(dut, stalls)
-    golden = program(seed, written=published_package)
+    golden = program(seed, written=random_published)
     await bench.load(golden)
     await bench.run(golden, tlast_each=bool(seed % 2))
     report(dut, bench)

@@ -16,10 +16,9 @@ from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 
 from golden import isa, rules
 from rtl.tb.program_check import programs
-from rtl.tb.published_program import published_package
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, Source, always, reset, start
-from tests.program_builder import random_package
+from tests.program_builder import random_package, random_published
 
 # Cycles of an instruction.
 CYCLES = {
@@ -251,7 +250,7 @@ async def run_programs(dut):
     codes = Counter()
     for number in range(amount(5)):
         rng = np.random.default_rng(random.getrandbits(32))
-        program = random.choice([random_package, published_package])
+        program = random.choice([random_package, random_published])
         good = program(rng, build(), largest=random.choice([9, 40]))
         assert await bench.expect(good, pattern=PATTERNS[number % len(PATTERNS)]) == "OK"
         for _ in range(6):
@@ -431,7 +430,7 @@ async def run_cycles(dut):
     """Cycles of an instruction, and from the last entry to the verdict."""
     bench = await prepared(dut)
     rng = np.random.default_rng(random.getrandbits(32))
-    good = random.choice([random_package, published_package])(rng, build(), largest=9)
+    good = random.choice([random_package, random_published])(rng, build(), largest=9)
     await bench.begin(facts_word(good, good.unit_entries))
     bench.instructions.send(words(good))
     taken = []

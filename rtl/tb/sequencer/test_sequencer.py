@@ -18,12 +18,11 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from golden import isa, schedule_check
 from golden.estimate import random_package
 from model.args import ModelArgs
-from rtl.tb.published_program import published_package
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import reset, start
 from rtl.tb.units import row_words
 from rtl.tb.words import unpack
-from tests.program_builder import shuffled
+from tests.program_builder import random_published, shuffled
 
 torch.set_num_threads(1)
 UNITS = isa.UNITS
@@ -55,7 +54,7 @@ def build():
 def package(name):
     if name == "published":
         rng = np.random.default_rng(1)
-        return shuffled(published_package(rng, build()), rng)
+        return shuffled(random_published(rng, build()), rng)
     return random_package(MODELS[name], build())
 
 

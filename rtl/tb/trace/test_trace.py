@@ -5,8 +5,7 @@ import pytest
 
 from golden import isa
 from rtl.tb import trace
-from rtl.tb.published_program import published_package
-from tests.program_builder import random_package
+from tests.program_builder import random_package, random_published
 
 BUILD = isa.build("small")
 ITERATIONS = 3
@@ -87,7 +86,7 @@ def sample(request):
 
 @pytest.fixture(scope="module")
 def published():
-    return Sample(1, published_package)
+    return Sample(1, random_published)
 
 
 def read(path, lines):

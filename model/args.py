@@ -55,6 +55,7 @@ class ModelArgs:
     channel_mode: Literal["mixing", "independent"] = "mixing"
     instance_norm: bool = False  # reversible instance normalization around the network
     dropout: float = 0.0  # training only
+    head_dropout: float = 0.0  # of the outputs, training only; pulls forecasts to the mean
 
     def __post_init__(self) -> None:
         if self.dt_rank == "auto" and _is_positive_integer(self.d_model):
@@ -69,7 +70,7 @@ class ModelArgs:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 self._fail(name, " or ".join(map(repr, choices)))
-        for name in ("sigma", "norm_eps", "dropout"):
+        for name in ("sigma", "norm_eps", "dropout", "head_dropout"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 self._fail(name, "a number")
@@ -78,8 +79,9 @@ class ModelArgs:
             self._fail("sigma", "a finite number >= 0")
         if not 0 < self.norm_eps < math.inf:
             self._fail("norm_eps", "a finite number > 0")
-        if not 0 <= self.dropout < 1:
-            self._fail("dropout", "a number in [0, 1)")
+        for name in ("dropout", "head_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                self._fail(name, "a number in [0, 1)")
         if self.patch_len > self.seq_len:
             self._fail("patch_len", f"at most seq_len = {self.seq_len}")
         if self.topology == "nested" and self.reduction_ratio > self.d_model:

@@ -48,6 +48,7 @@ class CMamba(nn.Module):
             self.c_mamba_blocks = nn.ModuleList(CMambaBlock(args) for _ in range(args.n_layer))
         self.norm_f = RMSNorm(args.d_model, args.norm_eps)
         self.dropout = nn.Dropout(args.dropout)
+        self.head_dropout = nn.Dropout(args.head_dropout)
         self.output_layer = QuantLinear(
             args.num_patches * args.d_model, args.core_channels * args.forecast_len
         )
@@ -96,7 +97,8 @@ class CMamba(nn.Module):
             for block, q_residual in zip(self.c_mamba_blocks, self.q_residual[1:], strict=True):
                 x = q_residual(block(x))
         x = self.q_norm_f(self.norm_f(x))
-        return self.q_output(self.output_layer(self.dropout(x.flatten(1))))
+        y = self.q_output(self.output_layer(self.dropout(x.flatten(1))))
+        return self.head_dropout(y)
 
     def from_core(self, y: Tensor, x: Tensor) -> Tensor:
         """Shape the output of the core into the forecast, and undo the normalization of x.

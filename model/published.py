@@ -134,6 +134,7 @@ class PublishedCMamba(nn.Module):
         self.register_buffer("positions", positions, persistent=False)
         self.blocks = nn.ModuleList(Block(args) for _ in range(args.n_layer))
         self.dropout = nn.Dropout(args.dropout)
+        self.head_dropout = nn.Dropout(args.head_dropout)
         self.output_layer = QuantLinear(args.num_patches * args.d_model, args.forecast_len)
 
         self.q_input, self.q_embed = QuantPoint(), QuantPoint()
@@ -165,7 +166,7 @@ class PublishedCMamba(nn.Module):
         for block, q_sum in zip(self.blocks, [*self.q_residual[1:], self.q_last], strict=True):
             x = q_sum(x + block(x))
         x = self.q_head(F.silu(x))
-        return self.q_output(self.output_layer(self.dropout(x.flatten(1))))
+        return self.head_dropout(self.q_output(self.output_layer(x.flatten(1))))
 
     def from_core(self, y: Tensor, x: Tensor) -> Tensor:
         """Shape the output of the core into the forecast, and undo the normalization of x.

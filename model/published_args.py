@@ -27,6 +27,7 @@ class PublishedArgs(ModelArgs):
     channel_mode: str = "independent"
     instance_norm: bool = True
     dropout: float = 0.1
+    head_dropout: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
             "--d-state": "N",
             "--expand": "d_inner / d_model",
             "--dropout": "dropout rate",
+            "--head-dropout": "dropout rate of the outputs",
             "--sigma": "standard deviation of a ChannelMixup of windows alone, 0 for none",
         },
     )

@@ -51,6 +51,7 @@ def test_dt_rank_and_forecast_length(d_model, horizon, multiple):
         ("norm_eps", 0.0, "> 0"),
         ("norm_eps", None, "a number"),
         ("dropout", 1.0, "[0, 1)"),
+        ("head_dropout", -0.1, "[0, 1)"),
         ("topology", "Nested", "'stacked' or 'nested'"),
         ("channel_mode", ["mixing"], "'mixing' or 'independent'"),
     ],

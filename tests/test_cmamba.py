@@ -262,6 +262,17 @@ def test_eval_is_deterministic_and_training_is_not():
         assert not torch.equal(model(x), model(x))
 
 
+def test_head_dropout_leaves_out_outputs():
+    model = small(head_dropout=0.25)
+    tokens = model.to_tokens(random_input(model, 8))
+    with torch.no_grad():
+        y = model.core(tokens)
+        trained = model.train().core(tokens)
+    left_out = trained == 0
+    assert 0.1 < left_out.double().mean() < 0.4
+    torch.testing.assert_close(trained[~left_out], y[~left_out] / 0.75)
+
+
 def test_instance_normalization_follows_level_and_scale():
     model = small(instance_norm=True)
     x = random_input(model) * 10

@@ -110,6 +110,18 @@ def test_the_defaults_are_the_authors():
     assert (args.num_patches, args.d_inner, args.n_seq) == (12, 128, 7)
 
 
+def test_head_dropout_is_all_that_differs_between_its_training_and_use():
+    """It stands behind the head, as in the authors' code, and not before."""
+    model = build(dropout=0.0, head_dropout=0.25)
+    tokens = model.to_tokens(torch.randn(16, 7, 32, dtype=torch.float64))
+    with torch.no_grad():
+        y = model.eval().core(tokens)
+        trained = model.train().core(tokens)
+    left_out = trained == 0
+    assert 0.1 < left_out.double().mean() < 0.4
+    torch.testing.assert_close(trained[~left_out], y[~left_out] / 0.75)
+
+
 def test_gradients_reach_every_parameter():
     model = build().float().train()
     model(torch.randn(2, 7, 32)).square().mean().backward()

@@ -15,7 +15,6 @@ from golden import isa
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "build/bitstream"
-HLS_EXPORT = Path("build/vitis/cmamba_top.zip")
 
 # UG904, "Implementation Strategies": different placements, the first the most common choice.
 IMPLEMENTATION = (
@@ -60,10 +59,11 @@ def main() -> int:
             f"bitstream: vivado is not on PATH; install Vivado {DESIGN.board.vivado} or later"
             " with the ZCU102's board files and source its settings64.sh"
         )
-    if args.core == "hls" and args.build != "default":
-        return _fail("bitstream: Vitis HLS exports the default build only")
-    if args.core == "hls" and not (ROOT / HLS_EXPORT).is_file():
-        return _fail(f"bitstream: {HLS_EXPORT} does not exist; run `make csynth export` first")
+    export = Path("build/vitis") / args.build / "cmamba_top.zip"
+    if args.core == "hls" and not (ROOT / export).is_file():
+        return _fail(
+            f"bitstream: {export} does not exist; run `make csynth export BUILD={args.build}` first"
+        )
     if any(
         not path.is_file() or path.read_text(encoding="utf-8") != text
         for path, text in ((ROOT / p, t) for p, t in generate.outputs().items())

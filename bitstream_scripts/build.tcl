@@ -28,12 +28,12 @@ proc check_tools {} {
 }
 
 # Make the accelerator's IP known to the project; returns its VLNV.
-proc add_accelerator {root out core} {
+proc add_accelerator {root out core build} {
   set repository [file join $out ip]
   set_property ip_repo_paths $repository [current_project]
   update_ip_catalog -rebuild
   if {$core eq "hls"} {
-    update_ip_catalog -add_ip [file join $root build vitis cmamba_top.zip] -repo_path $repository
+    update_ip_catalog -add_ip [file join $root build vitis $build cmamba_top.zip] -repo_path $repository
     set vlnv $design::hls_vlnv
   } else {
     set vlnv $design::accelerator_vlnv
@@ -176,7 +176,7 @@ proc build_bitstream {root settings} {
   create_project -force cmamba [file join $out project] -part $design::board_part
   set_property board_part $design::board_board_part [current_project]
   set_property target_language Verilog [current_project]
-  create_block_design [add_accelerator $root $out $core] $frequency
+  create_block_design [add_accelerator $root $out $core $build] $frequency
   run_synthesis $synthesis $jobs
   set run [run_implementation $implementation $jobs]
   set file [open [file join $out run.txt] w]

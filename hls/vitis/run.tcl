@@ -1,13 +1,13 @@
 # One step of the Vitis HLS flow (2022.2 or later), run by run.sh:
 #
-#   CMAMBA_STEP=csim|csynth|cosim|export CMAMBA_HEADERS=hls/build/default CMAMBA_GOLDEN="FOLDER..." \
+#   CMAMBA_STEP=csim|csynth|cosim|export CMAMBA_BUILD=default CMAMBA_GOLDEN="FOLDER..." \
 #       vitis_hls -f hls/vitis/run.tcl
 #
 # csim and csynth start a project of their own afresh; cosim and export go on from csynth's. Everything
-# is written below build/vitis, the reports are copied to build/reports.
+# is written below build/vitis/BUILD, the reports are copied to build/reports.
 
 set root [file normalize [file join [file dirname [info script]] .. ..]]
-set build [file join $root build vitis]
+set build [file join $root build vitis $::env(CMAMBA_BUILD)]
 set reports [file join $root build reports]
 set step $::env(CMAMBA_STEP)
 
@@ -17,7 +17,8 @@ set clock_ns 4
 
 # With config.h of the build of the accelerator; an absolute path, because the tools run deep inside the
 # project.
-set cflags "-std=c++14 -I[file join $root hls include] -I$::env(CMAMBA_HEADERS)"
+set headers [file join $root hls build $::env(CMAMBA_BUILD)]
+set cflags "-std=c++14 -I[file join $root hls include] -I$headers"
 set sources [lsort [glob [file join $root hls src *.cpp]]]
 set testbench [lsort [glob [file join $root hls tb *.cpp]]]
 

@@ -605,6 +605,20 @@ module program_check
 
   // ---------------------------------------------------------------- kind, operand
 
+  // An operand's rows, unless the instruction does not use it; two rows that might overlap.
+  logic of_rows, of_rows_q, of_overlap, of_overlap_q;
+  always_comb begin
+    of_rows = 1'b0;
+    of_overlap = 1'b0;
+    unique case (item_q.kind)
+      KindRows, KindInputRows, KindStateRows, KindSkipRows, KindSharedRows:
+      of_rows = roles_q[item_q.k].used;
+      KindSourceOverlap, KindResultOverlap: of_overlap = may_overlap_q;
+      KindAddendOverlap, KindAddendResultOverlap: of_overlap = addend_may_overlap_q;
+      default: ;
+    endcase
+  end
+
   logic [NumKinds-1:0] kind_q;  // one of them
   operand_t operand_q;
   role_t role_q;
@@ -613,6 +627,8 @@ module program_check
 
   always_ff @(posedge clk_i) begin
     kind_q <= NumKinds'(1) << item_q.kind;
+    of_rows_q <= of_rows;
+    of_overlap_q <= of_overlap;
     operand_q <= operands[item_q.k];
     role_q <= roles_q[item_q.k];
     for (int unsigned u = 0; u < NumUnits; u++) begin
@@ -646,14 +662,11 @@ module program_check
     check = at_most('0, '0, '0);
 
     unique case (1'b1)
-      kind_q[KindNone], kind_q[KindTaken]: ;
       kind_q[KindOpcode]: begin
         check.error = ErrorBadOpcode;
         check.holds = is_opcode_q;
       end
-      kind_q[KindRows], kind_q[KindInputRows], kind_q[KindStateRows], kind_q[KindSkipRows],
-          kind_q[KindSharedRows]:
-      if (role_q.used) begin
+      of_rows_q: begin
         check = rows;
         check.limit = space_elements;
         check.holds = role_q.spaces[operand_q.space];
@@ -669,27 +682,12 @@ module program_check
         if (kind_q[KindSharedRows]) check.count = shared_q;
       end
       // The last row of one ends before the first of the other begins.
-      kind_q[KindSourceOverlap]:
-      if (may_overlap_q) begin
+      of_overlap_q: begin
         check = rows;
         check.limit = 32'(result.addr);
-        check.either = 1'b1;
-      end
-      kind_q[KindResultOverlap]:
-      if (may_overlap_q) begin
-        check = rows;
-        check.limit = 32'(source.addr);
-      end
-      kind_q[KindAddendOverlap]:
-      if (addend_may_overlap_q) begin
-        check = rows;
-        check.limit = 32'(result.addr);
-        check.either = 1'b1;
-      end
-      kind_q[KindAddendResultOverlap]:
-      if (addend_may_overlap_q) begin
-        check = rows;
-        check.limit = 32'(addend.addr);
+        check.either = kind_q[KindSourceOverlap] || kind_q[KindAddendOverlap];
+        if (kind_q[KindResultOverlap]) check.limit = 32'(source.addr);
+        if (kind_q[KindAddendResultOverlap]) check.limit = 32'(addend.addr);
       end
       kind_q[KindSize]: begin
         check = at_most(32'(n_limit_q), '0, 17'(n_q));

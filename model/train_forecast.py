@@ -38,7 +38,7 @@ from model.training.command import (
     add_model_options,
     add_option,
     args_from,
-    given_options,
+    chosen_model,
     run_command,
 )
 from model.training.distributed import ProcessGroup
@@ -83,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
             "--d-model": "D",
             "--n-layer": "blocks",
             "--d-state": "N",
+            "--dt-rank": "R, rank of the projection to time steps; auto is D / 16, rounded up",
             "--expand": "d_inner / d_model",
+            "--reduction-ratio": "hidden width of an MLP is D (nested) or V (published) / this",
             "--dropout": "dropout rate",
             "--head-dropout": "dropout rate of the outputs",
             "--sigma": "standard deviation of a ChannelMixup of windows alone, 0 for none",
@@ -108,9 +110,8 @@ def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
 
 def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
     refuse_qat_options(options)
-    entry = REGISTRY[getattr(options, "model", MODELS[0])]
+    entry, given = chosen_model(options, MODELS)
     train_args = args_from(options, TrainArgs)
-    given = given_options(options, entry.args_class)
     args = entry.args(**given)
     # Not args.forecast_len: a horizon that is rounded up is an error.
     forecast_len = given.get("forecast_len", args.forecast_len)

@@ -20,16 +20,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
+from typing import Any, NoReturn
 
-from model.data import DATASETS, load_dataset
+from model.args import ModelArgs
+from model.data import DATASETS, Splits, load_dataset
 from model.forecast_qat import QatArgs, QatTrainer
 from model.forecast_training import LOSSES, TrainArgs, Trainer
 from model.io import load_model
 from model.metrics import Figures, comparison, evaluate, torch_forecaster
 from model.quantization.fake import set_quant_mode
 from model.quantization.structure import Quantizable
-from model.registry import REGISTRY
+from model.registry import REGISTRY, args_to_json
 from model.regressor import MambaRegressor
 from model.regressor_args import RegressorArgs
 from model.training.command import (
@@ -108,7 +111,29 @@ def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
     return loop
 
 
-def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
+def settings_of(argv: list[str]) -> dict[str, dict[str, Any]]:
+    """What a training with these options depends on besides its data, defaults included, in JSON's
+    types: arguments of the training, and those of the model unless `--qat` names it.
+
+    Where it runs (`--device`, `--threads`) is not among them. Raises: DataError, ValueError.
+    """
+    parser = _parser()
+    parser.error = _refuse  # else it ends the process
+    options = parser.parse_args(argv)
+    if options.qat:
+        return {"training": dataclasses.asdict(args_from(options, QatArgs))}
+    model_args, train_args, _ = _fp32_settings(options)
+    return {
+        "model": json.loads(args_to_json(model_args)),
+        "training": dataclasses.asdict(train_args),
+    }
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ValueError(message)
+
+
+def _fp32_settings(options: argparse.Namespace) -> tuple[ModelArgs, TrainArgs, Splits]:
     refuse_qat_options(options)
     entry, given = chosen_model(options, MODELS)
     train_args = args_from(options, TrainArgs)
@@ -117,6 +142,11 @@ def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
     forecast_len = given.get("forecast_len", args.forecast_len)
     splits = load_dataset(train_args.data, args.seq_len, forecast_len, train_args.split)
     args = entry.args(**given, num_channels=splits.train.num_channels, instance_norm=True)
+    return args, train_args, splits
+
+
+def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
+    args, train_args, splits = _fp32_settings(options)
     return Trainer(args, train_args, splits, options.out, group, options.log_folder)
 
 

@@ -229,6 +229,14 @@ def replaced(monkeypatch, tmp_path):
     return made
 
 
+@pytest.fixture
+def ctrl_c():
+    """Raises KeyboardInterrupt also where a shell has started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_command(replaced, tmp_path, capsys):
     output = tmp_path / "out"
     argv = ["etth1", "--output", str(output), "--horizons", "4", "8", "--seeds", "2"]
@@ -253,7 +261,7 @@ def test_command_says_what_failed(replaced, tmp_path, capsys):
     ],
 )
 def test_an_end_before_time_stops_the_others(
-    replaced, monkeypatch, tmp_path, capsys, end, status, message
+    replaced, ctrl_c, monkeypatch, tmp_path, capsys, end, status, message
 ):
     logs, shown = [], queue.SimpleQueue()
     monkeypatch.setattr(tqdm, "set_postfix_str", lambda self, text: shown.put(text))

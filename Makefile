@@ -105,11 +105,13 @@ format: $(READY) ## reformat Python, C++ and SystemVerilog in place
 
 # --- housekeeping --------------------------------------------------------------------------------
 
+# Not build/experiments, where python -m experiments keeps hours of training.
 .PHONY: clean
-clean: ## remove everything built (build/ and caches), keep .venv and data
-	rm -rf build .pytest_cache .ruff_cache .hypothesis
+clean: ## remove what is built (build/ and caches), keep .venv, data and build/experiments
+	if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name experiments -exec rm -rf {} +; fi
+	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 .PHONY: distclean
-distclean: clean ## clean, and remove .venv
-	rm -rf $(VENV)
+distclean: clean ## clean, and remove .venv and build/experiments
+	rm -rf $(VENV) build

@@ -5,7 +5,8 @@
 
 Each run trains in FP32, fine-tunes for int8, and is evaluated on the test split in FP32 and by the
 integer program, calibrated alone and fine-tuned. Runs that are complete are kept, one that was
-interrupted goes on; a change of its settings in experiments/*.toml starts it anew.
+interrupted goes on; a change of its settings, in experiments/*.toml or by other defaults of
+model.train_forecast, starts it anew.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from tqdm import tqdm
 
 from experiments import settings, table
-from experiments.run import RunError, result_of
-from golden.program import CompileError
-from model.data import DataError, load_dataset
+from experiments.run import Result, RunError, Trainings, result_of, settings_in_full
+from experiments.settings import Run
+from golden.streams import AcceleratorError
+from hls.bindings import extension
+
+# Also those of data, checkpoints and the compiler, which are ValueErrors.
+ERRORS = (AcceleratorError, ImportError, OSError, RunError, ValueError)
+INTERRUPTED = 130  # exit status
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,8 +37,15 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("experiment", choices=settings.names())
-    parser.add_argument("--models", nargs="+", metavar="MODEL", help="of the experiment; none: all")
-    parser.add_argument("--horizons", nargs="+", type=int, metavar="H", help="none: all")
+    of_each = {name: settings.read(name) for name in settings.names()}
+    models = "; ".join(f"{name}: {', '.join(of.models)}" for name, of in of_each.items())
+    horizons = "; ".join(
+        f"{name}: {', '.join(map(str, of.horizons))}" for name, of in of_each.items()
+    )
+    parser.add_argument("--models", nargs="+", metavar="MODEL", help=f"of {models} (default: all)")
+    parser.add_argument(
+        "--horizons", nargs="+", type=int, metavar="H", help=f"of {horizons} (default: all)"
+    )
     parser.add_argument("--seeds", type=int, default=1, help="of each (default: %(default)s)")
     parser.add_argument(
         "--jobs", type=int, default=1, help="runs side by side (default: %(default)s)"
@@ -42,40 +55,82 @@ def main(argv: list[str] | None = None) -> int:
     for name in ("seeds", "jobs"):
         if getattr(args, name) < 1:
             parser.error(f"--{name}: expected at least 1")
-    experiment = settings.read(args.experiment)
+    experiment = of_each[args.experiment]
     try:
         runs = experiment.runs(
             args.models or list(experiment.models),
             args.horizons or experiment.horizons,
             args.seeds,
         )
-        load_dataset(experiment.dataset, 1, max(experiment.horizons))  # before hours of work
-    except (ValueError, DataError) as error:
+    except ValueError as error:
         parser.error(str(error))
     folder = args.output / args.experiment
-    threads = max(1, (os.cpu_count() or 1) // args.jobs)
-
-    results = {}
-    with ThreadPoolExecutor(args.jobs) as pool, tqdm(total=len(runs), unit="run") as progress:
-        started = {pool.submit(result_of, run, folder / run.name, threads): run for run in runs}
-        try:
-            for future in as_completed(started):
-                run = started[future]
-                results[run] = result = future.result()
-                mse = {form: f"{result[form]['mse']:.4f}" for form in table.FORMS}
-                progress.write(f"{run.name}: test MSE {mse}")
-                progress.update()
-        except (CompileError, DataError, OSError, RunError, ValueError) as error:
-            print(f"error: {started[future].name}: {error}", file=sys.stderr)
-            return 1
-        finally:
-            pool.shutdown(cancel_futures=True)
-    models = dict.fromkeys(run.model for run in runs)
-    text = "\n\n".join(table.markdown(experiment, model, results) for model in models)
-    (folder / "table.md").write_text(text + "\n", encoding="utf-8")
-    table.plot(experiment, results, folder / "mse.png")
-    print(f"\nMSE / MAE on the test split\n\n{text}\n\n{folder / 'mse.png'}")
+    try:
+        extension()  # before hours of work, as the settings
+        for run in runs:
+            try:
+                settings_in_full(run)
+            except ValueError as error:
+                raise ValueError(f"{run.name}: {error}") from error
+        results = _results(runs, folder, args.jobs)
+    except ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
+    suffix = experiment.suffix(runs)
+    text = "\n\n".join(
+        table.markdown(experiment, model, results)
+        for model in dict.fromkeys(run.model for run in runs)
+    )
+    (folder / f"table{suffix}.md").write_text(text + "\n", encoding="utf-8")
+    picture = folder / f"mse{suffix}.png"
+    table.plot(experiment, results, picture)
+    print(f"\nMSE / MAE on the test split\n\n{text}\n\n{picture}")
     return 0
+
+
+def _results(runs: list[Run], folder: Path, jobs: int) -> dict[Run, Result]:
+    """The results of `runs`, `jobs` of them side by side; files of each in a folder of its name.
+
+    Raises those of `result_of`, with the name of the run, once no other is under way.
+    """
+    trainings, results = Trainings(), {}
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(runs), unit="run") as progress:
+        pending: dict[Future[Result], Run] = {
+            pool.submit(result_of, run, folder / run.name, threads, trainings): run for run in runs
+        }
+        try:
+            while pending:
+                done, _ = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
+                for future in done:
+                    run = pending.pop(future)
+                    results[run] = result = _result(future, run)
+                    mse = {form: f"{result[form]['mse']:.4f}" for form in table.FORMS}
+                    progress.write(f"{run.name}: test MSE {mse}")
+                    progress.update()
+                under_way = ", ".join(
+                    f"{log.relative_to(folder).with_suffix('')} epoch {epoch}"
+                    for log, epoch in trainings.progress().items()
+                )
+                if under_way != progress.postfix:  # not a line each second where it is a file
+                    progress.set_postfix_str(under_way)
+        finally:
+            # After an error or Ctrl-C; what is stopped goes on the next time.
+            if running := [run.name for future, run in pending.items() if future.running()]:
+                progress.write(f"stopping {', '.join(running)}; evaluations come to their end")
+            trainings.stop()
+            pool.shutdown(cancel_futures=True)
+    return results
+
+
+def _result(future: Future[Result], run: Run) -> Result:
+    try:
+        return future.result()
+    except ERRORS as error:
+        raise RunError(f"{run.name}: {error}") from error
 
 
 if __name__ == "__main__":

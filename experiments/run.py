@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from experiments.settings import Run
 from golden.cases import compile_on
@@ -19,6 +22,7 @@ from model.data import load_dataset
 from model.io import load_model
 from model.metrics import evaluate, torch_forecaster
 from model.quantization.calibrate import calibration_windows
+from model.train_forecast import settings_of
 from model.training.loops import resume_path
 
 Result = dict[str, dict[str, float]]
@@ -27,17 +31,69 @@ integer program."""
 
 
 class RunError(Exception):
-    """A training that failed."""
+    """A training that failed, or was stopped."""
 
 
-def result_of(run: Run, folder: Path, threads: int) -> Result:
+class Trainings:
+    """Trainings under way, each a process with a log; threads start them, and any may stop them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._processes: dict[Path, subprocess.Popen] = {}
+
+    def run(self, command: list[str], log: Path) -> int:
+        """The exit status of a command that adds to `log`. Raises RunError: `stop` came before."""
+        with open(log, "ab") as file:
+            with self._lock:
+                if self._stopped:
+                    raise RunError(f"{log}: stopped")
+                process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+                self._processes[log] = process
+            tqdm.write(f"training, log in {log}")
+            status = process.wait()
+        with self._lock:
+            del self._processes[log]
+        return status
+
+    def progress(self) -> dict[Path, int]:
+        """Of each training under way, its log and the epochs that are done."""
+        with self._lock:
+            logs = list(self._processes)
+        epochs = {}
+        for log in logs:
+            found = re.findall(r"^epoch +(\d+)", log.read_text(encoding="utf-8"), re.MULTILINE)
+            epochs[log] = int(found[-1]) if found else 0
+        return epochs
+
+    def stop(self) -> None:
+        """Ends those under way, each of which can go on from its last epoch, and starts no more."""
+        with self._lock:
+            self._stopped = True
+            for process in self._processes.values():
+                process.terminate()
+
+
+def settings_in_full(run: Run) -> str:
+    """All that `run` is trained with, defaults included: JSON that is equal if they are.
+
+    Raises: DataError, ValueError, of the run's options.
+    """
+    placeholder = Path("any.safetensors")
+    options = _fp32_options(run), _qat_options(run, placeholder)
+    fp32, qat = (settings_of(_arguments(placeholder, each)) for each in options)
+    return json.dumps({"fp32": fp32, "qat": qat}, indent=2, sort_keys=True) + "\n"
+
+
+def result_of(run: Run, folder: Path, threads: int, trainings: Trainings) -> Result:
     """The result of `run`, whose files are in `folder`; what is missing or made with other settings
-    is made.
+    is made, by `trainings`.
 
     Raises:
-        RunError: a training failed.
+        RunError: a training failed, or was stopped.
+        AcceleratorError, ImportError, OSError, ValueError: it cannot be evaluated.
     """
-    settings = json.dumps(dataclasses.asdict(run), indent=2) + "\n"
+    settings = settings_in_full(run)
     kept, result = folder / "settings.json", folder / "result.json"
     if not kept.exists() or kept.read_text(encoding="utf-8") != settings:
         shutil.rmtree(folder, ignore_errors=True)
@@ -45,9 +101,8 @@ def result_of(run: Run, folder: Path, threads: int) -> Result:
         _write(kept, settings)
     if not result.exists():
         fp32, qat = folder / "fp32.safetensors", folder / "qat.safetensors"
-        common = {"data": run.dataset, "seed": run.seed, "threads": threads}
-        _train(fp32, common | run.train | {"forecast-len": run.horizon})
-        _train(qat, common | run.qat | {"qat": fp32})
+        for out, options in ((fp32, _fp32_options(run)), (qat, _qat_options(run, fp32))):
+            _train(out, {"threads": threads} | options, trainings)
         _write(result, json.dumps(_evaluate(run, fp32, qat), indent=2) + "\n")
     return json.loads(result.read_text(encoding="utf-8"))
 
@@ -57,21 +112,32 @@ def _write(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def _train(out: Path, options: dict[str, Any]) -> None:
+def _fp32_options(run: Run) -> dict[str, Any]:
+    return {"data": run.dataset, "seed": run.seed} | run.train | {"forecast-len": run.horizon}
+
+
+def _qat_options(run: Run, fp32: Path) -> dict[str, Any]:
+    return {"data": run.dataset, "seed": run.seed} | run.qat | {"qat": fp32}
+
+
+def _arguments(out: Path, options: dict[str, Any]) -> list[str]:
+    arguments = ["--out", str(out)]
+    for name, value in options.items():
+        arguments += [f"--{name}", str(value)]
+    return arguments
+
+
+def _train(out: Path, options: dict[str, Any], trainings: Trainings) -> None:
     """Run model.train_forecast, or let it go on, unless `out` is there, which is at its end."""
     if out.exists():
         return
     best = out.with_stem(f"{out.stem}.training")  # so far
-    resume = resume_path(best)
-    command = [sys.executable, "-m", "model.train_forecast", "--out", str(best)]
-    for name, value in options.items():
-        command += [f"--{name}", str(value)]
-    if resume.exists():
+    # -u: what it prints is in the log at once.
+    command = [sys.executable, "-u", "-m", "model.train_forecast", *_arguments(best, options)]
+    if resume_path(best).exists():
         command.append("--resume")
     log = out.with_suffix(".log")
-    with open(log, "ab") as file:
-        status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
-    if status.returncode:
+    if trainings.run(command, log):
         last = log.read_text(encoding="utf-8").splitlines()[-1:]
         raise RunError(f"{log}: {''.join(last)}")
     best.replace(out)

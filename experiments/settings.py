@@ -46,17 +46,36 @@ class Experiment:
     published: list[Published]
 
     def runs(self, models: list[str], horizons: list[int], seeds: int) -> list[Run]:
-        """The first seed of all comes first. Raises ValueError: not in the experiment."""
-        for found, known in ((models, list(self.models)), (horizons, self.horizons)):
+        """In the order of the experiment, the first seed of all first.
+
+        Raises ValueError, naming the option: not in the experiment.
+        """
+        for option, found, known in (
+            ("--models", models, list(self.models)),
+            ("--horizons", horizons, self.horizons),
+        ):
             for value in found:
                 if value not in known:
-                    raise ValueError(f"{value}: expected one of {', '.join(map(str, known))}")
+                    expected = ", ".join(map(str, known))
+                    raise ValueError(f"{option}: found {value}, expected among {expected}")
         return [
             self._run(model, horizon, seed)
             for seed in range(seeds)
-            for model in models
-            for horizon in horizons
+            for model in self.models
+            for horizon in self.horizons
+            if model in models and horizon in horizons
         ]
+
+    def suffix(self, runs: list[Run]) -> str:
+        """What names of files tell about `runs`: nothing, if they are the first seed of all."""
+        models = list(dict.fromkeys(run.model for run in runs))
+        horizons = list(dict.fromkeys(run.horizon for run in runs))
+        seeds = len({run.seed for run in runs})
+        return "".join(
+            [f"-{model}" for model in models if models != list(self.models)]
+            + [f"-h{horizon}" for horizon in horizons if horizons != self.horizons]
+            + ([f"-{seeds}seeds"] if seeds > 1 else [])
+        )
 
     def _run(self, name: str, horizon: int, seed: int) -> Run:
         model = self.models[name]

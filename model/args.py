@@ -90,7 +90,8 @@ class ModelArgs:
         object.__setattr__(self, "forecast_len", padded)
 
     def _fail(self, name: str, expected: str) -> None:
-        raise ValueError(f"ModelArgs.{name}: found {getattr(self, name)!r}, expected {expected}")
+        where = f"{type(self).__name__}.{name}"
+        raise ValueError(f"{where}: found {getattr(self, name)!r}, expected {expected}")
 
     @property
     def num_patches(self) -> int:
@@ -139,19 +140,19 @@ class ModelArgs:
         try:
             fields = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"ModelArgs: not valid JSON: {error}") from error
+            raise ValueError(f"{cls.__name__}: not valid JSON: {error}") from error
         return cls.from_dict(fields)
 
     @classmethod
     def from_dict(cls, fields: Any) -> "ModelArgs":
         """As `from_json`, from a dictionary that somebody else has parsed."""
         if not isinstance(fields, dict):
-            raise ValueError(f"ModelArgs: found {type(fields).__name__}, expected an object")
+            raise ValueError(f"{cls.__name__}: found {type(fields).__name__}, expected an object")
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(str(name) for name in fields if name not in known)
         if unknown:
             raise ValueError(
-                f"ModelArgs: found unknown fields {', '.join(unknown)}, "
+                f"{cls.__name__}: found unknown fields {', '.join(unknown)}, "
                 f"expected among {', '.join(sorted(known))}"
             )
         return cls(**fields)

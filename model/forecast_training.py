@@ -65,9 +65,9 @@ class Trainer(TrainingLoop):
             ("forecast_len", splits.train.forecast_len),
         ):
             if getattr(model_args, name) != expected:
-                raise ValueError(
-                    f"ModelArgs.{name}: found {getattr(model_args, name)}, the data have {expected}"
-                )
+                where = f"{type(model_args).__name__}.{name}"
+                found = getattr(model_args, name)
+                raise ValueError(f"{where}: found {found}, the data have {expected}")
         self.model_args = model_args
         self.splits = splits
         super().__init__(

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from model.args import ModelArgs
 
-_FIXED = {"topology": "stacked", "channel_mode": "independent", "sigma": 0.0}
+_FIXED = {
+    "topology": "stacked",
+    "channel_mode": "independent",
+    "sigma": 0.0,
+    "d_conv": ModelArgs.d_conv,
+    "conv_bias": ModelArgs.conv_bias,
+}
 
 
 @dataclass(frozen=True)
@@ -14,7 +20,8 @@ class PublishedArgs(ModelArgs):
     """Shape and options of a PublishedCMamba; defaults are the authors' for ETTh1.
 
     ChannelMixup belongs to its training and not to the model, so `sigma` is 0; there is no
-    convolution. Raises ValueError, naming the field, what was found and what is expected.
+    convolution, so `d_conv` and `conv_bias` mean nothing and keep their defaults. Raises
+    ValueError, naming the field, what was found and what is expected.
     """
 
     num_channels: int = 7

@@ -35,13 +35,22 @@ class Entry:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     quantized: type[nn.Module] | None = None  # what learns its quantization, if not `build`
 
+    def default(self, name: str) -> Any:
+        """What the argument `name` is unless told; 'auto' where others decide."""
+        return self.defaults.get(name, getattr(self.args_class, name))
+
     def args(self, **options: Any) -> ModelArgs:
         """The arguments with `options` in place of defaults. Raises ValueError."""
         return self.args_class.from_dict({**self.defaults, **options})
 
 
 REGISTRY: dict[str, Entry] = {
-    "mixing": Entry("CMamba, all variables in one token sequence", CMamba, ModelArgs),
+    "mixing": Entry(
+        "CMamba, all variables in one token sequence",
+        CMamba,
+        ModelArgs,
+        {"channel_mode": "mixing"},
+    ),
     "independent": Entry(
         "CMamba, each variable a sequence of its own",
         CMamba,

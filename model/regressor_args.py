@@ -50,8 +50,3 @@ class RegressorArgs(ModelArgs):
     def output_features(self) -> int:
         """x and y."""
         return 2
-
-    def _fail(self, name: str, expected: str) -> None:
-        raise ValueError(
-            f"RegressorArgs.{name}: found {getattr(self, name)!r}, expected {expected}"
-        )

@@ -20,16 +20,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
+from typing import Any, NoReturn
 
-from model.data import DATASETS, load_dataset
+from model.args import ModelArgs
+from model.data import DATASETS, Splits, load_dataset
 from model.forecast_qat import QatArgs, QatTrainer
 from model.forecast_training import LOSSES, TrainArgs, Trainer
 from model.io import load_model
 from model.metrics import Figures, comparison, evaluate, torch_forecaster
 from model.quantization.fake import set_quant_mode
 from model.quantization.structure import Quantizable
-from model.registry import REGISTRY
+from model.registry import REGISTRY, args_to_json
 from model.regressor import MambaRegressor
 from model.regressor_args import RegressorArgs
 from model.training.command import (
@@ -38,7 +41,7 @@ from model.training.command import (
     add_model_options,
     add_option,
     args_from,
-    given_options,
+    chosen_model,
     run_command,
 )
 from model.training.distributed import ProcessGroup
@@ -83,7 +86,9 @@ def _parser() -> argparse.ArgumentParser:
             "--d-model": "D",
             "--n-layer": "blocks",
             "--d-state": "N",
+            "--dt-rank": "R, rank of the projection to time steps; auto is D / 16, rounded up",
             "--expand": "d_inner / d_model",
+            "--reduction-ratio": "hidden width of an MLP is D (nested) or V (published) / this",
             "--dropout": "dropout rate",
             "--head-dropout": "dropout rate of the outputs",
             "--sigma": "standard deviation of a ChannelMixup of windows alone, 0 for none",
@@ -106,16 +111,42 @@ def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
     return loop
 
 
-def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
+def settings_of(argv: list[str]) -> dict[str, dict[str, Any]]:
+    """What a training with these options depends on besides its data, defaults included, in JSON's
+    types: arguments of the training, and those of the model unless `--qat` names it.
+
+    Where it runs (`--device`, `--threads`) is not among them. Raises: DataError, ValueError.
+    """
+    parser = _parser()
+    parser.error = _refuse  # else it ends the process
+    options = parser.parse_args(argv)
+    if options.qat:
+        return {"training": dataclasses.asdict(args_from(options, QatArgs))}
+    model_args, train_args, _ = _fp32_settings(options)
+    return {
+        "model": json.loads(args_to_json(model_args)),
+        "training": dataclasses.asdict(train_args),
+    }
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ValueError(message)
+
+
+def _fp32_settings(options: argparse.Namespace) -> tuple[ModelArgs, TrainArgs, Splits]:
     refuse_qat_options(options)
-    entry = REGISTRY[getattr(options, "model", MODELS[0])]
+    entry, given = chosen_model(options, MODELS)
     train_args = args_from(options, TrainArgs)
-    given = given_options(options, entry.args_class)
     args = entry.args(**given)
     # Not args.forecast_len: a horizon that is rounded up is an error.
     forecast_len = given.get("forecast_len", args.forecast_len)
     splits = load_dataset(train_args.data, args.seq_len, forecast_len, train_args.split)
     args = entry.args(**given, num_channels=splits.train.num_channels, instance_norm=True)
+    return args, train_args, splits
+
+
+def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
+    args, train_args, splits = _fp32_settings(options)
     return Trainer(args, train_args, splits, options.out, group, options.log_folder)
 
 

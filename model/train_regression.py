@@ -52,7 +52,7 @@ from model.training.command import (
     add_model_options,
     add_option,
     args_from,
-    given_options,
+    chosen_model,
     run_command,
 )
 from model.training.distributed import ProcessGroup
@@ -199,9 +199,8 @@ def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
 
 def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
     refuse_qat_options(options)
-    entry = REGISTRY[getattr(options, "model", MODELS[0])]
+    entry, given = chosen_model(options, MODELS)
     train_args = args_from(options, TrainArgs)
-    given = given_options(options, entry.args_class)
     splits = load_frames(options.data, entry.args(**given).seq_len)
     args = entry.args(**{"num_features": splits.train.num_features, **given})
     return Trainer(args, train_args, splits, options.out, group, options.log_folder)

@@ -1,15 +1,30 @@
 """The experiments: a whole one in small, what is kept of it, and its table."""
 
+import os
+import queue
 import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from experiments import run as runs
 from experiments import settings, table
 from experiments.__main__ import main
 from experiments.settings import Experiment, Published, Run
+from golden.streams import AcceleratorError
+from hls import bindings
+from model import train_forecast
+from model.forecast_training import TrainArgs
 from tests.sines import csv_of_sines
 
+ROOT = Path(__file__).resolve().parents[1]
 SMALL = {
     "model": "independent",
     **{"seq-len": 24, "patch-len": 8, "stride": 4, "d-model": 8, "n-layer": 1, "d-state": 2},
@@ -17,14 +32,26 @@ SMALL = {
 }
 
 
-def small_run(folder, **train):
+SLEEPING = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+
+@dataclass(frozen=True)
+class OtherDefaults(TrainArgs):
+    patience: int = 7
+
+
+def small_run(folder, horizon=8, **train):
     data = csv_of_sines(folder / "sines.csv")
-    return Run(str(data), "small", 8, 0, SMALL | train, {"epochs": 1, "device": "cpu"})
+    return Run(str(data), "small", horizon, 0, SMALL | train, {"epochs": 1, "device": "cpu"})
+
+
+def result_of(run, folder):
+    return runs.result_of(run, folder, 1, runs.Trainings())
 
 
 def test_a_run_is_made_once(tmp_path, monkeypatch):
     run, folder = small_run(tmp_path), tmp_path / "run"
-    result = runs.result_of(run, folder, threads=1)
+    result = result_of(run, folder)
     assert set(result) == {"fp32", "calibrated", "qat"}
     assert all(set(figures) == {"mse", "mae"} for figures in result.values())
     assert result["calibrated"]["mse"] == pytest.approx(result["fp32"]["mse"], rel=0.05)
@@ -33,19 +60,53 @@ def test_a_run_is_made_once(tmp_path, monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(runs.subprocess, "run", never)
-    assert runs.result_of(run, folder, threads=1) == result
+    monkeypatch.setattr(runs.Trainings, "run", never)
+    assert result_of(run, folder) == result
     (folder / "result.json").unlink()  # trained, but not evaluated
-    assert runs.result_of(run, folder, threads=1) == result
+    assert result_of(run, folder) == result
     with pytest.raises(AssertionError, match="trained again"):  # other settings
-        runs.result_of(small_run(tmp_path, lr=1e-3), folder, threads=1)
+        result_of(small_run(tmp_path, lr=1e-3), folder)
     assert not (folder / "qat.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    "train", [{"lr": 1e-3}, {"mixup": 0.5}, {"d-model": 16}, {"model": "published"}, {"seed": 1}]
+)
+def test_settings_that_differ(tmp_path, train):
+    run = small_run(tmp_path)
+    assert runs.settings_in_full(run) == runs.settings_in_full(small_run(tmp_path))
+    assert runs.settings_in_full(run) != runs.settings_in_full(small_run(tmp_path, **train))
+
+
+def test_settings_have_the_defaults(tmp_path, monkeypatch):
+    run = small_run(tmp_path)
+    before = runs.settings_in_full(run)
+    assert runs.settings_in_full(small_run(tmp_path, lr=TrainArgs.lr)) == before
+    monkeypatch.setattr(train_forecast, "TrainArgs", OtherDefaults)
+    assert runs.settings_in_full(run) != before
+
+
 def test_a_training_that_fails(tmp_path):
-    with pytest.raises(runs.RunError, match=r"fp32.log: .*argument --lr: invalid float value"):
-        runs.result_of(small_run(tmp_path, lr="high"), tmp_path / "run", threads=1)
+    run = small_run(tmp_path, horizon=10)
+    with pytest.raises(runs.RunError, match=r"fp32.log: error: ModelArgs.forecast_len: found 16"):
+        result_of(run, tmp_path / "run")
     assert not (tmp_path / "run" / "fp32.safetensors").exists()
+
+
+def test_trainings_can_be_seen_and_stopped(tmp_path):
+    trainings, log = runs.Trainings(), tmp_path / "fp32.log"
+    log.write_text("epoch   1  val\nepoch  12  val\ninterrupted after epoch 12\n")
+    status = []
+    thread = threading.Thread(target=lambda: status.append(trainings.run(SLEEPING, log)))
+    thread.start()
+    while not (seen := trainings.progress()):
+        time.sleep(0.01)
+    assert seen == {log: 12}
+    trainings.stop()
+    thread.join(timeout=60)
+    assert status == [-signal.SIGTERM] and trainings.progress() == {}
+    with pytest.raises(runs.RunError, match="stopped"):
+        trainings.run(SLEEPING, log)
 
 
 EXPERIMENT = Experiment(
@@ -69,9 +130,30 @@ def test_settings_of_a_horizon_take_the_place_of_the_models():
     assert [run.name for run in EXPERIMENT.runs(["a"], [8], 2)] == ["a/h8/seed0", "a/h8/seed1"]
 
 
+def test_runs_are_in_order_and_once():
+    chosen = EXPERIMENT.runs(["a", "a"], [24, 8, 24], 1)
+    assert [run.horizon for run in chosen] == [8, 24]
+
+
+@pytest.mark.parametrize(
+    ("models", "horizons", "seeds", "suffix"),
+    [
+        (["a", "b"], [8, 16, 24], 1, ""),
+        (["b", "a"], [8, 16, 24], 2, "-2seeds"),
+        (["b"], [24, 8], 3, "-b-h8-h24-3seeds"),
+    ],
+)
+def test_names_of_tables(models, horizons, seeds, suffix):
+    both = replace(EXPERIMENT, models={"a": EXPERIMENT.models["a"], "b": EXPERIMENT.models["a"]})
+    assert both.suffix(both.runs(models, horizons, seeds)) == suffix
+
+
 @pytest.mark.parametrize(
     ("models", "horizons", "message"),
-    [(["b"], [8], "b: expected one of a"), (["a"], [9], "9: expected one of 8, 16, 24")],
+    [
+        (["b"], [8], "--models: found b, expected among a"),
+        (["a"], [9], "--horizons: found 9, expected among 8, 16, 24"),
+    ],
 )
 def test_what_is_not_in_an_experiment(models, horizons, message):
     with pytest.raises(ValueError, match=message):
@@ -133,17 +215,26 @@ def replaced(monkeypatch, tmp_path):
     figures = {form: {"mse": 0.5, "mae": 0.25} for form in table.FORMS}
     made = []
 
-    def result_of(run, folder, threads):
+    def result_of(run, folder, threads, trainings):
         if run.horizon == 12:
-            raise runs.RunError(f"{folder}: it failed")
+            raise AcceleratorError(14, "it failed")
         folder.mkdir(parents=True)
         made.append(run)
         return figures
 
-    small = Experiment(str(data), [4, 8, 12], EXPERIMENT.models, EXPERIMENT.published)
+    models = {"a": {"train": SMALL, "qat": {"epochs": 2}}}
+    small = Experiment(str(data), [4, 8, 12], models, EXPERIMENT.published)
     monkeypatch.setattr(settings, "read", lambda name: small)
     monkeypatch.setattr("experiments.__main__.result_of", result_of)
     return made
+
+
+@pytest.fixture
+def ctrl_c():
+    """Raises KeyboardInterrupt also where a shell has started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_command(replaced, tmp_path, capsys):
@@ -151,19 +242,93 @@ def test_command(replaced, tmp_path, capsys):
     argv = ["etth1", "--output", str(output), "--horizons", "4", "8", "--seeds", "2"]
     assert main([*argv, "--jobs", "2"]) == 0
     assert len(replaced) == 4
-    text = (output / "etth1" / "table.md").read_text()
+    text = (output / "etth1" / "table-h4-h8-2seeds.md").read_text()
     assert re.search(r"\| average +\| 0.5000 ±0.0000 / 0.2500", text)
     assert text in capsys.readouterr().out
-    assert (output / "etth1" / "mse.png").stat().st_size > 10_000
+    assert (output / "etth1" / "mse-h4-h8-2seeds.png").stat().st_size > 10_000
 
 
 def test_command_says_what_failed(replaced, tmp_path, capsys):
     assert main(["etth1", "--output", str(tmp_path / "out")]) == 1
-    assert "error: a/h12/seed0: " in capsys.readouterr().err
+    assert re.search("^error: a/h12/seed0: .*: it failed$", capsys.readouterr().err, re.MULTILINE)
 
 
-@pytest.mark.parametrize("options", [["--seeds", "0"], ["--models", "x"], ["--horizons", "9"]])
-def test_command_with_an_option_that_cannot_be(replaced, options, capsys):
+@pytest.mark.parametrize(
+    ("end", "status", "message"),
+    [
+        ("error", 1, "error: a/h8/seed0: no memory"),
+        ("Ctrl-C", 130, "interrupted; the same command goes on from there"),
+    ],
+)
+def test_an_end_before_time_stops_the_others(
+    replaced, ctrl_c, monkeypatch, tmp_path, capsys, end, status, message
+):
+    logs, shown = [], queue.SimpleQueue()
+    monkeypatch.setattr(tqdm, "set_postfix_str", lambda self, text: shown.put(text))
+
+    def result_of(run, folder, threads, trainings):
+        folder.mkdir(parents=True)
+        if run.horizon == 8:
+            while shown.get(timeout=60) != "a/h4/seed0/fp32 epoch 0":
+                pass
+            if end == "error":
+                raise OSError("no memory")
+            os.kill(os.getpid(), signal.SIGINT)
+        logs.append(folder / "fp32.log")
+        raise runs.RunError(f"ended with {trainings.run(SLEEPING, logs[-1])}")
+
+    monkeypatch.setattr("experiments.__main__.result_of", result_of)
+    start = time.monotonic()
+    assert main(["etth1", "--output", str(tmp_path / "out"), "--jobs", "2"]) == status
+    assert time.monotonic() - start < 300  # not to the end of what sleeps
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1] == message
+    assert f"training, log in {logs[0]}" in out and "stopping a/h4/seed0" in out
+
+
+def test_command_without_the_bindings(replaced, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bindings, "FOLDER", tmp_path)
+    monkeypatch.setattr("experiments.__main__.extension", bindings.extension.__wrapped__)
+    assert main(["etth1", "--output", str(tmp_path / "out")]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert "`make bindings BUILD=default` builds it" in err and not replaced
+
+
+def test_command_with_settings_that_cannot_be(replaced, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(SMALL, "lr", "high")
+    assert main(["etth1", "--output", str(tmp_path / "out")]) == 1
+    message = "error: a/h4/seed0: argument --lr: invalid float value: 'high'\n"
+    assert capsys.readouterr().err == message and not replaced
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seeds", "0"], "--seeds: expected at least 1"),
+        (["--models", "x"], "--models: found x, expected among a"),
+        (["--horizons", "9"], "--horizons: found 9, expected among 4, 8, 12"),
+    ],
+)
+def test_command_with_an_option_that_cannot_be(replaced, options, message, capsys):
     with pytest.raises(SystemExit):
         main(["etth1", *options])
-    assert "expected" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
+
+
+def test_help_lists_models(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for name in settings.names():
+        assert f"{name}: {', '.join(settings.read(name).models)}" in text
+
+
+def test_make_clean_keeps_trainings(tmp_path):
+    for path in ("build/experiments/etth1", "build/golden"):
+        (tmp_path / path).mkdir(parents=True)
+    make = ["make", "-f", ROOT / "Makefile", "-I", ROOT]
+    subprocess.run([*make, "clean"], cwd=tmp_path, check=True)
+    assert [path.name for path in (tmp_path / "build").rglob("*")] == ["experiments", "etth1"]
+    subprocess.run([*make, "distclean"], cwd=tmp_path, check=True)
+    assert not (tmp_path / "build").exists()

@@ -144,11 +144,13 @@ def test_checkpoint_holds_its_architecture(tmp_path):
         ({"channel_mode": "mixing"}, "channel_mode: found 'mixing', expected 'independent'"),
         ({"topology": "nested"}, "topology: found 'nested', expected 'stacked'"),
         ({"sigma": 0.5}, "sigma: found 0.5, expected 0.0"),
+        ({"d_conv": 2}, "d_conv: found 2, expected 4"),
+        ({"conv_bias": False}, "conv_bias: found False, expected True"),
         ({"num_channels": 1}, "reduction_ratio: found 2, expected at most num_channels = 1"),
     ],
 )
 def test_arguments_that_it_cannot_have(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^PublishedArgs.{message}"):
         PublishedArgs(**options)
 
 

@@ -15,6 +15,7 @@ from model.forecast_training import TrainArgs, Trainer, mix_channels
 from model.io import load_model
 from model.metrics import evaluate, torch_forecaster
 from model.published import PublishedCMamba
+from model.published_args import PublishedArgs
 from model.train_forecast import main
 from model.training.loops import TrainingError, resume_path
 from tests.sines import SHORT, SMALL_MODEL, csv_of_sines, sine_splits
@@ -184,6 +185,22 @@ def test_command_trains_from_a_csv_and_cleans_up(tmp_path, capsys, mode):
         (["--out", "w.pt"], "expected a name ending in .safetensors, found w.pt"),
         (["--forecast-len", "10"], "ModelArgs.forecast_len: found 16, the data have 10"),
         (["--patch-len", "25"], "ModelArgs.patch_len"),
+        (
+            ["--model", "independent", "--channel-mode", "mixing"],
+            "--channel-mode: found mixing, --model independent is independent",
+        ),
+        (
+            ["--model", "mixing", "--channel-mode", "independent"],
+            "--channel-mode: found independent, --model mixing is mixing",
+        ),
+        (
+            ["--model", "nested", "--topology", "stacked"],
+            "--topology: found stacked, --model nested is nested",
+        ),
+        (
+            ["--model", "published", "--reduction-ratio", "3"],
+            "PublishedArgs.reduction_ratio: found 3, expected at most num_channels = 2",
+        ),
         (["--seq-len", "150"], "sines, train: empty split: 140 rows"),
         (["--lr", "-1"], "lr: expected above 0, found -1.0"),
         (["--resume"], "nothing to resume"),
@@ -243,6 +260,21 @@ def test_a_published_model(tmp_path, capsys):
     out = tmp_path / "w.safetensors"
     data = csv_of_sines(tmp_path / "sines.csv")
     argv = ["--data", str(data), "--out", str(out), "--model", "published", "--mixup", "0.5"]
+    argv += ["--reduction-ratio", "1", "--dt-rank", "3"]
     assert main([*argv, *SMALL_MODEL, *SHORT]) == 0
-    assert type(load_model(out, kind=PublishedCMamba)) is PublishedCMamba
+    args = load_model(out, kind=PublishedCMamba).args
+    assert (type(args), args.reduction_ratio, args.dt_rank) == (PublishedArgs, 1, 3)
     assert "w.safetensors test: MSE" in capsys.readouterr().out
+
+
+def test_help_has_the_defaults_of_every_model(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for expected in (
+        "S (default: 8)",
+        "blocks (default: 4; published: 3)",
+        "variables (default: mixing; independent, published: independent)",
+        "rounded up (default: auto; published: 32)",
+    ):
+        assert expected in text

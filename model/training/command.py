@@ -13,7 +13,7 @@ import torch
 
 from model.data import DataError
 from model.memory import keep_freed_memory
-from model.registry import REGISTRY
+from model.registry import REGISTRY, Entry
 from model.training.args import PRECISIONS, LoopArgs
 from model.training.distributed import ProcessGroup, process_group
 from model.training.loops import TrainingError, TrainingLoop, resume_path
@@ -44,19 +44,49 @@ def add_model_options(
 ) -> None:
     """`--model`, one of `models`, and options for those of its arguments that `texts` describes.
 
-    The first model, and the model's own defaults, hold for what is not given.
+    The first model, and the model's own defaults, hold for what is not given (`chosen_model`).
     """
     described = "; ".join(f"{name}: {REGISTRY[name].description}" for name in models)
     add_option(parser, "--model", models[0], described, choices=models)
-    default = REGISTRY[models[0]].args()
+    resolved = REGISTRY[models[0]].args()  # has a number where the default is to choose one
     for name, text in texts.items():
-        value = getattr(default, name[2:].replace("-", "_"))
+        field = name[2:].replace("-", "_")
         parser.add_argument(
             name,
-            type=type(value),
+            type=type(getattr(resolved, field)),
             default=argparse.SUPPRESS,
-            help=f"{text} (default: {value}, if --model has no other)",
+            help=f"{text} ({_defaults_in_words(models, field)})".replace("%", "%%"),
         )
+
+
+def _defaults_in_words(models: list[str], field: str) -> str:
+    """The default of the first model, and those of the models that have another."""
+    values = {name: REGISTRY[name].default(field) for name in models}
+    first = values[models[0]]
+    groups: dict[Any, list[str]] = {}
+    for name, value in values.items():
+        if value != first:
+            groups.setdefault(value, []).append(name)
+    others = (f"; {', '.join(names)}: {value}" for value, names in groups.items())
+    return f"default: {first}{''.join(others)}"
+
+
+def chosen_model(options: argparse.Namespace, models: list[str]) -> tuple[Entry, dict[str, Any]]:
+    """The entry of `--model`, without it the first, and those of its arguments that were given.
+
+    Raises ValueError: one of them makes another model of it than `--model` says.
+    """
+    entry = REGISTRY[getattr(options, "model", models[0])]
+    given = given_options(options, entry.args_class)
+    if hasattr(options, "model"):
+        for name in ("topology", "channel_mode"):
+            own = entry.defaults.get(name)
+            if own is not None and given.get(name, own) != own:
+                option = name.replace("_", "-")
+                raise ValueError(
+                    f"--{option}: found {given[name]}, --model {options.model} is {own}"
+                )
+    return entry, given
 
 
 def given_options(options: argparse.Namespace, args_class: type) -> dict[str, Any]:

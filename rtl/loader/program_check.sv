@@ -619,9 +619,12 @@ module program_check
     endcase
   end
 
+  // verilator lint_off UNUSEDSIGNAL
+  // Of some kinds, and of an operand that is not used, of_rows_q says it.
   logic [NumKinds-1:0] kind_q;  // one of them
-  operand_t operand_q;
   role_t role_q;
+  // verilator lint_on UNUSEDSIGNAL
+  operand_t operand_q;
   logic [EntriesWidth-1:0] unit_found_q;
   logic [15:0] unit_expected_q;
 

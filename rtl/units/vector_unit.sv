@@ -254,10 +254,12 @@ module vector_unit #(
   // Of NORM, POOL and POOL_FEATURES many fields lie in the same places.
   logic is_like_norm;
   logic [15:0] n;
-  assign is_norm = norm_i.opcode == OpNorm;
-  assign is_pool = norm_i.opcode == OpPool;
-  assign is_pool_features = norm_i.opcode == OpPoolFeatures;
-  assign is_modulate = norm_i.opcode == OpModulate;
+  // Four bits tell the opcodes of this unit apart. Each is one LUT then: n and what follows from it
+  // come after.
+  assign is_norm = norm_i.opcode[3:0] == OpNorm[3:0];
+  assign is_pool = norm_i.opcode[3:0] == OpPool[3:0];
+  assign is_pool_features = norm_i.opcode[3:0] == OpPoolFeatures[3:0];
+  assign is_modulate = norm_i.opcode[3:0] == OpModulate[3:0];
   assign is_like_norm = is_norm || is_pool || is_pool_features;
   assign n = is_like_norm ? norm_i.n : is_modulate ? modulate_i.n : scale_i.n;
 
@@ -293,54 +295,78 @@ module vector_unit #(
 
   // ---------------------------------------------------------------- front
 
-  // What the entry in the front still has to do: read, look up, or nothing but to be handed on.
-  logic front_q, front_reads_q, front_looks_up_q, front_passes_q;
-  logic front_awaited_q, front_pools_q;  // at its beginning: what it may have to wait for
+  // The entry in the front reads, looks up, or is only handed on.
+  logic front_q, front_reads_q, front_looks_up_q;
+  logic front_ready_q;  // is only handed on, or looks up for the last time and the table is free
+  // At its beginning: what it may have to wait for, and that it has to.
+  logic front_awaited_q, front_awaited_d, front_pools_q, front_pools_d, front_held_q, front_held_d;
   logic front_first_q, front_last_q;  // position in the sequence
-  logic front_issue, front_finish, start;
+  logic front_issue, front_finish;
   context_t front_context_q;
   logic [31:0] eps_q;
   logic [TableWidth-1:0] shift_table_q;
   logic [FeatureWidth-1:0] front_feature_q;
   logic [FeatureWidth:0] front_left_q;
-  logic front_row_first_q, front_last_beat_q;
+  logic front_row_first_q;
+  logic front_last_beat_q;  // only where it reads: the next beat is the last of the row
 
   logic context_room_q;
-  logic pool_waits_q;  // a POOL with a result has not been read by the back yet
-  logic pool_busy_q;  // sums are on their way to the memory
+  logic pool_waits_q, pool_waits_d;  // a POOL with a result has not been read by the back yet
+  logic pool_busy_d;  // sums are on their way to the memory
   // Entries handed on, of which something is on its way, that the back has not begun
   logic [1:0] waiting_q, waiting_d;
-  logic waiting_full_q;
-  logic front_held, back_idle_q;
-  logic front_look_up, scale_looks_up_q;  // the table is SCALE's first
-  // A row that has begun goes on; what could hold it up was looked at then.
-  assign front_held = (front_awaited_q && waiting_full_q) ||
-      (front_pools_q && (pool_waits_q || pool_busy_q));
-  assign front_issue = front_reads_q && !front_held && back_idle_q &&
+  logic back_idle_q;
+  logic front_look_up, scale_looks_up_q, scale_looks_up_d;  // the table is SCALE's first
+  assign front_issue = front_reads_q && !front_held_q && back_idle_q &&
       (context_room_q || !front_last_beat_q);
-  assign front_look_up = front_looks_up_q && !front_held && !scale_looks_up_q &&
+  assign front_look_up = front_looks_up_q && !front_held_q && !scale_looks_up_q &&
       (context_room_q || front_row_first_q);
-  assign front_finish = context_room_q && (
-      front_passes_q || (front_looks_up_q && !front_row_first_q && !scale_looks_up_q) ||
-      (front_reads_q && front_last_beat_q && !front_held && back_idle_q));
+  assign front_finish = context_room_q &&
+      (front_ready_q || (front_last_beat_q && !front_held_q && back_idle_q));
   assign start_ready_o = !front_q || front_finish;
-  assign start = start_valid_i && start_ready_o;
+
+  // Much depends on what the front does in a cycle: what holds it up is found out the cycle before. A
+  // row that has begun goes on.
+  always_comb begin
+    front_awaited_d = front_awaited_q;
+    front_pools_d   = front_pools_q;
+    if (start_ready_o) begin
+      front_awaited_d = way != WayNone;
+      front_pools_d   = is_pool;
+    end else if (front_issue || front_look_up) begin
+      front_awaited_d = 1'b0;
+      front_pools_d   = 1'b0;
+    end
+    front_held_d = (front_awaited_d && waiting_d == 2'(MaxWaiting)) ||
+        (front_pools_d && (pool_waits_d || pool_busy_d));
+  end
 
   always_ff @(posedge clk_i) begin
-    if (rst_i || front_finish) begin
+    if (rst_i) begin
       front_q <= 1'b0;
       front_reads_q <= 1'b0;
       front_looks_up_q <= 1'b0;
-      front_passes_q <= 1'b0;
-    end
-    if (start && !rst_i) begin
-      front_q <= 1'b1;
-      front_reads_q <= is_like_norm;
-      front_looks_up_q <= is_modulate;
-      front_passes_q <= !is_like_norm && !is_modulate;
+      front_ready_q <= 1'b0;
+      front_last_beat_q <= 1'b0;
+    end else if (start_ready_o) begin
+      front_q <= start_valid_i;
+      front_reads_q <= start_valid_i && is_like_norm;
+      front_looks_up_q <= start_valid_i && is_modulate;
+      front_ready_q <= start_valid_i && !is_like_norm && !is_modulate;
+      front_last_beat_q <= start_valid_i && is_like_norm && one_beat;
+    end else begin
+      if (front_looks_up_q) begin
+        front_ready_q <= (front_look_up || !front_row_first_q) && !scale_looks_up_d;
+      end
+      if (front_issue) front_last_beat_q <= front_left_q == (FeatureWidth + 1)'(2);
     end
 
-    if (start) begin
+    front_awaited_q <= front_awaited_d;
+    front_pools_q <= front_pools_d;
+    front_held_q <= front_held_d;
+
+    // What is offered, also where it does not start: many bits, which need not know start_valid_i.
+    if (start_ready_o) begin
       front_context_q <= '{
           is_norm: is_norm,
           is_pool: is_pool,
@@ -361,21 +387,15 @@ module vector_unit #(
           elements: {columns + ElementWidth'(sequence_i), ElementWidth'(sequence_i)}
       };
       shift_table_q <= TableWidth'(modulate_i.shift_table);
-      front_awaited_q <= way != WayNone;
-      front_pools_q <= is_pool;
       front_left_q <= beats;
-      front_last_beat_q <= one_beat;
       front_first_q <= position_i == '0;
       front_feature_q <= '0;
       front_row_first_q <= 1'b1;
-      eps_q <= is_norm ? norm_i.eps : '0;
+      eps_q <= norm_i.eps;
     end else if (front_issue || front_look_up) begin
       front_left_q <= front_left_q - 1'b1;
-      front_last_beat_q <= front_left_q == (FeatureWidth + 1)'(2);
       front_feature_q <= front_feature_q + 1'b1;
       front_row_first_q <= 1'b0;
-      front_awaited_q <= 1'b0;
-      front_pools_q <= 1'b0;
     end
   end
   assign front_last_q = !front_context_q.passes;
@@ -490,12 +510,13 @@ module vector_unit #(
   // One may be on its way, and the level counts a word beside the memory.
   always_ff @(posedge clk_i) context_room_q <= context_level < 3'(ContextDepth);
 
-  logic back_q, back_maximum_q, back_d;
+  logic back_maximum_q, back_d;
   // The next beat is the last of its pass over the row; the pass is the last of the entry.
   logic back_last_beat_q, back_last_beat_d, back_last_pass_q, back_last_pass_d;
   // What happens in a cycle is known the cycle before, because much depends on it: a beat is issued, that
-  // ends its pass, the entry. back_idle_q is its opposite, for the front.
-  logic back_issue_q, back_issue_d, back_pass_end_q, back_finish_q;
+  // ends its pass, the entry. back_idle_q is its opposite, for the front. Where there is no entry, or it
+  // ends, the back is free for another.
+  logic back_issue_q, back_issue_d, back_pass_end_q, back_finish_q, back_finish_d, back_free_q;
   context_t back_context_q;
   logic unused_context;
   assign unused_context = ^back_context_q;
@@ -508,9 +529,12 @@ module vector_unit #(
   // MODULATE: the next beat reads the addend. It gives no result, so that x follows at once.
   logic back_addend_q, back_addend_d;
   logic [CreditWidth-1:0] credits_q, credits_d;
+  // Whether one is left is wanted before the new number is there.
+  logic credits_none_q, credits_one_q, credit_taken, credit_left;
   logic result_pop, result_popped_q;
-  assign credits_d = credits_q - CreditWidth'(back_issue_q && !back_addend_q) +
-      CreditWidth'(result_popped_q);
+  assign credit_taken = back_issue_q && !back_addend_q;
+  assign credits_d = credits_q - CreditWidth'(credit_taken) + CreditWidth'(result_popped_q);
+  assign credit_left = result_popped_q || !(credits_none_q || (credits_one_q && credit_taken));
 
   logic arrived;
   always_comb begin
@@ -521,18 +545,19 @@ module vector_unit #(
       default:    arrived = 1'b1;
     endcase
   end
-  assign context_take = context_valid && (!back_q || back_finish_q) && arrived;
+  assign context_take = context_valid && back_free_q && arrived;
   assign root_take = context_take && context_word.way == WayRoot;
   assign scalars_take = context_take && context_word.way == WayScalars;
   assign factors_take = context_take && context_word.way == WayFactors;
-  assign back_d = context_take || (back_q && !back_finish_q);
-  assign back_issue_d = back_d && credits_d != '0;
+  assign back_d = context_take || !back_free_q;
+  assign back_issue_d = back_d && credit_left;
+  assign back_finish_d = back_issue_d && back_last_beat_d && back_last_pass_d;
 
   always_comb begin
     back_last_beat_d = back_last_beat_q;
     back_last_pass_d = back_last_pass_q;
     back_addend_d = back_addend_q;
-    if (context_take) begin
+    if (back_free_q) begin
       back_last_beat_d = !context_word.is_modulate &&
           (context_word.passes || context_word.one_beat || context_word.is_pool_features);
       back_last_pass_d = context_word.passes ||
@@ -550,52 +575,66 @@ module vector_unit #(
   end
   assign waiting_d = waiting_q + 2'(front_finish && front_context_q.way != WayNone) -
       2'(context_take && context_word.way != WayNone);
+  always_comb begin
+    pool_waits_d = pool_waits_q;
+    if (front_finish && front_context_q.is_pool && front_last_q) pool_waits_d = 1'b1;
+    else if (back_finish_q && back_context_q.is_pool && !back_context_q.passes) begin
+      pool_waits_d = 1'b0;
+    end
+  end
 
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
-      back_q <= 1'b0;
+      back_free_q <= 1'b1;
       back_issue_q <= 1'b0;
       back_idle_q <= 1'b1;
       back_pass_end_q <= 1'b0;
       back_finish_q <= 1'b0;
       credits_q <= CreditWidth'(QueueDepth);
+      credits_none_q <= 1'b0;
+      credits_one_q <= 1'b0;
       result_popped_q <= 1'b0;
       waiting_q <= '0;
-      waiting_full_q <= 1'b0;
       pool_waits_q <= 1'b0;
     end else begin
-      back_q <= back_d;
+      back_free_q <= !back_d || back_finish_d;
       back_issue_q <= back_issue_d;
       back_idle_q <= !back_issue_d;
       back_pass_end_q <= back_issue_d && back_last_beat_d;
-      back_finish_q <= back_issue_d && back_last_beat_d && back_last_pass_d;
+      back_finish_q <= back_finish_d;
       credits_q <= credits_d;
+      credits_none_q <= credits_d == '0;
+      credits_one_q <= credits_d == CreditWidth'(1);
       result_popped_q <= result_pop;
       waiting_q <= waiting_d;
-      waiting_full_q <= waiting_d == 2'(MaxWaiting);
-      if (front_finish && front_context_q.is_pool && front_last_q) pool_waits_q <= 1'b1;
-      else if (back_finish_q && back_context_q.is_pool && !back_context_q.passes) begin
-        pool_waits_q <= 1'b0;
-      end
+      pool_waits_q <= pool_waits_d;
     end
+  end
+
+  // k and j of the scaling by a root. Its exponent is there many cycles before it.
+  logic [3:0] x_shift_q, root_shift_q;
+  always_ff @(posedge clk_i) begin
+    x_shift_q <= root_exponent < 0 ? 4'(-root_exponent) : '0;
+    root_shift_q <= root_exponent < 0 ? 4'd8 : 4'd8 - root_exponent[3:0];
   end
 
   always_ff @(posedge clk_i) begin
     back_last_beat_q <= back_last_beat_d;
     back_last_pass_q <= back_last_pass_d;
     back_addend_q <= back_addend_d;
-    if (context_take) begin
+    // What the queue offers, also where it is not taken: many bits, which need not know what arrived.
+    if (back_free_q) begin
       back_context_q <= context_word;
       back_maximum_q <= 1'b0;
       back_left_q <= context_word.beats;
       back_feature_q <= context_word.is_pool_features ? beat_of(context_word.elements[0]) : '0;
       back_param_q <= context_word.param_addr;
       if (context_word.is_norm) begin
-        operand_q <= SumWidth'(26'(root) << (root_exponent < 0 ? 4'd8 : 4'd8 - root_exponent[3:0]));
+        operand_q <= SumWidth'(26'(root) << root_shift_q);
       end else if (context_word.is_pool_features) operand_q <= pooled_sum;
       else operand_q <= context_word.is_modulate ? SumWidth'({scale, 1'b0}) : SumWidth'('h20000);
       second_operand_q <= context_word.is_modulate ? shift : pooled_maximum;
-      left_shift_q <= context_word.is_norm && root_exponent < 0 ? 4'(-root_exponent) : '0;
+      left_shift_q <= context_word.is_norm ? x_shift_q : '0;
     end else if (back_pass_end_q) begin  // the mean is through, the maximum follows
       back_maximum_q <= 1'b1;
       back_left_q <= back_context_q.beats;
@@ -788,9 +827,17 @@ module vector_unit #(
   // The row so far.
   logic reduces;
   logic signed [15:0] beat_maximum;
+  logic signed [47:0] row_sum;
   assign reduces = valid_q[SquareStage] &&
       (beat_q[SquareStage].kind inside {BeatSquare, BeatReduce});
   assign beat_maximum = {!largest_q[1][15], largest_q[1][14:0]};
+  // eps_q is that of NORM only.
+  always_comb begin
+    row_sum = sum_q;
+    if (beat_q[SquareStage].first) begin
+      row_sum = beat_q[SquareStage].kind == BeatSquare ? 48'(beat_q[SquareStage].eps) : '0;
+    end
+  end
 
   always_ff @(posedge clk_i) begin
     sum_valid <= !rst_i && reduces && beat_q[SquareStage].last &&
@@ -798,8 +845,7 @@ module vector_unit #(
     scalars_valid <= !rst_i && reduces && beat_q[SquareStage].last &&
         beat_q[SquareStage].kind == BeatReduce;
     if (reduces) begin
-      sum_q <= (beat_q[SquareStage].first ? 48'(beat_q[SquareStage].eps) : sum_q) +
-          48'(signed'(tree_q[1]));
+      sum_q <= row_sum + 48'(signed'(tree_q[1]));
       if (beat_q[SquareStage].first || beat_maximum > maximum_q) maximum_q <= beat_maximum;
     end
   end
@@ -807,7 +853,7 @@ module vector_unit #(
   // ---------------------------------------------------------------- sums of POOL
 
   // Front and back never read in the same cycle: while the back has sums to read, the front adds to
-  // none (front_held); the position that comes first then reads none, and the next one comes to its
+  // none (front_held_q); the position that comes first then reads none, and the next one comes to its
   // stage 2 at least seven cycles after the back's last beat was issued, which is in stage 5 after five.
   logic pool_adds, pool_reads, pool_we_q, pool_re;
   logic [FeatureWidth-1:0] pool_waddr_q, pool_raddr;
@@ -819,12 +865,11 @@ module vector_unit #(
 
   // A sum may be read for the next position four cycles after it was read for this one: when no beat
   // adds to one in stages 1 to 3.
-  always_ff @(posedge clk_i) begin
-    pool_busy_q <= front_issue && front_context_q.is_pool;
+  always_comb begin
+    pool_busy_d = front_issue && front_context_q.is_pool;
     for (int unsigned s = 1; s <= 2; s++) begin
-      if (valid_q[s] && beat_q[s].kind == BeatPool) pool_busy_q <= 1'b1;
+      if (valid_q[s] && beat_q[s].kind == BeatPool) pool_busy_d = 1'b1;
     end
-    if (rst_i) pool_busy_q <= 1'b0;
   end
 
   for (genvar l = 0; l < Lanes; l++) begin : gen_pool
@@ -941,9 +986,10 @@ module vector_unit #(
     if (rst_i) modulates_q <= '0;
     else modulates_q <= {modulates_q[7:3], front_look_up};
     logit_rd_en_o <= scale_looks_up_q || front_look_up;
-    scale_looks_up_q <= !rst_i && valid_q[1] && beat_q[1].kind == BeatScale;
+    scale_looks_up_q <= !rst_i && scale_looks_up_d;
   end
-  assign logit_rd_addr_o = lookup_q[3].logit_word;
+  assign scale_looks_up_d = valid_q[1] && beat_q[1].kind == BeatScale;
+  assign logit_rd_addr_o  = lookup_q[3].logit_word;
 
   logic [Lanes-1:0][7:0] logit_q;
   always_ff @(posedge clk_i) begin

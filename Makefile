@@ -17,6 +17,10 @@ READY := $(VENV)/.ready
 # Stands for "the golden packages are as the sources are".
 GOLDEN_CURRENT := build/golden/.current
 
+# $(1) a build, or nothing for the first one that holds a package; $(2) golden folders. Prints lines
+# "BUILD FOLDER...", and fails where there would be none.
+builds_of = $(PY) -m golden.builds $(if $(1),--build $(1)) $(2)
+
 HLS_SOURCES := $(wildcard hls/src/*.cpp)
 CXX_FILES   := $(shell find hls -name '*.cpp' -o -name '*.h')
 

@@ -17,7 +17,6 @@ A MambaRegressor maps frames [B, T, Din] to positions [B, 2], in the units of it
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from golden.package import Package, PackageError
 from golden.program import CompileError
 from golden.streams import AcceleratorError
 from host.errors import BoardError
+from model.args import ModelArgs
 from model.atomic_write import atomic_write
 from model.folded_regressor import FoldedRegressor
 from model.io import CheckpointError, InputError, load_model, weights_sha256
@@ -40,7 +40,7 @@ from model.quantization.calibrate import CalibrationError, Histogram, calibrate
 from model.quantization.fake import QUANT_MODES, set_quant_mode
 from model.quantization.parameters import is_prepared, prepare_calibrated
 from model.quantization.structure import Quantizable
-from model.registry import args_to_json
+from model.registry import args_from_json, args_of_use, entry_of
 from rtl.simulator import SimulationError
 
 
@@ -49,20 +49,27 @@ def integer_package(model: Quantizable, x: torch.Tensor, args: argparse.Namespac
     if args.package:
         package = Package.read(args.package)
         fitting_build(package, str(args.package))  # raises where there is none
-        for field, expected in (
-            ("model", json.loads(args_to_json(model.args))),
-            ("weights_sha256", weights_sha256(model)),
-        ):
-            found = package.metadata.get(field)
-            if found != expected:
+        try:
+            found = metadata_fields(args_from_json(package.metadata.get("model")))
+        except ValueError as error:
+            raise ValueError(f"{args.package}: metadata field 'model': {error}") from None
+        found["weights_sha256"] = package.metadata.get("weights_sha256")
+        expected = metadata_fields(model.args) | {"weights_sha256": weights_sha256(model)}
+        for name in {**found, **expected}:
+            if found.get(name) != expected.get(name):
                 raise ValueError(
-                    f"{args.package}: compiled from another model: metadata field '{field}' is "
-                    f"{found}, expected {expected} as in {args.weights}"
+                    f"{args.package}: compiled from another model: metadata field '{name}' is "
+                    f"{found.get(name)}, expected {expected.get(name)} as in {args.weights}"
                 )
         return package
     if has_learned_formats(model, args):
         return compile_learned(model)
     return compile_model(model, calibrated(model, x, args))
+
+
+def metadata_fields(args: ModelArgs) -> dict[str, object]:
+    """What a package and a checkpoint have to agree in, however old the package is."""
+    return {"model": entry_of(args)[0], **args_of_use(args)}
 
 
 def has_learned_formats(model: Quantizable, args: argparse.Namespace) -> bool:

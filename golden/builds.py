@@ -1,12 +1,16 @@
 """Which build of the accelerator a package runs on.
 
-python -m golden.builds BUILD FOLDER...    print those golden folders that run on BUILD
+python -m golden.builds FOLDER...                  a line for each build that is needed: its name
+                                                   and the golden folders that run on it
+python -m golden.builds --build BUILD FOLDER...    the same of that build alone, which may also
+                                                   hold what another one is the first to hold
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from golden import isa
@@ -35,6 +39,15 @@ def fitting_build(package: Package, name: str = "package") -> str:
     raise PackageError(first.code_name, f"{name}: {first.detail}")
 
 
+def fits(package: Package, build: isa.Build | str) -> bool:
+    """Whether the package keeps the rules of a build."""
+    try:
+        package.validate(build)
+    except PackageError:
+        return False
+    return True
+
+
 def build_of_folder(folder: Path) -> str:
     """The build that a golden folder runs on.
 
@@ -47,12 +60,46 @@ def build_of_folder(folder: Path) -> str:
         return next(iter(isa.builds()))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("build", choices=list(isa.builds()))
+def folders_of_build(folders: Iterable[Path], build: str) -> list[Path]:
+    """Those golden folders that `build` holds. Those that no build holds as well, for the reason
+    that `build_of_folder` has."""
+
+    def runs(folder: Path) -> bool:
+        try:
+            package = Package.read(folder / "package.bin")
+            fitting_build(package)
+        except (OSError, PackageError):
+            return True
+        return fits(package, build)
+
+    return [folder for folder in folders if runs(folder)]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit status, 1 if nothing would run."""
+    parser = argparse.ArgumentParser(
+        prog="python -m golden.builds",
+        description="Print, a line each, the builds that golden folders run on, and the folders.",
+    )
+    parser.add_argument("--build", choices=list(isa.builds()), help="this build, and what fits it")
     parser.add_argument("folders", nargs="*", type=Path)
-    args = parser.parse_args()
-    print(*(folder for folder in args.folders if build_of_folder(folder) == args.build))
+    args = parser.parse_args(argv)
+    runs: dict[str, list[Path]] = {build: [] for build in isa.builds()}
+    if args.build:
+        runs[args.build] = folders_of_build(args.folders, args.build)
+        left_out = [folder for folder in args.folders if folder not in runs[args.build]]
+        if left_out:
+            print(f"build {args.build} does not hold", *left_out, file=sys.stderr)
+    else:
+        for folder in args.folders:
+            runs[build_of_folder(folder)].append(folder)
+    if not any(runs.values()):
+        which = f"build {args.build}" if args.build else "any build"
+        print(f"no package for {which}", file=sys.stderr)
+        return 1
+    for build, folders in runs.items():
+        if folders:
+            print(build, *folders)
     return 0
 
 

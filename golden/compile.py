@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from model.quantization.calibrate import METHODS, Histogram
 from model.quantization.formats import FormatError, Formats, calibrated_formats
 from model.quantization.parameters import learned_formats
 from model.quantization.structure import Quantizable
-from model.registry import args_to_json
+from model.registry import args_of_use
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +176,7 @@ def compile_formats(
     no_params = np.zeros(0, dtype=PARAM_DTYPE)
     no_tiles = np.zeros((0, build.tile_out, build.tile_in), dtype=np.int8)
     metadata = {
-        "model": json.loads(args_to_json(model.args)),
+        "model": args_of_use(model.args),
         "weights_sha256": weights_sha256(model),
         "instance_norm_eps": INSTANCE_NORM_EPS,
         "quantization": quantization,

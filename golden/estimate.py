@@ -169,21 +169,20 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("packages", nargs="*", type=Path, help="package files; none: references")
     parser.add_argument(
-        "--build",
-        help="build in golden/isa/builds.toml; by default 'default', for a reference model the one "
-        "that holds it",
+        "--build", help="of golden/isa/builds.toml, instead of the first one that holds a package"
     )
     args = parser.parse_args(argv)
     estimates: dict[str, dict[str, Estimate]] = {}  # of each build
     try:
-        build = isa.build(args.build or "default")
+        build = isa.build(args.build) if args.build else None
         for path in args.packages:
             package = Package.read(path, build)
-            print(instruction_table(package, build) + "\n")
-            estimates.setdefault(build.name, {})[str(path)] = estimate(package, build)
+            holder = build or isa.build(fitting_build(package, str(path)))
+            print(instruction_table(package, holder) + "\n")
+            estimates.setdefault(holder.name, {})[str(path)] = estimate(package, holder)
         for name, model in () if args.packages else REFERENCE_MODELS.items():
-            package = random_package(model, build if args.build else None)
-            holder = build if args.build else isa.build(fitting_build(package))
+            package = random_package(model, build)
+            holder = build or isa.build(fitting_build(package))
             estimates.setdefault(holder.name, {})[name] = estimate(package, holder)
     except (OSError, PackageError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

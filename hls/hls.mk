@@ -64,25 +64,23 @@ PARALLEL_MAKE = $(MAKE) --no-print-directory -j$(shell nproc)
 
 # --- targets -------------------------------------------------------------------------------------
 
-.PHONY: csim
-csim: ## compare the HLS C++ with every golden tensor (NATIVE=1, SANITIZE=1, HLS=vitis)
 ifeq ($(HLS),vitis)
-csim:
-	@$(VITIS) csim $(or $(GOLDEN),$$($(PY) -m golden.builds $(or $(BUILD),default) \
-	    $$(dirname build/golden/*/manifest.txt)))
+CSIM_BUILD := $(or $(BUILD),default)
+run_csim    = $(VITIS) csim $$folders
 else
-# Each folder on the build that its package fits; a build that none needs is not compiled.
-csim: $(READY) $(if $(GOLDEN),,$(GOLDEN_CURRENT))
-	@status=0; for build in $(HLS_BUILDS); do \
-	    folders=$$($(PY) -m golden.builds $$build $(or $(GOLDEN),$$(dirname build/golden/*/manifest.txt))) || exit 1; \
-	    if [ "$$folders" ]; then \
-	        program=build/csim/$$build/$(VARIANT)$(CHECKED); \
-	        $(PARALLEL_MAKE) $$program || exit 1; \
-	        echo $$program $$folders; \
-	        $$program $$folders || status=1; \
-	    fi; \
-	done; exit $$status
+CSIM_BUILD := $(BUILD)
+run_csim    = program=build/csim/$$build/$(VARIANT)$(CHECKED); $(PARALLEL_MAKE) $$program || exit 1; \
+    echo $$program $$folders; $$program $$folders
 endif
+
+# Each folder on the first build that holds its package; with BUILD, all that it holds. A build that
+# none needs is not compiled.
+.PHONY: csim
+csim: $(READY) $(if $(GOLDEN),,$(GOLDEN_CURRENT)) ## compare the HLS C++ with every golden tensor (NATIVE=1, SANITIZE=1, HLS=vitis)
+	@runs=$$($(call builds_of,$(CSIM_BUILD),$(or $(GOLDEN),$$(dirname build/golden/*/manifest.txt)))) || exit 1; \
+	echo "$$runs" | { status=0; while read -r build folders; do \
+	    { $(run_csim); } </dev/null || status=1; \
+	done; exit $$status; }
 
 .PHONY: bindings
 bindings: $(READY) ## build the Python modules of the HLS C++

@@ -32,6 +32,7 @@ import numpy as np
 import pynq
 
 from golden import isa
+from golden.builds import fitting_build
 from golden.errors import PackageError
 from golden.host import HostSide
 from golden.package import Package
@@ -45,6 +46,7 @@ from host.errors import (
     BoardTimeoutError,
     DmaError,
     NotLoadedError,
+    OtherBuildError,
     OverlayError,
     accelerator_error,
 )
@@ -220,7 +222,8 @@ class Accelerator:
             package: a package, the content of a package file, or its path.
 
         Raises:
-            PackageError: it is damaged, or not for this board.
+            PackageError: it is damaged, or not for this board; an OtherBuildError where a board
+                with another build would take it.
             AcceleratorError: the hardware refused it, or could not read it. None is loaded then.
             BoardError: the board does not work.
             OSError: no such file.
@@ -246,16 +249,13 @@ class Accelerator:
 
     def _checked(self, package: Package | bytes | str | Path) -> tuple[Package, bytes]:
         """The package and its file's content, fit for this board."""
-        build = self.capabilities.build
-        if isinstance(package, Package):
-            package.validate(build)
-            data = package.to_bytes()
-        else:
-            name = "package"
-            if isinstance(package, (str, Path)):
-                name, package = str(package), Path(package).read_bytes()
-            data = bytes(package)
-            package = Package.from_bytes(data, name, build)
+        try:
+            package, data = _read(package, self.capabilities.build)
+        except PackageError as error:
+            build = _other_build(package)
+            if build is None:
+                raise
+            raise OtherBuildError(error, build) from None
         minor = next(f for f in isa.HEADER.fields if f.name == "version_minor")
         found = int.from_bytes(data[: isa.HEADER_BYTES], "little") >> minor.lsb & minor.maximum
         major, expected = self.capabilities.version
@@ -758,6 +758,27 @@ def _as_active(device: Any) -> Iterator[None]:
     finally:
         if before is not None:
             pynq.Device.active_device = before
+
+
+def _read(package: Package | bytes | str | Path, build: isa.Build | None) -> tuple[Package, bytes]:
+    """The package and its file's content. Raises PackageError, also where it is not for `build`."""
+    if isinstance(package, Package):
+        if build is not None:
+            package.validate(build)
+        return package, package.to_bytes()
+    name = "package"
+    if isinstance(package, (str, Path)):
+        name, package = str(package), Path(package).read_bytes()
+    data = bytes(package)
+    return Package.from_bytes(data, name, build), data
+
+
+def _other_build(package: Package | bytes | str | Path) -> str | None:
+    """The build that takes a package which the board's does not; None where there is none."""
+    try:
+        return fitting_build(_read(package, None)[0])
+    except PackageError:
+        return None
 
 
 def _find(ip_dict: dict[str, dict[str, Any]], core: str, what: str) -> dict[str, Any]:

@@ -46,8 +46,14 @@ NEWER = {
 }
 # Modules of host/ that run on a PC only; what they need is not on a board.
 PC_ONLY = {"host.board_package", "host.notebook"}
-# From shipped checkpoints.
-PACKAGES = ("nyc_weather", "etth1_mixing", "etth1_independent")
+# From shipped checkpoints; the build `deep` holds them all.
+PACKAGES = (
+    "nyc_weather",
+    "nyc_weather_qat",
+    "etth1_mixing",
+    "etth1_independent",
+    "etth1_published",
+)
 PACKAGE_FILES = ("package.bin", "input.bin", "forecast.bin")
 SERIES_FILE = "series.npz"  # of a model with data
 BITSTREAM_FILES = ("cmamba.bit", "cmamba.hwh")

@@ -7,6 +7,7 @@ registers, the connection. After any of them the next load or forecast starts fr
 
 from __future__ import annotations
 
+from golden.errors import PackageError
 from golden.streams import AcceleratorError
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "DmaError",
     "HardwareTimeoutError",
     "NotLoadedError",
+    "OtherBuildError",
     "OverlayError",
     "RegisterError",
     "TlastEarlyError",
@@ -122,6 +124,23 @@ def accelerator_error(code: int, what: str) -> AcceleratorError:
     error = AcceleratorError(code, what)
     kind = ACCELERATOR_ERRORS.get(error.code_name)
     return kind(code, what) if kind else error
+
+
+class OtherBuildError(PackageError):
+    """The package is right, but for another build of the accelerator than the board's.
+
+    Attributes:
+        build: name of the build that holds it.
+    """
+
+    def __init__(self, error: PackageError, build: str) -> None:
+        super().__init__(
+            error.code_name,
+            f"{error.detail}; build '{build}' holds the package: load its bitstream (`make "
+            f"bitstream BUILD={build}`), or serve a virtual board with it (`make board "
+            f"BUILD={build}`)",
+        )
+        self.build = build
 
 
 class BoardError(RuntimeError):

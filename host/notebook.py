@@ -61,7 +61,10 @@ def main(argv: list[str] | None = None) -> int:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--board", metavar="IP[:PORT]", help="board on the network")
     where.add_argument(
-        "--virtual", metavar="BUILD", default="default", help="build of the virtual board"
+        "--virtual",
+        metavar="BUILD",
+        default="deep",  # the build that holds every model of the notebook
+        help="build of the virtual board (%(default)s)",
     )
     parser.add_argument("--write", action="store_true", help="keep the outputs in the repository")
     args = parser.parse_args(argv)

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from golden import isa
-from golden.builds import fitting_build
-from golden.package import Package, PackageError
+from golden.errors import PackageError
 from golden.streams import BEAT_BYTES, AcceleratorError, StreamShape, to_beats
 from host.arguments import add_board_arguments, golden_folders, open_accelerator
-from host.errors import BoardError, TlastEarlyError
+from host.errors import BoardError, OtherBuildError, TlastEarlyError
 from host.table import Table
 
 if TYPE_CHECKING:
@@ -81,8 +79,7 @@ def compare(found: np.ndarray, expected: np.ndarray, what: str) -> int:
 
 
 def check_vectors(accelerator: Accelerator, vectors: Vectors) -> Row:
-    """Load and compare. Raises SelfTestError, and what the driver raises."""
-    accelerator.load(vectors.package)
+    """Compare; the package is loaded. Raises SelfTestError, and what the driver raises."""
     beats = compare(accelerator.run_beats(vectors.tokens), vectors.beats, "all in one run")
     profile = accelerator.profile()
     expected = len(vectors.tokens) * len(accelerator.package.schedule)
@@ -120,16 +117,6 @@ def check_recovery(accelerator: Accelerator, vectors: Vectors) -> Row:
     return ("recovery from an error", "ok", f"{beats:,}", "", "")
 
 
-def _other_build(vectors: Vectors, build: isa.Build) -> str | None:
-    """The build that a package is for, where `build` cannot hold it."""
-    package = Package.from_bytes(vectors.package, vectors.name)
-    try:
-        package.validate(build)
-    except PackageError:
-        return fitting_build(package, vectors.name)
-    return None
-
-
 def selftest(accelerator: Accelerator, folders: list[Path]) -> tuple[Table, list[str]]:
     """A row for each folder, and what has failed."""
     rows: list[Row] = []
@@ -146,9 +133,10 @@ def selftest(accelerator: Accelerator, folders: list[Path]) -> tuple[Table, list
     def check_folder(folder: Path) -> Row:
         nonlocal vectors
         found = Vectors(folder)
-        other = _other_build(found, accelerator.capabilities.build)
-        if other:
-            return (found.name, f"for build {other}", "", "", "")
+        try:
+            accelerator.load(found.package)
+        except OtherBuildError as error:
+            return (found.name, f"for build {error.build}", "", "", "")
         vectors = found
         return check_vectors(accelerator, vectors)
 

@@ -22,6 +22,8 @@ _POSITIVE_INTEGERS = (
     "reduction_ratio",
 )
 _FLAGS = ("conv_bias", "bias", "instance_norm")
+# A trained model is the same whatever these are.
+TRAINING_ONLY = frozenset({"sigma", "dropout", "head_dropout"})
 _CHOICES = {"topology": ("stacked", "nested"), "channel_mode": ("mixing", "independent")}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from model.args import ModelArgs
+from model.args import TRAINING_ONLY, ModelArgs
 from model.cmamba import CMamba
 from model.folded_regressor import FoldedRegressor
 from model.published import PublishedCMamba
@@ -102,6 +102,12 @@ def args_to_json(args: ModelArgs) -> str:
     """
     fields = dataclasses.asdict(args)
     return json.dumps(fields if type(args) is ModelArgs else {"model": entry_of(args)[0], **fields})
+
+
+def args_of_use(args: ModelArgs) -> dict[str, Any]:
+    """What `args_to_json` writes, but for the fields that only training reads."""
+    fields = json.loads(args_to_json(args))
+    return {name: value for name, value in fields.items() if name not in TRAINING_ONLY}
 
 
 def args_from_json(content: str | Any) -> ModelArgs:

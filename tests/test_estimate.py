@@ -13,6 +13,7 @@ from golden.schedule import NO_WAIT
 from model.args import ModelArgs
 from model.published_args import PublishedArgs
 from tests.compiled_models import SMALL, compile_random
+from tests.program_builder import deep_package
 
 BUILD = isa.build()
 
@@ -215,6 +216,19 @@ def test_command_with_packages(package, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "blocks.0.in_proj_u" in out
     assert f"{tmp_path / 'one.bin'} " in out and f"{tmp_path / 'two.bin'} " in out
+
+
+def test_command_finds_the_build_of_a_package(package, tmp_path, capsys):
+    for name, each in (("one.bin", package), ("two.bin", deep_package())):
+        each.write(tmp_path / name)
+    paths = [str(tmp_path / name) for name in ("one.bin", "two.bin")]
+    assert main(paths) == 0
+    lines = capsys.readouterr().out.splitlines()
+    tables = [line.split(":")[0] for line in lines if line.startswith("build ")]
+    assert tables == ["build 'default'", "build 'deep'"]
+    assert lines[-1].startswith(paths[1])
+    assert main(["--build", "default", paths[1]]) == 1
+    assert "two.bin: " in capsys.readouterr().err
 
 
 def test_command_without_packages_estimates_the_references(monkeypatch, capsys):

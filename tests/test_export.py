@@ -1,6 +1,5 @@
 """`python -m golden.export`."""
 
-import json
 import re
 
 import numpy as np
@@ -10,6 +9,7 @@ from golden.export import main
 from golden.package import Package
 from model.args import ModelArgs
 from model.io import save_checkpoint
+from model.registry import args_of_use
 from tests.compiled_models import SMALL, learned_model, random_model, random_windows
 
 ARGS = ModelArgs(**SMALL)
@@ -35,7 +35,7 @@ def test_it_writes_the_package_and_its_twins(given, capsys):
     folder = given["output"].parent
     assert sorted(p.name for p in folder.iterdir()) == ["model.bin", "model.json", "model.npz"]
     package = Package.read(given["output"], build="default")
-    assert package.metadata["model"] == json.loads(ARGS.to_json())
+    assert package.metadata["model"] == args_of_use(ARGS)
     assert package.metadata["quantization"] == {"method": "mse", "power_of_two": False}
     out = capsys.readouterr().out
     assert "blocks.0.in_proj_u" in out

@@ -22,7 +22,7 @@ from model.args import ModelArgs
 from rtl.regs import registers as reg
 from tests.compiled_models import SMALL, compile_random
 from tests.local_board import LocalDevice
-from tests.program_builder import random_package
+from tests.program_builder import deep_package, random_package
 from tests.virtual_boards import keep_pynq_state_in
 
 BUILD = isa.build("small")
@@ -471,16 +471,33 @@ def test_the_class_of_what_the_hardware_refuses(loaded, compiled, code, monkeypa
     check(loaded, model)
 
 
-def test_a_package_for_another_build(loaded, compiled):
-    default = compile_random(ModelArgs(**SMALL), build="default")
-    with pytest.raises(PackageError, match=r"BAD_TILE: .*tile_in: expected 4 \(small\), found 16"):
-        loaded.load(default.package)
+def test_a_package_for_another_build(loaded, compiled, tmp_path):
+    """The error is the rule that is broken here, and ends with what to do."""
+    for build, package in (
+        ("default", compile_random(ModelArgs(**SMALL), build="default").package),
+        ("deep", deep_package()),
+    ):
+        path = tmp_path / f"{build}.bin"
+        package.write(path)
+        message = (
+            r"BAD_TILE: .*tile_in: expected 4 \(small\), found 16; "
+            rf"build '{build}' holds the package: .*`make bitstream BUILD={build}`.*"
+            rf"`make board BUILD={build}`"
+        )
+        for given in (package, package.to_bytes(), path):
+            with pytest.raises(errors.OtherBuildError, match=message) as caught:
+                loaded.load(given)
+            assert caught.value.build == build
+    assert f"BAD_TILE: {path}: header field tile_in" in str(caught.value)
     too_large = dataclasses.replace(
         compiled().package, scan_decay=np.zeros(BUILD.capacity["scan_decay"] + 1, np.uint16)
     )
     for package in (too_large, too_large.to_bytes()):
-        with pytest.raises(PackageError, match=r"BAD_SECTION: .*scan_decay: expected at most"):
+        with pytest.raises(
+            PackageError, match=r"BAD_SECTION: .*scan_decay: expected at most"
+        ) as no:
             loaded.load(package)
+        assert type(no.value) is PackageError  # no build takes it
     check(loaded, compiled())
 
 

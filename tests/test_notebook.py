@@ -15,6 +15,8 @@ from golden.integer_model import IntegerModel
 from golden.series import write_series
 from golden.vectors import golden_tokens
 from host import board_package
+from host import notebook as program
+from host.errors import BoardError
 from host.notebook import NOTEBOOK, execute
 from host.virtual_board import VirtualBoard, write_overlay
 from model.data import load_dataset
@@ -106,3 +108,17 @@ def test_the_series_that_it_shows_is_of_the_test_split(golden):
     with np.load(golden / "nyc_weather/series.npz") as data:
         assert data["fp32"].shape == (168, 8, 24)
         assert data["series"].shape == (96 + 168 + 24 - 1, 8)
+
+
+def test_the_virtual_board_holds_every_model_of_the_notebook(monkeypatch, capsys):
+    started = []
+
+    def fail(build):
+        started.append(build)
+        raise BoardError("no board here")
+
+    monkeypatch.setattr(program, "virtual_board", fail)
+    assert program.main([]) == 1
+    assert program.main(["--virtual", "small"]) == 1
+    assert started == ["deep", "small"]
+    assert capsys.readouterr().err == 2 * "notebook: no board here\n"

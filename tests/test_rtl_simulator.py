@@ -180,8 +180,10 @@ def test_a_run_that_never_ends_is_noticed(package):
 
 def test_a_build_that_is_not_compiled(monkeypatch, tmp_path):
     monkeypatch.setattr(rtl.simulator, "FOLDER", tmp_path)
-    with pytest.raises(ImportError, match=r"default\.so does not exist; `make simulator` builds"):
-        RtlAccelerator("default")
+    for build in ("default", "deep"):
+        hint = rf"{build}\.so does not exist; `make simulator BUILD={build}` builds it"
+        with pytest.raises(ImportError, match=hint):
+            RtlAccelerator(build)
 
 
 def test_wrong_memory_and_wrong_tokens(accelerator, package):

@@ -143,6 +143,20 @@ def test_quant_mode_goes_with_fp32(files, capsys):
         assert "--quant-mode goes with --backend fp32" in capsys.readouterr().err
 
 
+def rewrite(files: Files, **metadata: object) -> None:
+    """The package again, with other values in its metadata."""
+    package = files.compiled
+    dataclasses.replace(package, metadata=package.metadata | metadata).write(files.package)
+
+
+def test_what_only_training_reads_may_differ(files):
+    """As in packages that an older version has compiled, which held them, but not all."""
+    model = files.compiled.metadata["model"]
+    assert not {"sigma", "dropout", "head_dropout"} & model.keys()
+    rewrite(files, model=model | {"sigma": 0.25, "dropout": 0.5})
+    assert files.run(backend="int8", package=files.package) == 0
+
+
 # ------------------------------------------------------------------------------ bad input
 
 
@@ -188,6 +202,11 @@ def other_weights(files: Files) -> dict[str, object]:
 def other_model(files: Files) -> dict[str, object]:
     model = random_model(ModelArgs(**(SMALL | {"instance_norm": False})))
     save_checkpoint(model, files.weights)
+    return {"backend": "int8", "package": files.package}
+
+
+def package_without_a_model(files: Files) -> dict[str, object]:
+    rewrite(files, model=None)
     return {"backend": "int8", "package": files.package}
 
 
@@ -243,8 +262,10 @@ BAD = {
     ),
     "other model": (
         other_model,
-        r"model\.bin: compiled from another model: metadata field 'model'",
+        r"model\.bin: compiled from another model: metadata field 'instance_norm' is True, "
+        r"expected False as in .*model\.safetensors$",
     ),
+    "no model": (package_without_a_model, r"model\.bin: metadata field 'model': ModelArgs: found"),
     "damaged package": (damaged_package, r"BAD_CRC: .*model\.bin: section"),
     "no build": (package_of_no_build, r"BAD_TILE: .*model\.bin: .*tile_in: expected 16"),
     "other calibration": (
@@ -299,7 +320,8 @@ def test_a_back_end_that_is_not_built(files, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(rtl.simulator, "FOLDER", tmp_path)
     assert files.run(backend="rtl", package=files.package) == 1
     error = capsys.readouterr().err
-    assert re.fullmatch(r"error: .*\.so does not exist; `make simulator` builds it\n", error)
+    hint = "`make simulator BUILD=default` builds it"
+    assert re.fullmatch(rf"error: .*\.so does not exist; {hint}\n", error)
     assert not files.output.exists()
 
 

@@ -1,8 +1,8 @@
 """The RTL from Python, fast: the Verilated top with buses, memory and clock in C++.
 
 `Simulator` is the chip on its pins: registers, memory, streams, interrupt. `RtlAccelerator` loads a
-package and forecasts, as `hls.bindings.Accelerator` does. ``make simulator`` compiles a build of
-``golden/isa/builds.toml`` into build/simulator.
+package and forecasts, as `hls.bindings.Accelerator` does. ``make simulator BUILD=deep`` compiles
+a build of ``golden/isa/builds.toml`` into build/simulator; without BUILD, the first one.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Received(NamedTuple):
 
 @cache
 def _extension(build: str) -> ModuleType:
-    return load_extension(FOLDER / build / f"cmamba_rtl_{build}.so", "simulator")
+    return load_extension(FOLDER / build / f"cmamba_rtl_{build}.so", f"simulator BUILD={build}")
 
 
 class Simulator:

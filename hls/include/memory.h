@@ -68,6 +68,12 @@ static_assert(kMaxReduce % kRequantizeLanes == 0 && kMaxFeatures % kRowAlign == 
 
 // ------------------------------------------------------------------------------- contents
 
+// First element of row `index` of an operand.
+inline int row_address(const Operand& o, int index) {
+#pragma HLS inline
+  return int(o.addr) + (index & ((1 << int(o.log2_rows)) - 1)) * int(o.stride);
+}
+
 // What a run needs of the header; see docs/package.md.
 struct PackageFacts {
   int n_sequences;

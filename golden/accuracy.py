@@ -64,7 +64,7 @@ class Accuracy:
 
 def _counterpart(real: torch.Tensor, part: Mapping[str, Any]) -> torch.Tensor:
     """What a part of an instruction's result is in FP32; real: the tensor at its point."""
-    if "sequence" in part:  # of several that take turns
+    if "sequence" in part:  # of several that are coupled
         real = real.unflatten(0, (-1, part["sequences"]))[:, part["sequence"]]
     if "point_start" in part:
         real = real[..., part["point_start"] :][..., : part["size"]]

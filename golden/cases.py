@@ -33,7 +33,7 @@ class Case:
 
 @dataclass(frozen=True)
 class CompiledCase:
-    """A case with its model, data, package and a few int8 input tokens."""
+    """A case with its model, data and package."""
 
     case: Case
     model: Quantizable
@@ -157,7 +157,7 @@ CASES: tuple[Case, ...] = (
         n_layer=1,
         d_state=1,
     ),
-    # Variables that take turns, of which two rows of means and maxima are longer than a word.
+    # Coupled variables, of which two rows of means and maxima are longer than a word.
     _random(
         "published_wide",
         "published",

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from golden import isa
-from golden.lower import Lowering
+from golden.lower_cmamba import CMambaLowering
 from golden.lower_layers import LayerLowering
 from golden.lower_published import PublishedLowering
 from golden.lower_regressor import RegressorLowering
@@ -16,14 +16,14 @@ from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE, Package, PackageError
 from golden.program import CompileError, ProgramBuilder
 from golden.schedule import schedule
 from model.args import ModelArgs
-from model.cmamba import INSTANCE_NORM_EPS
+from model.cmamba import INSTANCE_NORM_EPS, CMamba
 from model.folded_regressor import FoldedRegressor
 from model.io import weights_sha256
 from model.published import PublishedCMamba
 from model.quantization.calibrate import METHODS, Histogram
 from model.quantization.formats import FormatError, Formats, calibrated_formats
 from model.quantization.parameters import learned_formats
-from model.quantization.structure import Quantizable
+from model.quantization.structure import Quantizable, structure_of
 from model.registry import args_of_use
 
 
@@ -42,10 +42,15 @@ class Options:
 DEFAULT_OPTIONS = Options()
 
 
+_LOWERINGS: dict[type[Quantizable], type[LayerLowering]] = {
+    CMamba: CMambaLowering,
+    FoldedRegressor: RegressorLowering,
+    PublishedCMamba: PublishedLowering,
+}
+
+
 def _lowering(model: Quantizable) -> type[LayerLowering]:
-    if isinstance(model, PublishedCMamba):
-        return PublishedLowering
-    return RegressorLowering if isinstance(model, FoldedRegressor) else Lowering
+    return _LOWERINGS[next(kind for kind in type(model).__mro__ if kind in _LOWERINGS)]
 
 
 def _lower(
@@ -53,9 +58,9 @@ def _lower(
     formats: Formats,
     build: isa.Build,
     n_sequences: int,
-    takes_turns: bool = False,
 ) -> tuple[ProgramBuilder, LayerLowering]:
-    builder = ProgramBuilder(build, n_sequences, model.args.num_patches, takes_turns)
+    coupled = structure_of(model.args).coupled
+    builder = ProgramBuilder(build, n_sequences, model.args.num_patches, coupled)
     lowering = _lowering(model)(model, formats, builder)
     lowering.run()
     return builder, lowering
@@ -65,19 +70,19 @@ def _program(
     model: Quantizable, formats: Formats, build: isa.Build
 ) -> tuple[ProgramBuilder, LayerLowering]:
     """The program, with as many sequences in an iteration as there can be."""
-    if isinstance(model, PublishedCMamba):
-        return _lower_turns(model, formats, build)
+    if structure_of(model.args).coupled:
+        return _lower_coupled(model, formats, build)
     builder, lowering = _lower(model, formats, build, 1)
     n_sequences = _sequences(model.args, len(builder.entries()), build)
     return _lower(model, formats, build, n_sequences) if n_sequences > 1 else (builder, lowering)
 
 
-def _lower_turns(
-    model: PublishedCMamba, formats: Formats, build: isa.Build
+def _lower_coupled(
+    model: Quantizable, formats: Formats, build: isa.Build
 ) -> tuple[ProgramBuilder, LayerLowering]:
-    """All variables in one iteration: they depend on each other."""
+    """All sequences, which are variables, in one iteration."""
     args = model.args
-    builder, lowering = _lower(model, formats, build, args.n_seq, takes_turns=True)
+    builder, lowering = _lower(model, formats, build, args.n_seq)
     found, capacity = len(builder.entries()), build.capacity["schedule"]
     if found > capacity:
         raise CompileError(
@@ -123,7 +128,7 @@ def compile_model(
         formats = calibrated_formats(model, ranges, options.method, options.power_of_two)
     except FormatError as error:
         raise CompileError(str(error)) from None
-    return compile_formats(model, formats, dataclasses.asdict(options), build)
+    return _compile(model, formats, dataclasses.asdict(options), build)
 
 
 def compile_learned(model: Quantizable, build: isa.Build | None = None) -> Package:
@@ -138,7 +143,7 @@ def compile_learned(model: Quantizable, build: isa.Build | None = None) -> Packa
         formats = learned_formats(model)
     except FormatError as error:
         raise CompileError(str(error)) from None
-    return compile_formats(model, formats, {"method": "learned", "power_of_two": False}, build)
+    return _compile(model, formats, {"method": "learned", "power_of_two": False}, build)
 
 
 def compile_formats(
@@ -158,6 +163,16 @@ def compile_formats(
         CompileError: the model does not fit the build or the formats; says what and what to do.
     """
     _require_finite(model)
+    return _compile(model, formats, quantization, build)
+
+
+def _compile(
+    model: Quantizable,
+    formats: Formats,
+    quantization: dict[str, object],
+    build: isa.Build | None,
+) -> Package:
+    """`compile_formats` of weights that are finite."""
     if build is None:
         return _compile_anywhere(model, formats, quantization)
     builder, lowering = _program(model, formats, build)
@@ -187,9 +202,8 @@ def compile_formats(
             for step in builder.steps
         ],
         "accumulator_headroom_bits": {k: round(v, 3) for k, v in lowering.headroom.items()},
+        **lowering.metadata,
     }
-    if isinstance(model, FoldedRegressor):
-        metadata["statistics"] = {name: x.tolist() for name, x in model.statistics().items()}
     package = Package(
         tile_in=build.tile_in,
         tile_out=build.tile_out,
@@ -232,7 +246,7 @@ def _compile_anywhere(
     for build in isa.builds().values():
         if (build.tile_in, build.tile_out) == array:
             try:
-                return compile_formats(model, formats, quantization, build)
+                return _compile(model, formats, quantization, build)
             except CompileError as found:
                 error = found
     raise error

@@ -36,7 +36,7 @@ REFERENCE_MODELS = {
     "ETTh1 independent (7 x V=1, D=128, 2 blocks)": ModelArgs(
         num_channels=7, channel_mode="independent", n_layer=2
     ),
-    "scaffold (V=24, D=128, 1 block)": ModelArgs(num_channels=24, n_layer=1),
+    "mixing (V=24, D=128, 1 block)": ModelArgs(num_channels=24, n_layer=1),
     "nested (V=7, D=128, 4 x 4 blocks)": ModelArgs(num_channels=7, topology="nested"),
     "published (V=7, D=128, 3 blocks)": PublishedArgs(),
 }
@@ -97,7 +97,6 @@ class Estimate:
     single: int  # first input beat to last output beat
     interval: float  # from one forecast to the next when they follow each other
     busy: dict[str, float]  # share of the interval, per unit
-    array_tiles: int  # cycles that the array needs at least, padding included
 
 
 def estimate(package: Package, build: isa.Build) -> Estimate:
@@ -110,12 +109,11 @@ def estimate(package: Package, build: isa.Build) -> Estimate:
     interval = float(ends[-1] - ends[0]) / (_BACK_TO_BACK - 1)
     steps = package.schedule["instruction"]
     macs = per_forecast * sum(timing.macs(package.instructions[i]) for i in steps)
-    tiles = per_forecast * int(timeline.busy[timeline.unit == isa.UNITS.index("array")].sum())
     busy = {
         name: per_forecast * float(timeline.busy[timeline.unit == u].sum()) / interval
         for u, name in enumerate(isa.UNITS)
     }
-    return Estimate(macs, macs / build.tile_macs, single, interval, busy, tiles)
+    return Estimate(macs, macs / build.tile_macs, single, interval, busy)
 
 
 def instruction_table(package: Package, build: isa.Build) -> str:

@@ -5,7 +5,7 @@
     python -m golden.export --weights REGRESSOR.pt --dataset FOLDER --output build/x.bin
 
 A checkpoint from quantization-aware training holds its number formats; others are calibrated.
-Writes the package and its twins for people, W.json and W.npz, and prints what it holds.
+Writes the package and beside it its twins for people, .json and .npz, and prints what it holds.
 """
 
 from __future__ import annotations

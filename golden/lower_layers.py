@@ -1,7 +1,9 @@
 """Lower the layers that the models share: the one place that knows what a layer is in integers.
 
-Every quantization point of a model (`q_*`) becomes a scale and a zero point, every layer one
-instruction (in_proj two, one for each half). The integer formats are those of docs/numerics.md.
+Every quantization point of a model (`q_*`) becomes a scale and a zero point. A layer becomes one
+instruction, but in_proj two, one for each half; an output layer of more values than the array sums
+at once several, and a scan of coupled sequences one for each of them; a GDD-MLP has one for two
+layers (`golden.lower_published`). The integer formats are those of docs/numerics.md.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ _ACCUMULATOR_LIMIT = 2**31 - 1
 class Quantized:
     """A tensor in an activation memory: where, how wide, and what its integers mean.
 
-    `shared`: it has a row for each position, that of all sequences which take turns.
+    `shared`: it has a row for each position, that of all coupled sequences.
     """
 
     operand: isa.Operand
@@ -67,6 +69,7 @@ class LayerLowering:
         formats: Formats,
         builder: ProgramBuilder,
     ) -> None:
+        self.model = model
         self.args = model.args
         self.state = {k: v.detach().cpu().double().numpy() for k, v in model.state_dict().items()}
         self.positions = model.positions.cpu().double().numpy()
@@ -75,6 +78,11 @@ class LayerLowering:
         self.headroom: dict[str, float] = {}
         # Forecast values that the output layer can sum at once.
         self.head_chunk = min(builder.build.capacity["reduce"], builder.build.capacity["features"])
+
+    @property
+    def metadata(self) -> dict[str, object]:
+        """What the host wants to know of such a model alone."""
+        return {}
 
     @staticmethod
     def _tensor(point: str, start: int, size: int, affine: Affine) -> dict[str, object]:
@@ -281,16 +289,17 @@ class LayerLowering:
         projected: Projected,
         skip_weights: np.ndarray,
     ) -> Quantized:
-        """The selective scan with softplus, skip and gate; sequences that take turns have an
-        instruction each, with a state of its own.
+        """The selective scan with softplus, skip and gate; coupled sequences have an instruction
+        each, with a state of its own.
 
         skip_weights [E]: D, which counts where the token has none of its own.
         """
         args, builder = self.args, self.builder
         n = args.d_inner
         log2_state = ceil_log2(args.d_state)
-        if log2_state > 6:
-            raise CompileError(f"{name}.scan: d_state {args.d_state}, expected at most 64")
+        most = isa.LIMITS["log2_state"]
+        if log2_state > most:
+            raise CompileError(f"{name}.scan: d_state {args.d_state}, expected at most {1 << most}")
 
         formats, gated = self.formats.scans[name], self.formats[f"{name}.q_gated"]
         rates = np.zeros((n, 1 << log2_state))
@@ -332,7 +341,7 @@ class LayerLowering:
                 "skip_offset": projected.skip_offset,
             }
         tensor = self._tensor(f"{name}.q_gated", 0, n, gated)
-        turns = range(builder.n_sequences) if builder.takes_turns else (None,)
+        turns = range(builder.n_sequences) if builder.coupled else (None,)
         states = builder.states(n << log2_state, len(turns), f"{name}.scan")
         for sequence, state_addr in zip(turns, states, strict=True):
             suffix, which = "", {}
@@ -447,5 +456,6 @@ class LayerLowering:
             split = 1 << log2_split
             return -(-n_out // (b.tile_out // split)) * -(-n_in // (b.tile_in * split))
 
-        aligned = [s for s in (0, 1, 2) if source.addr % (b.tile_in << s) == 0]
+        splits = range(isa.LIMITS["log2_split"] + 1)
+        aligned = [s for s in splits if source.addr % (b.tile_in << s) == 0]
         return min(aligned, key=tiles)

@@ -12,6 +12,7 @@ import numpy as np
 
 from golden import tables
 from golden.lower_layers import LayerLowering, OutputGroup, Quantized
+from golden.package import MAX_TAPS
 from golden.program import CompileError, ceil_log2
 from model.published_args import PublishedArgs
 from model.quantization.activations import gelu, sigmoid, silu
@@ -127,7 +128,7 @@ class PublishedLowering(LayerLowering):
         """`function` of a row, as a CONV of one tap."""
         n = source.width
         multipliers, shifts = self._multipliers(np.array([1.0 / _IDENTITY_TAP]))
-        taps = np.zeros((n, 8), dtype=np.int8)
+        taps = np.zeros((n, MAX_TAPS), dtype=np.int8)
         taps[:, 0] = _IDENTITY_TAP
         self.builder.emit(
             name,

@@ -11,14 +11,21 @@ from __future__ import annotations
 import numpy as np
 
 from golden import isa
-from golden.lower import Lowering, OutputGroup, Quantized
+from golden.lower_cmamba import CMambaLowering
+from golden.lower_layers import OutputGroup, Quantized
 from golden.program import CompileError, ceil_log2, round_up
+from model.folded_regressor import FoldedRegressor
 
 
-class RegressorLowering(Lowering):
+class RegressorLowering(CMambaLowering):
     """Lowers a FoldedRegressor."""
 
+    model: FoldedRegressor
     input_point = "q_frames"
+
+    @property
+    def metadata(self) -> dict[str, object]:
+        return {"statistics": {name: x.tolist() for name, x in self.model.statistics().items()}}
 
     def _reserve_input(self) -> None:
         """Rings for frames on their way, the rows of a window's frames, and the same memory as rows

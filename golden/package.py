@@ -41,7 +41,7 @@ def _dtype(fmt: isa.Format) -> np.dtype:
 
 PARAM_DTYPE = _dtype(isa.PARAM)
 SCHEDULE_DTYPE = _dtype(isa.SCHEDULE)
-MAX_TAPS = 8
+MAX_TAPS = isa.LIMITS["taps"]
 CONV_PARAM_DTYPE = np.dtype([*PARAM_DTYPE.descr, ("taps", "i1", (MAX_TAPS,))])
 
 

@@ -4,7 +4,7 @@ A `ProgramBuilder` knows the instruction set and the sizes of one build, but no 
 the modules `golden.lower*` fill it. Instructions are collected in *segments*. The order that
 defines a program's meaning runs through the sequences, in a sequence through the segments, in a
 segment through the positions, and at a position through the segment's instructions. Where the
-sequences take turns there are segments that run through all sequences at a position before the
+sequences are coupled there are segments that run through all sequences at a position before the
 next. `golden.schedule` then finds a faster order with the same meaning.
 """
 
@@ -47,7 +47,7 @@ class Entry:
 class Step:
     """An emitted instruction: its name, segment, and what its result means in real numbers.
 
-    Where sequences take turns: `sequence` is the only one that it serves, or None for all of them;
+    Where sequences are coupled: `sequence` is the only one that it serves, or None for all of them;
     `shared` instructions work on all of them at once.
     """
 
@@ -63,14 +63,14 @@ class Step:
 class ProgramBuilder:
     """The growing program for `n_sequences` sequences of `n_positions` tokens on `build`.
 
-    `takes_turns`: a layer works on a position of all sequences before the next position, so that
-    the sequences can depend on each other.
+    `coupled`: the sequences depend on each other. They take turns: a layer works on a position of
+    all sequences before the next position.
     """
 
     build: isa.Build
     n_sequences: int
     n_positions: int
-    takes_turns: bool = False
+    coupled: bool = False
     steps: list[Step] = field(default_factory=list)
     tiles: list[np.ndarray] = field(default_factory=list)
     tables: dict[str, list[np.ndarray]] = field(default_factory=dict)
@@ -269,7 +269,7 @@ class ProgramBuilder:
         segments: dict[int, list[int]] = {}
         for index, step in enumerate(self.steps):
             segments.setdefault(step.segment, []).append(index)
-        if not self.takes_turns:
+        if not self.coupled:
             return list(self._by_sequence(segments.values()))
         entries: list[Entry] = []
         for by_position, group in groupby(segments, self._by_position.__contains__):
@@ -302,7 +302,7 @@ class ProgramBuilder:
         for index in indices:
             step = self.steps[index]
             token = sequence * step.instruction.n_positions + position
-            if self.takes_turns:
+            if self.coupled:
                 token = position if step.shared else position * self.n_sequences + sequence
             if step.sequence is None:
                 yield Entry(index, token, position, sequence)

@@ -17,10 +17,8 @@ from golden.errors import PackageError
 if TYPE_CHECKING:
     from golden.package import Package
 
-MAX_ARRAY_INPUTS = 65535  # bounds the int32 accumulator (docs/numerics.md)
-MAX_BIAS = (1 << 30) - 1
-MAX_SKIP_WEIGHT = (1 << 17) - 1
-MAX_SHIFT = 48
+_MAX_BIAS = (1 << isa.LIMITS["bias_bits"]) - 1
+_MAX_SKIP_WEIGHT = (1 << isa.LIMITS["skip_weight_bits"]) - 1
 
 # SCAN reads four memories, each through a port of its own; elsewhere the readers and writers of
 # isa.toml and the element width decide.
@@ -28,12 +26,12 @@ _SCAN_SPACES = {"u": "conv", "z": "gate", "dt": "step", "bc": "proj"}
 
 # Ranges that are narrower than the field: (opcode, field): (lowest, highest).
 _RANGES = {
-    ("LINEAR", "log2_split"): (0, 2),
-    ("CONV", "kernel"): (1, 8),
-    ("SCAN", "state_shift"): (0, 16),
-    ("SCAN", "skip_shift"): (0, 20),
-    ("SCAN", "y_shift"): (0, 40),
-    ("SCAN", "log2_state"): (0, 6),
+    ("LINEAR", "log2_split"): (0, isa.LIMITS["log2_split"]),
+    ("CONV", "kernel"): (1, isa.LIMITS["taps"]),
+    ("SCAN", "state_shift"): (0, isa.LIMITS["state_shift"]),
+    ("SCAN", "skip_shift"): (0, isa.LIMITS["skip_shift"]),
+    ("SCAN", "y_shift"): (0, isa.LIMITS["y_shift"]),
+    ("SCAN", "log2_state"): (0, isa.LIMITS["log2_state"]),
     ("NORM", "eps"): (1, (1 << 32) - 1),
 }
 
@@ -43,10 +41,10 @@ _SHARED_ROWS = {("POOL_FEATURES", "dst"), ("MODULATE", "logit")}
 
 # Sections of parameter words, with the largest |bias| of a word.
 PARAM_SECTIONS = {
-    "array_params": MAX_BIAS,
-    "conv_params": MAX_BIAS,
-    "scan_params": MAX_SKIP_WEIGHT,
-    "vector_params": MAX_BIAS,
+    "array_params": _MAX_BIAS,
+    "conv_params": _MAX_BIAS,
+    "scan_params": _MAX_SKIP_WEIGHT,
+    "vector_params": _MAX_BIAS,
 }
 
 
@@ -151,7 +149,10 @@ def check_section_size(name: str, size: int, build: isa.Build) -> None:
 def check_param_words(name: str, words: np.ndarray) -> None:
     """BAD_SHAPE: a parameter word that no instruction may use; ``words`` are the section's."""
     max_bias = PARAM_SECTIONS[name]
-    for field, low, high in (("shift", 0, MAX_SHIFT), ("bias", -max_bias, max_bias)):
+    for field, low, high in (
+        ("shift", 0, isa.LIMITS["shift"]),
+        ("bias", -max_bias, max_bias),
+    ):
         bad = np.flatnonzero((words[field] < low) | (words[field] > high))
         if len(bad):
             raise PackageError(
@@ -255,8 +256,9 @@ def _check_shape(
             raise bad(field, f"{low} to {high}", instruction.fields[field])
     if opcode == "LINEAR":
         inputs = instruction.n_in * array_rows(instruction)
-        if inputs > MAX_ARRAY_INPUTS:
-            raise bad("n_in times positions", f"at most {MAX_ARRAY_INPUTS}", inputs)
+        most = isa.LIMITS["array_inputs"]
+        if inputs > most:
+            raise bad("n_in times positions", f"at most {most}", inputs)
     elif opcode == "SCAN" and instruction.skip_enable and instruction.skip_offset % build.row_align:
         raise bad("skip_offset", f"a multiple of {build.row_align}", instruction.skip_offset)
     elif opcode == "CONV" and instruction.kernel > 1 << instruction.src.log2_rows:

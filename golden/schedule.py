@@ -104,12 +104,14 @@ def accesses(
         for element in (e.sequence, i.columns + e.sequence):
             address = i.dst.row(e.position) + element
             written.append((i.dst.space, address // align, address % align))
-    else:
+    elif i.opcode == "MODULATE":
         reads(i.src, e.token, i.n)
         reads(i.add, e.token, i.n)
         for element in (e.sequence, i.columns + e.sequence):
             reads(i.logit, e.position, 1, element)
         writes(i.dst, e.token, i.n)
+    else:
+        raise AssertionError(i.opcode)
     return read, written, summed
 
 

@@ -214,15 +214,14 @@ def macs(i: isa.Instruction) -> int:
 
 
 def _linear(i: isa.Instruction, position: int, build: isa.Build) -> LinearCost:
-    n_out, n_in = rules.tile_grid(i, build)
-    tiles = n_out * n_in
+    tiles = linear_tiles(i, build)
     first = i.weight_addr + i.weight_stride * position
     streamed = min(tiles, max(0, first + tiles - build.capacity["weights"]))
     outputs = build.tile_out >> i.log2_split
     return LinearCost(
         busy=tiles + streamed * (build.tile_macs // BEAT_BYTES - 1),
         latency=ARRAY_PIPELINE + _log2(build.tile_in // 4),
-        first=n_in,
+        first=rules.tile_grid(i, build)[1],
         requantize=_beats(i.n_out, build.requantize_lanes),
         last=_beats((i.n_out - 1) % outputs + 1, build.requantize_lanes),
         reads_sums=bool(i.reduce) and position > 0,

@@ -19,6 +19,18 @@ package cmamba_pkg;
   localparam int unsigned NumSpaces = 11;
   localparam int unsigned NumSections = 13;
 
+  // What a loader allows.
+  localparam int unsigned LimitShift = 48;
+  localparam int unsigned LimitBiasBits = 30;
+  localparam int unsigned LimitSkipWeightBits = 17;
+  localparam int unsigned LimitArrayInputs = 65535;
+  localparam int unsigned LimitLog2Split = 2;
+  localparam int unsigned LimitTaps = 8;
+  localparam int unsigned LimitLog2State = 6;
+  localparam int unsigned LimitStateShift = 16;
+  localparam int unsigned LimitSkipShift = 20;
+  localparam int unsigned LimitYShift = 40;
+
   // Instructions.
   typedef enum logic [7:0] {
     OpRecv         = 8'd1,
@@ -133,7 +145,6 @@ package cmamba_pkg;
     logic signed [17:0] multiplier;  // scale ratio, mantissa
     logic signed [31:0] bias;        // added to the accumulator (SCAN: the skip weight D)
   } param_word_t;
-  localparam int unsigned ParamWordUsedBits = $bits(param_word_t);
 
   localparam int unsigned ParamWordBits = 64;
 
@@ -348,7 +359,6 @@ package cmamba_pkg;
   localparam int unsigned HeaderNPositionsAt = 20;
   localparam int unsigned HeaderTokenBytesAt = 22;
   localparam int unsigned HeaderForecastElementsAt = 24;
-  localparam int unsigned HeaderReservedAt = 26;
   localparam int unsigned HeaderUnitEntriesAt = 28;
   // The section table: offset, bytes and CRC of each section, 32 bits each.
   localparam int unsigned HeaderSectionTableAt = 40;

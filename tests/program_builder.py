@@ -21,7 +21,6 @@ from golden.rules import address_multiples
 from golden.schedule_check import accesses
 
 NO_WAIT = next(f.minimum for f in isa.SCHEDULE.fields if f.name == "wait")
-MAX_SHIFT = 48
 
 
 def round_up(n: int, multiple: int) -> int:
@@ -97,7 +96,7 @@ class Assembler:
         shift = np.rint(np.log2(magnitude * np.abs(multiplier) / target)).astype(int)
         shift += rng.integers(-2, 3, count)
         words["multiplier"] = multiplier
-        words["shift"] = shift.clip(0, MAX_SHIFT)
+        words["shift"] = shift.clip(0, isa.LIMITS["shift"])
         words["zero_point"] = rng.integers(-128, 128, count)
         words["bias"] = rng.integers(-int(magnitude), int(magnitude) + 1, count)
         if section == "conv_params":

@@ -13,7 +13,7 @@ from torch import Tensor
 from golden import isa
 from golden.compile import Options, compile_model
 from golden.integer_model import untile
-from golden.lower import Lowering
+from golden.lower_cmamba import CMambaLowering
 from golden.package import Package
 from golden.program import CompileError, ProgramBuilder
 from golden.schedule_check import ScheduleError, check_schedule
@@ -304,10 +304,10 @@ def test_scales_of_powers_of_two_need_no_multiplier():
             assert np.frexp(tensor["scale"])[0] == 0.5
 
 
-def lowering() -> Lowering:
-    """A Lowering, for its parts that need no program."""
+def lowering() -> CMambaLowering:
+    """A CMambaLowering, for its parts that need no program."""
     model = random_model(ModelArgs(**SMALL))
-    return Lowering(model, Formats({}, {}, {}), ProgramBuilder(isa.build(), 1, 1))
+    return CMambaLowering(model, Formats({}, {}, {}), ProgramBuilder(isa.build(), 1, 1))
 
 
 @given(st.integers(1, 64), st.integers(-128, 127), st.floats(1e-3, 1e12), st.integers(0, 1000))

@@ -56,7 +56,7 @@ def test_reference_models_reach_their_targets(name):
     else:  # its sequences follow each other
         assert e.single <= 1.1 * e.bound
     assert e.interval <= 1.1 * e.bound
-    assert e.bound <= e.array_tiles <= e.interval * 1.001
+    assert e.bound <= e.busy["array"] * e.interval
     assert all(0.0 < share <= 1.001 for share in e.busy.values())
 
 

@@ -1,7 +1,7 @@
 """The instruction set, read from ``isa.toml``: encode and decode its words, and the builds.
 
-``isa.toml`` is the one source of every bit position; ``builds.toml`` the one source of parallelism
-and memory sizes. Nothing else in Python writes down a field width or an opcode.
+``isa.toml`` is the one source of every bit position and limit; ``builds.toml`` the one source of
+parallelism and memory sizes. Nothing else in Python writes down a field width or an opcode.
 """
 
 from __future__ import annotations
@@ -237,6 +237,7 @@ SECTIONS: tuple[Section, ...] = tuple(
     Section(s["name"], i, s["element_bytes"], s["doc"])
     for i, s in enumerate(_SRC["header"]["sections"])
 )
+LIMITS: Mapping[str, int] = MappingProxyType({m["name"]: m["value"] for m in _SRC["limits"]})
 MAGIC: int = _SRC["header"]["magic"]
 HEADER_BYTES: int = _SRC["header"]["bytes"]
 SECTION_ALIGN: int = _SRC["header"]["align"]

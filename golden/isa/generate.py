@@ -58,15 +58,16 @@ def _assign(f: isa.Field, base: str = "") -> list[str]:
 
 
 def _struct(name: str, fmt: isa.Format, doc: str, skip: tuple[str, ...] = ()) -> list[str]:
+    """A word's fields, where its reserved bits begin if it has any, and what decodes it."""
     fields = [f for f in fmt.fields if f.name not in skip]
-    function = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
     used = sum(f.total_bits for f in fmt.fields)
+    function = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
     return [
         f"// {doc}",
         f"struct {name} {{",
         *(_member(f) for f in fields),
         "};",
-        f"constexpr int k{name}UsedBits = {used};",
+        *([f"constexpr int k{name}UsedBits = {used};"] if used < fmt.bits else []),
         f"inline {name} decode_{function}(const word_t<{fmt.bits}>& w) {{",
         f"  {name} f;",
         *(line for f in fields for line in _assign(f)),
@@ -105,6 +106,9 @@ def isa_header() -> str:
         f"constexpr int kUnits = {len(isa.UNITS)};",
         f"constexpr int kSpaces = {len(isa.SPACES)};",
         f"constexpr int kSections = {len(isa.SECTIONS)};",
+        "",
+        "// What a loader allows.",
+        *(f"constexpr int kMax{camel(name)} = {value};" for name, value in isa.LIMITS.items()),
         "",
     ]
     lines += _enum(
@@ -151,8 +155,9 @@ def isa_header() -> str:
     for op in isa.OPCODES.values():
         lines += _struct(f"{camel(op.name)}Instruction", op.format, op.doc, skip=("opcode",))
     lines += ["// Package header: byte offsets of its 32-bit and 16-bit fields."]
+    sections = tuple(f"{s.name}_" for s in isa.SECTIONS)
     for f in isa.HEADER.fields:
-        if not any(f.name.startswith(f"{s.name}_") for s in isa.SECTIONS):
+        if f.name != "reserved" and not f.name.startswith(sections):
             lines.append(f"constexpr int kHeader{camel(f.name)}At = {f.lsb // 8};")
     first = isa.SECTIONS[0].name
     table_at = next(f.lsb for f in isa.HEADER.fields if f.name == f"{first}_offset") // 8
@@ -311,6 +316,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "schedule": lambda: _table(_FIELD_HEAD, _field_rows(isa.SCHEDULE.fields)),
     "param": lambda: _table(_FIELD_HEAD, _field_rows(isa.PARAM.fields)),
     "instructions": _instructions,
+    "limits": lambda: _table(
+        ["limit", "value", "of what"],
+        [[f"`{m['name']}`", m["value"], m["doc"]] for m in isa.source()["limits"]],
+    ),
     "errors": lambda: _table(
         ["code", "name", "meaning"],
         [[e["code"], f"`{e['name']}`", e["doc"]] for e in isa.source()["errors"]],

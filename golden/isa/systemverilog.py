@@ -47,8 +47,11 @@ def _type(f: isa.Field) -> str:
     return f"logic {'signed ' if f.signed else ''}[{f.bits - 1}:0]"
 
 
-def _struct(name: str, doc: str, fields: tuple[isa.Field, ...], constant: str) -> list[str]:
-    """A packed struct without the reserved bits: the first member has the highest bits."""
+def _struct(
+    name: str, doc: str, fields: tuple[isa.Field, ...], constant: str | None = None
+) -> list[str]:
+    """A packed struct without the reserved bits: the first member has the highest bits; and a
+    constant for its width."""
     lines = []
     for f in fields:
         if f.count > 1:
@@ -59,8 +62,10 @@ def _struct(name: str, doc: str, fields: tuple[isa.Field, ...], constant: str) -
     lines += _align(
         [(_type(f), f"{RENAMED.get(f.name, f.name)};", f.doc) for f in reversed(fields)]
     )
-    lines += [f"  }} {name}_t;", f"  localparam int unsigned {constant} = $bits({name}_t);", ""]
-    return lines
+    lines.append(f"  }} {name}_t;")
+    if constant:
+        lines.append(f"  localparam int unsigned {constant} = $bits({name}_t);")
+    return [*lines, ""]
 
 
 def _align(rows: list[tuple[str, str, str]]) -> list[str]:
@@ -109,6 +114,9 @@ def package() -> str:
         _parameter("NumUnits", len(isa.UNITS)),
         _parameter("NumSpaces", len(isa.SPACES)),
         _parameter("NumSections", len(isa.SECTIONS)),
+        "",
+        "  // What a loader allows.",
+        *(_parameter(f"Limit{camel(name)}", value) for name, value in isa.LIMITS.items()),
         "",
     ]
     lines += _enum(
@@ -165,9 +173,7 @@ def package() -> str:
         isa.SCHEDULE.fields,
         "ScheduleEntryBits",
     )
-    lines += _struct(
-        "param_word", "Requantization parameters.", isa.PARAM.fields, "ParamWordUsedBits"
-    )
+    lines += _struct("param_word", "Requantization parameters.", isa.PARAM.fields)
     lines += [_parameter("ParamWordBits", isa.PARAM.bits), ""]
     for op in isa.OPCODES.values():
         name = op.name.lower()
@@ -183,7 +189,7 @@ def package() -> str:
     lines += ["  // Package header: byte offsets of its fields."]
     section_parts = tuple(f"{s.name}_" for s in isa.SECTIONS)
     for f in isa.HEADER.fields:
-        if not f.name.startswith(section_parts):
+        if f.name != "reserved" and not f.name.startswith(section_parts):
             lines.append(_parameter(f"Header{camel(f.name)}At", f.lsb // 8))
     first = f"{isa.SECTIONS[0].name}_offset"
     table_at = next(f.lsb for f in isa.HEADER.fields if f.name == first) // 8

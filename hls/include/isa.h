@@ -15,6 +15,18 @@ constexpr int kUnits = 6;
 constexpr int kSpaces = 11;
 constexpr int kSections = 13;
 
+// What a loader allows.
+constexpr int kMaxShift = 48;
+constexpr int kMaxBiasBits = 30;
+constexpr int kMaxSkipWeightBits = 17;
+constexpr int kMaxArrayInputs = 65535;
+constexpr int kMaxLog2Split = 2;
+constexpr int kMaxTaps = 8;
+constexpr int kMaxLog2State = 6;
+constexpr int kMaxStateShift = 16;
+constexpr int kMaxSkipShift = 20;
+constexpr int kMaxYShift = 40;
+
 // Instructions.
 enum Opcode {
   OP_RECV = 1,
@@ -121,7 +133,6 @@ struct ScheduleEntry {
   uint_t<10> sequence;
   int_t<14> wait[6];
 };
-constexpr int kScheduleEntryUsedBits = 128;
 inline ScheduleEntry decode_schedule_entry(const word_t<128>& w) {
   ScheduleEntry f;
   f.instruction = bits<9, 0>(w);
@@ -144,7 +155,6 @@ struct ParamWord {
   uint_t<6> shift;
   int_t<8> zero_point;
 };
-constexpr int kParamWordUsedBits = 64;
 inline ParamWord decode_param_word(const word_t<64>& w) {
   ParamWord f;
   f.bias = sbits<31, 0>(w);
@@ -426,7 +436,6 @@ constexpr int kHeaderIterationsAt = 18;
 constexpr int kHeaderNPositionsAt = 20;
 constexpr int kHeaderTokenBytesAt = 22;
 constexpr int kHeaderForecastElementsAt = 24;
-constexpr int kHeaderReservedAt = 26;
 constexpr int kHeaderUnitEntriesAt = 28;
 // The section table: offset, bytes and CRC of each section, 32 bits each.
 constexpr int kHeaderSectionTableAt = 40;

@@ -19,12 +19,7 @@ constexpr bool is_power_of_two(int x) { return x > 0 && (x & (x - 1)) == 0; }
 // log2 of a power of two.
 constexpr int log2_exact(int x) { return x == 1 ? 0 : 1 + log2_exact(x / 2); }
 
-// Taps that conv_params has room for.
-constexpr int kMaxTaps = 8;
-// Largest shift of a parameter word.
-constexpr int kMaxShift = 48;
 // Largest padded d_state.
-constexpr int kMaxLog2State = 6;
 constexpr int kMaxStates = 1 << kMaxLog2State;
 // Entries of a table over int8.
 constexpr int kTableEntries = 256;
@@ -67,6 +62,12 @@ static_assert(kMaxReduce % kRequantizeLanes == 0 && kMaxFeatures % kRowAlign == 
               "memories hold whole words");
 
 // ------------------------------------------------------------------------------- contents
+
+// First element of row `index` of an operand.
+inline int row_address(const Operand& o, int index) {
+#pragma HLS inline
+  return int(o.addr) + (index & ((1 << int(o.log2_rows)) - 1)) * int(o.stride);
+}
 
 // What a run needs of the header; see docs/package.md.
 struct PackageFacts {

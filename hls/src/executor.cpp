@@ -14,12 +14,6 @@ namespace {
 
 // ------------------------------------------------------------------------------- rows
 
-// First element of row `index` of an operand.
-int row_address(const Operand& o, int index) {
-#pragma HLS inline
-  return int(o.addr) + (index & ((1 << int(o.log2_rows)) - 1)) * int(o.stride);
-}
-
 // Copies n elements from `address` on, whole words; what follows the last element in its word is
 // zero. The row begins where `address` does in its word.
 template <int Words, class T, int RowWords>

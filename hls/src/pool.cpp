@@ -18,7 +18,7 @@ void pool(const PoolInstruction& f, int position, const Row16 x, const VectorPar
   const ParamWord maximum_word = decode_param_word(
       params[maximum_at / kVectorLanes][maximum_at % kVectorLanes]);
 
-pool_features:
+pool_feature_parts:
   for (int first = 0; first < n; first += kVectorLanes) {
 #pragma HLS loop_tripcount min = 1 max = 256
 #pragma HLS pipeline II = 1

@@ -12,10 +12,6 @@ int element(const T (&space)[Words][kRowAlign], int address) {
   return int(space[address / kRowAlign][address % kRowAlign]);
 }
 
-int row_address(const Operand& o, int index) {
-  return int(o.addr) + (index & ((1 << int(o.log2_rows)) - 1)) * int(o.stride);
-}
-
 }  // namespace
 
 int peek(const Memory& memory, int space, int address) {

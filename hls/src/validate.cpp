@@ -46,8 +46,6 @@ bool is_param_word(const word_t<64>& word, int bias_limit) {
 
 bool are_param_words(int section, const beat_t& beat, int bytes) {
 #pragma HLS inline
-  constexpr int kBiasLimit = 1 << 30;
-  constexpr int kSkipWeightLimit = 1 << 17;
   // conv_params has taps in the other half of the beat.
   const bool has_second = section != SECTION_CONV_PARAMS && bytes > kBeatBytes / 2;
   switch (section) {
@@ -55,7 +53,8 @@ bool are_param_words(int section, const beat_t& beat, int bytes) {
     case SECTION_CONV_PARAMS:
     case SECTION_SCAN_PARAMS:
     case SECTION_VECTOR_PARAMS: {
-      const int bias_limit = section == SECTION_SCAN_PARAMS ? kSkipWeightLimit : kBiasLimit;
+      const int bias_limit = 1 << (section == SECTION_SCAN_PARAMS ? kMaxSkipWeightBits
+                                                                  : kMaxBiasBits);
       return is_param_word(get_part<64>(beat, 0), bias_limit) &&
              (!has_second || is_param_word(get_part<64>(beat, 1), bias_limit));
     }
@@ -65,12 +64,6 @@ bool are_param_words(int section, const beat_t& beat, int bytes) {
 }
 
 namespace {
-
-constexpr int kMaxArrayInputs = 65535;
-constexpr int kMaxLog2Split = 2;
-constexpr int kMaxStateShift = 16;
-constexpr int kMaxSkipShift = 20;
-constexpr int kMaxYShift = 40;
 
 // Sets of activation memories.
 constexpr unsigned in_set(Space space) { return 1u << space; }

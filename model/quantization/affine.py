@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MAX_SHIFT = 48
-BIAS_LIMIT = 2**29  # half of what a parameter word may hold
+from golden import isa
+
+MAX_SHIFT = isa.LIMITS["shift"]
+BIAS_LIMIT = 2 ** (isa.LIMITS["bias_bits"] - 1)  # half of what a parameter word may hold
 MANTISSA_BITS = 17  # a multiplier is 2^16 <= |m| < 2^17
 _MAX_MULTIPLIER = (1 << MANTISSA_BITS) - 1
 

@@ -110,7 +110,7 @@ def _run(
     A batch has up to `batch_size` sequences, or as many more as depend on each other.
     """
     points = _points(model)
-    coupled = structure_of(model.args).coupled_sequences
+    coupled = model.args.n_seq if structure_of(model.args).coupled else 1
     batch_size = max(1, batch_size // coupled) * coupled
     was_training = model.training
     model.eval()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from golden import isa
 from model.quantization.activations import silu, softplus
 from model.quantization.affine import (
     Affine,
@@ -39,11 +40,11 @@ _SCAN_OUTPUT_MARGIN = 1.25
 EXPONENT_FRACTION = 12  # fraction bits of the exponent of a decay
 _NORM_FRACTION = 23  # fraction bits of a normalized value
 _EPS_LIMIT = 2**32 - 1
-SKIP_LIMIT = 2**17 - 1  # skip weight of a parameter word
-MAX_STATE_SHIFT = 16
-MAX_SKIP_SHIFT = 20
-MAX_Y_SHIFT = 40
-MAX_EXP_SHIFT = 31
+SKIP_LIMIT = 2 ** isa.LIMITS["skip_weight_bits"] - 1  # skip weight of a parameter word
+MAX_STATE_SHIFT = isa.LIMITS["state_shift"]
+MAX_SKIP_SHIFT = isa.LIMITS["skip_shift"]
+MAX_Y_SHIFT = isa.LIMITS["y_shift"]
+MAX_EXP_SHIFT = next(f.maximum for f in isa.OPCODES["SCAN"].format.fields if f.name == "exp_shift")
 
 
 class FormatError(ValueError):

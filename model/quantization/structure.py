@@ -67,15 +67,15 @@ def _layer(name: str, source: str, *groups: tuple[str, int], positions: int = 1)
 
 
 class Structure:
-    """Of a CMamba."""
+    """Of a CMamba.
+
+    `coupled`: the sequences of a window depend on each other, and the core takes them together.
+    """
+
+    coupled = False
 
     def __init__(self, args: ModelArgs) -> None:
         self.args = args
-
-    @property
-    def coupled_sequences(self) -> int:
-        """Sequences that depend on each other: the core takes them together."""
-        return 1
 
     def layers(self) -> Iterator[Layer]:
         """Every layer with weights."""
@@ -183,10 +183,7 @@ class _Published(Structure):
     """Of a PublishedCMamba."""
 
     args: PublishedArgs
-
-    @property
-    def coupled_sequences(self) -> int:
-        return self.args.num_channels
+    coupled = True
 
     def layers(self) -> Iterator[Layer]:
         args = self.args

@@ -96,11 +96,6 @@ module loader
   localparam int unsigned IndexWidth = 28;  // of the beats of 4 GiB
   localparam int unsigned NoLimit = 32'hFFFFFFFF;
 
-  // Bounds of parameter words, docs/instruction_set.md.
-  localparam int unsigned MaxShift = 48;
-  localparam int unsigned BiasBits = 30;
-  localparam int unsigned SkipWeightBits = 17;
-
   // Elements that each section may have, in the order of section_e.
   localparam int unsigned Capacity[NumSections] = '{
       MaxInstructions,
@@ -544,8 +539,8 @@ module loader
   always_ff @(posedge clk_i) begin
     word_valid_q <= word_valid;
     for (int unsigned w = 0; w < 2; w++) begin
-      word_bad_q[w] <= words[w].shift > 6'(MaxShift) || !is_below(words[w].bias, BiasBits) ||
-          section_q == SectionScanParams && !is_below(words[w].bias, SkipWeightBits);
+      word_bad_q[w] <= words[w].shift > 6'(LimitShift) || !is_below(words[w].bias, LimitBiasBits) ||
+          section_q == SectionScanParams && !is_below(words[w].bias, LimitSkipWeightBits);
     end
     if (state_q[StSize]) params_bad_q <= 1'b0;
     else if ((word_valid_q & word_bad_q) != '0) params_bad_q <= 1'b1;

@@ -35,7 +35,7 @@ module conv
     // Channels of conv_params and tables of the loaded package.
     parameter int unsigned MaxConvParams = cmamba_build_pkg::MaxConvParams,
     parameter int unsigned MaxConvTables = cmamba_build_pkg::MaxConvTables,
-    localparam int unsigned MaxTaps = 8,
+    localparam int unsigned MaxTaps = LimitTaps,
     localparam int unsigned InAddrWidth = $clog2(ConvInElements / RowAlign),
     localparam int unsigned OutAddrWidth = $clog2(ConvElements / RowAlign),
     localparam int unsigned ParamAddrWidth = $clog2(MaxConvParams / Lanes),

@@ -257,7 +257,7 @@ def _linear(build, facts, section, image, inputs) -> dict[str, object]:
     if inputs:
         f["n_positions"] = inputs[1]
     elif reduce:
-        most = min(4095, rules.MAX_ARRAY_INPUTS // n_in)
+        most = min(4095, isa.LIMITS["array_inputs"] // n_in)
         f["n_positions"] = random.choice([1, most, random.randint(1, most)])
     rows = f.get("n_positions", 1) if reduce else 1
     instruction = isa.Instruction("LINEAR", {"n_positions": 1, **f})

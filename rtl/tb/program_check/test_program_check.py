@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 
-from golden import isa, rules
+from golden import isa
 from rtl.tb.program_check import programs
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, Source, always, reset, start
@@ -206,7 +206,7 @@ async def run_inputs(dut):
     for inputs in ((255, 257), (1285, 51), (3855, 17), (1024, 64), (4096, 16)):
         for _ in range(amount(2)):
             package = programs.instruction_at_limits("LINEAR", build(), inputs)
-            allowed = inputs[0] * inputs[1] <= rules.MAX_ARRAY_INPUTS
+            allowed = inputs[0] * inputs[1] <= isa.LIMITS["array_inputs"]
             assert await bench.expect(package) == ("OK" if allowed else "BAD_SHAPE")
 
 

@@ -6,11 +6,12 @@ import numpy as np
 
 from golden import isa, tables
 from golden.lower_layers import LayerLowering, OutputGroup, Quantized
+from golden.package import MAX_TAPS
 from golden.program import CompileError, ceil_log2, round_up
 from model.quantization.activations import sigmoid, silu
 
 
-class Lowering(LayerLowering):
+class CMambaLowering(LayerLowering):
     """Lowers one CMamba into a `ProgramBuilder`; `run` does all of it."""
 
     # ------------------------------------------------------------------ the whole model
@@ -101,8 +102,10 @@ class Lowering(LayerLowering):
     def _conv(self, name: str, u_in: Quantized) -> Quantized:
         """Causal depthwise convolution and SiLU."""
         args, builder = self.args, self.builder
-        if args.d_conv > 8:
-            raise CompileError(f"{name}.conv1d: d_conv {args.d_conv}, expected at most 8 taps")
+        if args.d_conv > MAX_TAPS:
+            raise CompileError(
+                f"{name}.conv1d: d_conv {args.d_conv}, expected at most {MAX_TAPS} taps"
+            )
         n = args.d_inner
         before, after = self.formats[f"{name}.q_conv"], self.formats[f"{name}.q_u"]
         weight = self.state[f"{name}.conv1d.weight"][:, 0, :]  # [E, d_conv]
@@ -111,7 +114,7 @@ class Lowering(LayerLowering):
             f"{name}.conv1d", weight, self.formats.weights[f"{name}.conv1d"], bias, [u_in.affine]
         )
         multipliers, shifts = self._multipliers(ratios / before.scale)
-        padded = np.zeros((n, 8), dtype=np.int8)
+        padded = np.zeros((n, MAX_TAPS), dtype=np.int8)
         padded[:, : args.d_conv] = taps
         target = Quantized(builder.ring("conv", "conv", n), n, after)
         builder.emit(

@@ -148,8 +148,15 @@ def load_model(
         raise CheckpointError(f"{path}: holds no model arguments; give them with --args")
     # Compared with shapes alone first: a wrong argument must not allocate a model of its size.
     quantized = any(name.endswith(".weight_scale") for name in tensors)
-    with torch.device("meta"):
-        model = build_from(args, quantized)
+    if args.n_layer > len(tensors):
+        raise CheckpointError(
+            f"{path}: {args.n_layer} blocks have more than {len(tensors)} tensors"
+        )
+    try:
+        with torch.device("meta"):
+            model = build_from(args, quantized)
+    except (RuntimeError, TypeError, OverflowError) as error:  # sizes beyond those of tensors
+        raise CheckpointError(f"{path}: no model can be made of its arguments: {error}") from error
     if not isinstance(model, kind):
         expected = " or ".join(cls.__name__ for cls in get_args(kind) or (kind,))
         raise CheckpointError(f"{path}: found a {type(model).__name__}, expected a {expected}")

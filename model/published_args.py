@@ -43,6 +43,8 @@ class PublishedArgs(ModelArgs):
                 self._fail(name, f"{value!r} in the published model")
         if self.reduction_ratio > self.num_channels:
             self._fail("reduction_ratio", f"at most num_channels = {self.num_channels}")
+        if self.stride > self.seq_len:  # the padding is as long as the stride
+            self._fail("stride", f"at most seq_len = {self.seq_len}")
 
     @property
     def num_patches(self) -> int:

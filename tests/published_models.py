@@ -33,7 +33,7 @@ def published_args(draw: st.DrawFn) -> PublishedArgs:
     channels = draw(st.integers(1, 6))
     return PublishedArgs(
         num_channels=channels,
-        seq_len=patch_len + stride * (patches - 1) + draw(st.integers(0, stride - 1)),
+        seq_len=max(stride, patch_len + stride * (patches - 1) + draw(st.integers(0, stride - 1))),
         patch_len=patch_len,
         stride=stride,
         forecast_len=draw(st.integers(1, 13)),

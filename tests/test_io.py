@@ -178,6 +178,10 @@ def test_absurd_arguments_do_not_allocate(path):
     save_state(dict(small().state_dict()), path(".pt"))
     with pytest.raises(CheckpointError, match="found shape"):
         load_model(path(".pt"), ModelArgs(d_model=10**6, seq_len=10**9))
+    with pytest.raises(CheckpointError, match="1000000000 blocks have more than"):
+        load_model(path(".pt"), ModelArgs(n_layer=10**9))
+    with pytest.raises(CheckpointError, match="no model can be made of its arguments"):
+        load_model(path(".pt"), ModelArgs(pad_multiple=10**18))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -64,6 +64,11 @@ def test_a_published_model_of_any_shape(args, build, seed):
         assert (run.real[point] - q).abs().max() < 0.01, point
 
 
+def test_rows_between_blocks_and_head_leave_room_in_the_blocks():
+    package = compiled(num_channels=7, seq_len=16, stride=8, d_model=448, n_layer=1)
+    check_schedule(package, "deep")
+
+
 def test_the_host_pads_the_end_of_a_window():
     model = prepared_published(SMALL)
     host = HostSide(compile_learned(model, isa.build("deep")))

@@ -146,6 +146,7 @@ def test_checkpoint_holds_its_architecture(tmp_path):
         ({"sigma": 0.5}, "sigma: found 0.5, expected 0.0"),
         ({"d_conv": 2}, "d_conv: found 2, expected 4"),
         ({"conv_bias": False}, "conv_bias: found False, expected True"),
+        ({"stride": 97}, "stride: found 97, expected at most seq_len = 96"),
         ({"num_channels": 1}, "reduction_ratio: found 2, expected at most num_channels = 1"),
     ],
 )

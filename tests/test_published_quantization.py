@@ -203,6 +203,16 @@ def test_in_float64_every_tensor_is_that_of_the_integer_program(args, seed):
         assert difference.max() < 0.01, f"{point}: {difference.max()} steps"
 
 
+@pytest.mark.parametrize("variables", [16, 17, 24])
+def test_no_row_is_written_over_while_other_variables_need_it(variables):
+    args = PublishedArgs(
+        **SMALL_PUBLISHED | {"num_channels": variables, "seq_len": 8, "d_model": 8}
+    )
+    run = run_both(learned_published(args), torch.float64, build="deep")
+    for point, q in run.integer.items():
+        assert (run.real[point] - q).abs().max() < 0.01, point
+
+
 def test_in_float32_the_forecast_is_within_a_step():
     run = run_both(learned_published(SMALL), torch.float32, build="deep")
     assert (run.real["q_output"] - run.integer["q_output"]).abs().max() < 1.01

@@ -46,7 +46,7 @@ class PublishedLowering(LayerLowering):
             ("activated", "conv", hidden),
         ):
             builder.reserve(role, space, features, most_rows=4, tokens=builder.n_positions)
-        # Two rings of eight, and as much for what the blocks keep there; or as little as there can be.
+        # Two rings of eight, where as much again stays for the blocks; or as little as can be.
         ample = builder.free("conv_in") >= 24 * max(args.d_model, args.d_inner)
         builder.reserve("last", "conv_in", args.d_model, most_rows=8 if ample else 2)
         # At a position all variables have theirs before the first of them is modulated.

@@ -51,14 +51,6 @@ module program_check
   localparam int unsigned Log2TileIn = $clog2(TileIn);
   localparam int unsigned Log2TileOut = $clog2(TileOut);
 
-  // Bounds of fields, as in docs/instruction_set.md.
-  localparam int unsigned MaxArrayInputs = 65535;
-  localparam int unsigned MaxLog2Split = 2;
-  localparam int unsigned MaxTaps = 8;
-  localparam int unsigned MaxLog2State = 6;
-  localparam int unsigned MaxStateShift = 16;
-  localparam int unsigned MaxSkipShift = 20;
-  localparam int unsigned MaxYShift = 40;
   // Of what an address may be a multiple, at most.
   localparam int unsigned MaxAlign = 256;
   localparam int unsigned AlignWidth = $clog2(MaxAlign);
@@ -238,23 +230,23 @@ module program_check
       OpLinear: begin
         unit = UnitArray;
         is_opcode = !above_linear;
-        fields_hold = linear.n_in != '0 && 32'(linear.log2_split) <= MaxLog2Split;
+        fields_hold = linear.n_in != '0 && 32'(linear.log2_split) <= LimitLog2Split;
         n = linear.n_out;
         if (linear.reduce) n_limit = 16'(MaxReduce);
       end
       OpConv: begin
         unit = UnitConv;
         is_opcode = !above_conv;
-        fields_hold = conv.kernel != '0 && 32'(conv.kernel) <= MaxTaps &&
+        fields_hold = conv.kernel != '0 && 32'(conv.kernel) <= LimitTaps &&
             16'(conv.kernel) <= 16'd1 << conv.src.log2_rows;
         n = conv.n;
       end
       OpScan: begin
         unit = UnitScan;
         is_opcode = !above_scan;
-        fields_hold = 32'(scan.log2_state) <= MaxLog2State &&
-            32'(scan.state_shift) <= MaxStateShift && 32'(scan.skip_shift) <= MaxSkipShift &&
-            32'(scan.y_shift) <= MaxYShift &&
+        fields_hold = 32'(scan.log2_state) <= LimitLog2State &&
+            32'(scan.state_shift) <= LimitStateShift && 32'(scan.skip_shift) <= LimitSkipShift &&
+            32'(scan.y_shift) <= LimitYShift &&
             (!scan.skip_enable || scan.skip_offset % 16'(RowAlign) == '0);
         n = scan.n;
       end
@@ -706,7 +698,7 @@ module program_check
         check.exact = 1'b1;
       end
 
-      kind_q[KindInputs]: check = at_most(MaxArrayInputs, '0, '0, linear.n_in, 16'(rows_q));
+      kind_q[KindInputs]: check = at_most(LimitArrayInputs, '0, '0, linear.n_in, 16'(rows_q));
       kind_q[KindArrayParams]: begin
         check = at_most(elements[SectionArrayParams], linear.param_addr, 17'(n_q));
         check.base_align = multiple_of(ArrayParamAlign);

@@ -128,6 +128,7 @@ def make(*arguments):
 )
 def test_make_fails_where_nothing_would_run(folders, arguments):
     relative = os.path.relpath(folders, ROOT)
+    (ROOT / "build/golden").mkdir(parents=True, exist_ok=True)  # PACKAGE is a path from there
     result = make(*(argument.format(relative) for argument in arguments))
     assert result.returncode == 2
     build = "small" if "BUILD=small" in arguments else "default"

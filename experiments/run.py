@@ -79,7 +79,7 @@ def settings_in_full(run: Run) -> str:
 
     Raises: DataError, ValueError, of the run's options.
     """
-    placeholder = Path("any.safetensors")
+    placeholder = Path("any.safetensors")  # settings do not depend on where files lie
     options = _fp32_options(run), _qat_options(run, placeholder)
     fp32, qat = (settings_of(_arguments(placeholder, each)) for each in options)
     return json.dumps({"fp32": fp32, "qat": qat}, indent=2, sort_keys=True) + "\n"

@@ -86,14 +86,11 @@ class CMambaLowering(LayerLowering):
         projected = self._x_proj(name, u)
         dt = self._dt_proj(name, projected.dt)
         gated = self._scan(name, u, z, dt, projected, self.state[f"{name}.D"])
-        self._linear(
+        self._whole_layer(
             f"{name}.out_proj",
             gated,
-            self.state[f"{name}.out_proj.weight"],
-            self.formats.weights[f"{name}.out_proj"],
-            self.state.get(f"{name}.out_proj.bias"),
-            [OutputGroup(residual_point, 0, args.d_model, self.x.affine)],
-            self.x.operand,
+            residual_point,
+            self.x,
             wide=1,
             add=self.x.operand,
             add_enable=1,
@@ -176,16 +173,8 @@ class CMambaLowering(LayerLowering):
             builder.ring("hidden", "proj", width), width, self.formats[f"{attention}.q_hidden"]
         )
         builder.segment()
-        self._linear(
-            f"{attention}.fc1",
-            pooled,
-            self.state[f"{attention}.fc1.weight"],
-            self.formats.weights[f"{attention}.fc1"],
-            self.state[f"{attention}.fc1.bias"],
-            [OutputGroup(f"{attention}.q_hidden", 0, width, hidden.affine)],
-            hidden.operand,
-            n_positions=2,
-            relu=1,
+        self._whole_layer(
+            f"{attention}.fc1", pooled, f"{attention}.q_hidden", hidden, n_positions=2, relu=1
         )
         logit = Quantized(
             builder.ring("logit", "logit", args.d_model),

@@ -269,15 +269,7 @@ class LayerLowering:
     def _dt_proj(self, name: str, dt_low: Quantized) -> Quantized:
         width, point = self.args.d_inner, f"{name}.q_dt"
         target = Quantized(self.builder.ring("step", "step", width), width, self.formats[point])
-        self._linear(
-            f"{name}.dt_proj",
-            dt_low,
-            self.state[f"{name}.dt_proj.weight"],
-            self.formats.weights[f"{name}.dt_proj"],
-            self.state[f"{name}.dt_proj.bias"],
-            [OutputGroup(point, 0, width, target.affine)],
-            target.operand,
-        )
+        self._whole_layer(f"{name}.dt_proj", dt_low, point, target)
         return target
 
     def _scan(
@@ -389,6 +381,21 @@ class LayerLowering:
             )
         self.headroom[name] = float(31 - np.log2(max(1, bound.max())))
         return weight_q.reshape(weight.shape), bias_q, accumulator
+
+    def _whole_layer(
+        self, name: str, source: Quantized, point: str, target: Quantized, **fields: object
+    ) -> None:
+        """A linear layer just as the model has it: one LINEAR, all its outputs at one point."""
+        self._linear(
+            name,
+            source,
+            self.state[f"{name}.weight"],
+            self.formats.weights[name],
+            self.state.get(f"{name}.bias"),
+            [OutputGroup(point, 0, target.width, target.affine)],
+            target.operand,
+            **fields,
+        )
 
     def _linear(
         self,

@@ -115,16 +115,7 @@ class PublishedLowering(LayerLowering):
         mixed = Quantized(
             builder.ring("mixed", "resid", width), width, self.formats[f"{name}.q_mixed"]
         )
-        self._linear(
-            f"{mixer}.out_proj",
-            gated,
-            self.state[f"{mixer}.out_proj.weight"],
-            self.formats.weights[f"{mixer}.out_proj"],
-            self.state.get(f"{mixer}.out_proj.bias"),
-            [OutputGroup(f"{name}.q_mixed", 0, width, mixed.affine)],
-            mixed.operand,
-            wide=1,
-        )
+        self._whole_layer(f"{mixer}.out_proj", gated, f"{name}.q_mixed", mixed, wide=1)
         return mixed
 
     def _activation(

@@ -1,4 +1,4 @@
-"""Compile a calibrated model to a package: lower, schedule, check."""
+"""Compile a calibrated model to a package: lower, schedule, check, prove."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import numpy as np
 import torch
 
 from golden import isa
+from golden.dataflow_check import DataflowError, check_dataflow
 from golden.lower_cmamba import CMambaLowering
 from golden.lower_layers import LayerLowering
 from golden.lower_published import PublishedLowering
 from golden.lower_regressor import RegressorLowering
 from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE, Package, PackageError
-from golden.program import CompileError, ProgramBuilder
+from golden.program import CompileError, CompilerDefectError, Entry, ProgramBuilder
 from golden.schedule import schedule
+from golden.schedule_check import ScheduleError, check_schedule
 from model.args import ModelArgs
 from model.cmamba import INSTANCE_NORM_EPS, CMamba
 from model.folded_regressor import FoldedRegressor
@@ -233,7 +235,23 @@ def _compile(
             f"the model does not fit build '{build.name}': {error}; use a smaller model or a "
             "larger build"
         ) from None
+    _prove(package, entries, build)
     return package
+
+
+def _prove(package: Package, entries: list[Entry], build: isa.Build) -> None:
+    """Rows hold what their readers mean, whatever time the units take.
+
+    Where that fails, all implementations may still agree with each other, but not with the model.
+    """
+    try:
+        check_dataflow(package, entries, build)
+        check_schedule(package, build)
+    except (DataflowError, ScheduleError) as error:
+        raise CompilerDefectError(
+            f"{error}. This is a defect of the compiler, not of the model; please report it with "
+            f"the model's arguments: {package.metadata['model']}"
+        ) from error
 
 
 def _compile_anywhere(

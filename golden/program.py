@@ -24,6 +24,10 @@ class CompileError(ValueError):
     """A model that the build cannot hold, or that the integer formats cannot represent."""
 
 
+class CompilerDefectError(RuntimeError):
+    """A program that would not compute the model that it was compiled from."""
+
+
 def round_up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
 

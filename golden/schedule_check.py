@@ -29,12 +29,16 @@ class ScheduleError(ValueError):
 
 @dataclass(frozen=True)
 class Access:
-    """Elements of an activation memory that an entry reads or writes."""
+    """Elements of an activation memory that an entry reads or writes.
+
+    ``endless`` is where they would start if the operand had a row for every token, not a ring.
+    """
 
     operand: str
     space: int
     start: int
     count: int
+    endless: int
 
     def __str__(self) -> str:
         last = self.start + self.count - 1
@@ -61,18 +65,19 @@ def accesses(instruction: isa.Instruction, token: int, position: int, sequence: 
     """
     i = instruction
 
-    def row(name: str, index: int, n: int) -> Access:
+    def part(name: str, index: int, offset: int, n: int) -> Access:
+        """Elements of a row from ``offset`` on."""
         operand = i.fields[name]
-        return Access(name, operand.space, operand.row(index), n)
+        start = operand.row(index) + offset
+        endless = operand.addr + index * operand.stride + offset
+        return Access(name, operand.space, start, n, endless)
+
+    def row(name: str, index: int, n: int) -> Access:
+        return part(name, index, 0, n)
 
     def pair(name: str) -> tuple[Access, Access]:
         """A sequence's two elements of a row that all sequences share."""
-        operand = i.fields[name]
-        first = operand.row(position) + sequence
-        return (
-            Access(name, operand.space, first, 1),
-            Access(name, operand.space, first + i.columns, 1),
-        )
+        return part(name, position, sequence, 1), part(name, position, i.columns + sequence, 1)
 
     match i.opcode:
         case "RECV":
@@ -93,7 +98,7 @@ def accesses(instruction: isa.Instruction, token: int, position: int, sequence: 
             states = 1 << i.log2_state
             reads = [row(name, token, i.n) for name in ("u", "z", "dt")]
             if i.skip_enable:
-                reads.append(Access("bc", i.bc.space, i.bc.row(token) + i.skip_offset, i.n))
+                reads.append(part("bc", token, i.skip_offset, i.n))
             return Accesses(
                 (*reads, row("bc", token, 2 * states)),
                 (row("dst", token, i.n),),

@@ -26,7 +26,7 @@ class Params(NamedTuple):
 
     @classmethod
     def from_array(cls, words: np.ndarray) -> Params:
-        """From a structured array [n] with these fields (`golden.package.PARAM_DTYPE`)."""
+        """From a structured array [n] with these fields (`golden.words.PARAM_DTYPE`)."""
         return cls(*(torch.from_numpy(words[name].astype(np.int64)) for name in cls._fields))
 
 

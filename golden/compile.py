@@ -13,10 +13,11 @@ from golden.lower_cmamba import CMambaLowering
 from golden.lower_layers import LayerLowering
 from golden.lower_published import PublishedLowering
 from golden.lower_regressor import RegressorLowering
-from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE, Package, PackageError
+from golden.package import Package, PackageError
 from golden.program import CompileError, CompilerDefectError, Entry, ProgramBuilder
 from golden.schedule import schedule
 from golden.schedule_check import ScheduleError, check_schedule
+from golden.words import CONV_PARAM_DTYPE, PARAM_DTYPE
 from model.args import ModelArgs
 from model.cmamba import INSTANCE_NORM_EPS, CMamba
 from model.folded_regressor import FoldedRegressor

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from model.args import ModelArgs
 from model.data import Splits, load_dataset
-from model.data.frames import FrameSplits, load_frames
+from model.data.frame_datasets import load_frames
+from model.data.frames import FrameSplits
 from model.folded_regressor import fold
 from model.io import InputError, load_model, load_npz_input
 from model.quantization.structure import Quantizable

@@ -6,8 +6,8 @@ import numpy as np
 
 from golden import isa, tables
 from golden.lower_layers import LayerLowering, OutputGroup, Quantized
-from golden.package import MAX_TAPS
 from golden.program import CompileError, ceil_log2, round_up
+from golden.words import MAX_TAPS
 from model.quantization.activations import sigmoid, silu
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from golden import tables
 from golden.lower_layers import LayerLowering, OutputGroup, Quantized
-from golden.package import MAX_TAPS
 from golden.program import CompileError, ceil_log2
+from golden.words import MAX_TAPS
 from model.published_args import PublishedArgs
 from model.quantization.activations import gelu, sigmoid, silu
 from model.quantization.affine import multiplier

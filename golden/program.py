@@ -17,7 +17,7 @@ from itertools import groupby
 import numpy as np
 
 from golden import isa, rules
-from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE
+from golden.words import CONV_PARAM_DTYPE, PARAM_DTYPE
 
 
 class CompileError(ValueError):

@@ -1,21 +1,18 @@
 """What a loader checks before it runs a program (``docs/instruction_set.md``).
 
-Each function takes a `golden.package.Package` and raises `PackageError` for the first rule that
-fails; the message names the field, what was expected and what was found.
+Each function raises `PackageError` for the first rule that fails; the message names the field, what
+was expected and what was found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from golden import isa
+from golden.compiled_program import CompiledProgram
 from golden.errors import PackageError
-
-if TYPE_CHECKING:
-    from golden.package import Package
 
 _MAX_BIAS = (1 << isa.LIMITS["bias_bits"]) - 1
 _MAX_SKIP_WEIGHT = (1 << isa.LIMITS["skip_weight_bits"]) - 1
@@ -53,7 +50,7 @@ def array_rows(instruction: isa.Instruction) -> int:
     return instruction.n_positions if instruction.reduce else 1
 
 
-def tile_grid(instruction: isa.Instruction, build: isa.Build | Package) -> tuple[int, int]:
+def tile_grid(instruction: isa.Instruction, build: isa.Build | CompiledProgram) -> tuple[int, int]:
     """Tiles of one weight matrix of a LINEAR: (along the outputs, along the inputs)."""
     split = 1 << instruction.log2_split
     n_in = -(-instruction.n_in // (build.tile_in * split))
@@ -120,17 +117,22 @@ def allowed_spaces(instruction: isa.Instruction, operand: str) -> tuple[str, ...
     )
 
 
-def check_header(package: Package, build: isa.Build | None) -> None:
-    """BAD_TILE: another array than the build's. BAD_SHAPE: a size of zero."""
+def check_header(sizes: Mapping[str, int], build: isa.Build | None) -> None:
+    """BAD_TILE: another array than the build's. BAD_SHAPE: a size of zero.
+
+    Args:
+        sizes: `CompiledProgram.sizes`, or the fields of a file's header.
+        build: None where any array will do.
+    """
     for name in ("tile_in", "tile_out"):
-        found = getattr(package, name)
+        found = sizes[name]
         if found == 0 or (build is not None and found != getattr(build, name)):
             expected = "at least 1" if build is None else f"{getattr(build, name)} ({build.name})"
             raise PackageError(
                 "BAD_TILE", f"header field {name}: expected {expected}, found {found}"
             )
     for name in ("n_sequences", "iterations", "n_positions", "token_bytes", "forecast_elements"):
-        if getattr(package, name) == 0:
+        if sizes[name] == 0:
             raise PackageError("BAD_SHAPE", f"header field {name}: expected at least 1, found 0")
 
 
@@ -161,28 +163,28 @@ def check_param_words(name: str, words: np.ndarray) -> None:
             )
 
 
-def check_sections(package: Package, build: isa.Build) -> None:
+def check_sections(program: CompiledProgram, build: isa.Build) -> None:
     """`check_section_size` and `check_param_words` for every section."""
     for section in isa.SECTIONS:
-        check_section_size(section.name, len(getattr(package, section.name)), build)
+        check_section_size(section.name, len(getattr(program, section.name)), build)
         if section.name in PARAM_SECTIONS:
-            check_param_words(section.name, getattr(package, section.name))
+            check_param_words(section.name, getattr(program, section.name))
 
 
 def check_instruction(
-    package: Package, index: int, instruction: isa.Instruction, build: isa.Build
+    program: CompiledProgram, index: int, instruction: isa.Instruction, build: isa.Build
 ) -> None:
-    """BAD_OPERAND or BAD_SHAPE: one instruction against the build and the package's sections."""
+    """BAD_OPERAND or BAD_SHAPE: one instruction against the build and the program's sections."""
     where = f"instruction {index} ({instruction.opcode})"
     for name, operand in operands(instruction).items():
-        _check_operand(package, f"{where}, {name}", instruction, name, operand, build)
+        _check_operand(program, f"{where}, {name}", instruction, name, operand, build)
     _check_overlap(where, instruction)
-    _check_shape(package, where, instruction, build)
-    _check_ranges(package, where, instruction, build)
+    _check_shape(program, where, instruction, build)
+    _check_ranges(program, where, instruction, build)
 
 
 def _check_operand(
-    package: Package,
+    program: CompiledProgram,
     where: str,
     instruction: isa.Instruction,
     name: str,
@@ -205,11 +207,11 @@ def _check_operand(
     if operand.stride % align:
         raise bad("stride", f"a multiple of {align}", operand.stride)
     rows = 1 << operand.log2_rows
-    end = operand.row(rows - 1) + read_elements(instruction, name, build, package.n_sequences)
+    end = operand.row(rows - 1) + read_elements(instruction, name, build, program.n_sequences)
     if end > build.spaces[space]:
         raise bad("addr", f"the last row to end within the {build.spaces[space]} of {space}", end)
-    if name == "dst" and space == "resid" and operand.addr < len(package.resid_image):
-        raise bad("addr", f"{len(package.resid_image)} or more (resid_image)", operand.addr)
+    if name == "dst" and space == "resid" and operand.addr < len(program.resid_image):
+        raise bad("addr", f"{len(program.resid_image)} or more (resid_image)", operand.addr)
 
 
 def _check_overlap(where: str, instruction: isa.Instruction) -> None:
@@ -235,7 +237,7 @@ def _check_overlap(where: str, instruction: isa.Instruction) -> None:
 
 
 def _check_shape(
-    package: Package, where: str, instruction: isa.Instruction, build: isa.Build
+    program: CompiledProgram, where: str, instruction: isa.Instruction, build: isa.Build
 ) -> None:
     def bad(field: str, expected: object, found: object) -> PackageError:
         return PackageError("BAD_SHAPE", f"{where}, {field}: expected {expected}, found {found}")
@@ -267,14 +269,14 @@ def _check_shape(
             f"at most the {1 << instruction.src.log2_rows} rows of src",
             instruction.kernel,
         )
-    elif opcode == "RECV" and instruction.n != package.token_bytes:
-        raise bad("n", f"token_bytes {package.token_bytes}", instruction.n)
-    elif opcode == "SEND" and instruction.n != package.forecast_elements:
-        raise bad("n", f"forecast_elements {package.forecast_elements}", instruction.n)
+    elif opcode == "RECV" and instruction.n != program.token_bytes:
+        raise bad("n", f"token_bytes {program.token_bytes}", instruction.n)
+    elif opcode == "SEND" and instruction.n != program.forecast_elements:
+        raise bad("n", f"forecast_elements {program.forecast_elements}", instruction.n)
 
 
 def _check_ranges(
-    package: Package, where: str, instruction: isa.Instruction, build: isa.Build
+    program: CompiledProgram, where: str, instruction: isa.Instruction, build: isa.Build
 ) -> None:
     """The tables, parameters, weights and state that an instruction names exist, and begin at a
     multiple of `address_multiples`."""
@@ -296,11 +298,11 @@ def _check_ranges(
             )
 
     def check_params(memory: str, count: int) -> None:
-        size = len(getattr(package, memory))
+        size = len(getattr(program, memory))
         check("param_addr", instruction.param_addr, count, memory, size)
 
     def check_table(field: str, memory: str) -> None:
-        check(field, instruction.fields[field], 1, memory, len(getattr(package, memory)))
+        check(field, instruction.fields[field], 1, memory, len(getattr(program, memory)))
 
     match instruction.opcode:
         case "LINEAR":
@@ -311,7 +313,7 @@ def _check_ranges(
                 instruction.weight_addr,
                 last + tiles[0] * tiles[1],
                 "weights",
-                len(package.weights),
+                len(program.weights),
             )
             check_params("array_params", instruction.n_out)
         case "CONV":
@@ -321,7 +323,7 @@ def _check_ranges(
             pairs = instruction.n << instruction.log2_state
             check("state_addr", instruction.state_addr, pairs, "state", build.capacity["state"])
             check(
-                "decay_addr", instruction.decay_addr, pairs, "scan_decay", len(package.scan_decay)
+                "decay_addr", instruction.decay_addr, pairs, "scan_decay", len(program.scan_decay)
             )
             check_table("softplus_table", "scan_tables")
             check_table("silu_table", "scan_tables")
@@ -338,14 +340,16 @@ def _check_ranges(
             check_table("table", "vector_tables")
 
 
-def check_schedule_entries(package: Package, unit_entries: Sequence[int] | None = None) -> None:
+def check_schedule_entries(
+    program: CompiledProgram, unit_entries: Sequence[int] | None = None
+) -> None:
     """BAD_SCHEDULE: an entry names what does not exist, or a unit has a wrong number of entries.
 
     Args:
-        package: with its instructions.
+        program: with its instructions.
         unit_entries: what the header says; without it, what the schedule itself has.
     """
-    schedule = package.schedule
+    schedule = program.schedule
 
     def check(field: str, limit: np.ndarray | int) -> None:
         bad = np.flatnonzero((schedule[field] < 0) | (schedule[field] >= limit))
@@ -357,11 +361,11 @@ def check_schedule_entries(package: Package, unit_entries: Sequence[int] | None 
                 f"found {schedule[field][bad[0]]}",
             )
 
-    check("instruction", len(package.instructions))
-    positions = np.array([i.n_positions for i in package.instructions], np.int64)
+    check("instruction", len(program.instructions))
+    positions = np.array([i.n_positions for i in program.instructions], np.int64)
     check("position", positions[schedule["instruction"]])
-    check("sequence", package.n_sequences)
-    counts = package.unit_entries
+    check("sequence", program.n_sequences)
+    counts = program.unit_entries
     expected = list(unit_entries or counts)
     for unit, (want, have) in enumerate(zip(expected, counts, strict=True)):
         if want != have:
@@ -371,8 +375,8 @@ def check_schedule_entries(package: Package, unit_entries: Sequence[int] | None 
                 f"found {want}",
             )
     streams = {
-        "stream_in": package.n_sequences * package.n_positions,
-        "stream_out": package.n_sequences,
+        "stream_in": program.n_sequences * program.n_positions,
+        "stream_out": program.n_sequences,
     }
     for unit, want in streams.items():
         have = counts[isa.UNITS.index(unit)]

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from golden import isa, timing
-from golden.package import SCHEDULE_DTYPE
 from golden.program import Entry
+from golden.words import SCHEDULE_DTYPE
 
 NO_WAIT = next(f.minimum for f in isa.SCHEDULE.fields if f.name == "wait")
 

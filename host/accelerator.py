@@ -8,65 +8,33 @@ millisecond, so a forecast makes few of them; and there are no interrupts, so th
 How a forecast runs:
 
     host            prepare: quantize into the buffer, flush
-    DMA S2MM        armed first: it has room for every beat that comes
-    DMA MM2S        started next: the patches wait at s_axis
-    accelerator     started last, so that its watchdog does not measure the host
-    host            polls the accelerator, reads ERROR, both DMA states and the length received
+    hardware        a run: the input out, the result back (`host.fabric`)
     host            invalidate, dequantize
-
-After an error nothing is known about what is left in the DMA and the streams. The next load or
-forecast then first settles the hardware (`Accelerator._settle`).
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import pynq
 
 from golden import isa
-from golden.builds import fitting_build
-from golden.errors import PackageError
 from golden.host import HostSide
 from golden.package import Package
-from golden.streams import BEAT_BYTES, AcceleratorError, StreamShape
-from host.buffers import Buffer, BufferPool
-from host.capabilities import Capabilities, read_capabilities
-from host.dma import IDLE, Dma, describe
-from host.errors import (
-    BoardConnectionError,
-    BoardError,
-    BoardTimeoutError,
-    DmaError,
-    NotLoadedError,
-    OtherBuildError,
-    OverlayError,
-    accelerator_error,
-)
-from host.profile import Profile, Times
+from golden.streams import BEAT_BYTES, StreamShape
+from host.device import active_device, clock_mhz
+from host.errors import BoardError, NotLoadedError
+from host.fabric import Fabric, Run
+from host.package_check import check_package
+from host.profile import Profile, Times, read_profile
 from host.remote import add_deadlines, connection_errors
-from rtl.regs import registers as reg
-
-_LOAD, _RUN = 1, 2
 
 # A batch is cut where its buffers would be larger: 16 MiB are 100,000 patches of ETTh1.
 _MAX_BUFFER = 1 << 24
-# Loads do not count what they have done; a virtual board loads more beats than this a second.
-_LOAD_BEATS_A_SECOND = 2_000
-# The driver gives up where the accelerator's own watchdog has not ended a run so many times over:
-# once for the run, once for the rest of a packet, once for the bus.
-_WATCHDOGS = 8
-# After so many failures in a row the bitstream is downloaded again.
-_MAX_FAILURES = 2
-# Room for what is left on m_axis: one beat, and what the DMA holds.
-_SCRATCH_BYTES = 4096
 
 
 @dataclass
@@ -75,7 +43,6 @@ class _Loaded:
 
     package: Package
     shape: StreamShape
-    buffer: Buffer  # weights that do not fit are fetched from here during runs
     host: HostSide | None = None
 
     @property
@@ -94,18 +61,6 @@ class _Loaded:
         """Bytes that a forecast gives."""
         row = -(-2 * self.shape.forecast_elements // BEAT_BYTES) * BEAT_BYTES
         return self.shape.iterations * self.shape.n_sequences * row
-
-
-@dataclass
-class _Run:
-    """One transfer out and one back."""
-
-    n_forecasts: int
-    source: Buffer
-    sink: Buffer
-    finished: bool = False
-    error: BaseException | None = None
-    abandoned: bool = field(default=False)
 
 
 class Accelerator:
@@ -148,41 +103,16 @@ class Accelerator:
             raise ValueError(
                 f"watchdog_cycles: found {watchdog_cycles}, expected 1 to {(1 << 32) - 1}"
             )
-        self._device = device or _active_device()
+        self._device = device or active_device()
         add_deadlines(self._device)
-        self._timeout = timeout
-        self._watchdog_cycles = watchdog_cycles
-        self._pool: BufferPool | None = None
         self._loaded: _Loaded | None = None
-        self._active: _Run | None = None
-        self._stale = False
-        self._failures = 0
-        self._last_forecasts = 0
         self._clock_mhz: float | None = None
-        self.times = Times()
-        with connection_errors(self._device), _as_active(self._device):
-            self.overlay = pynq.Overlay(str(bitfile), device=self._device, download=False)
-            core = _find(self.overlay.ip_dict, "cmamba", "the accelerator")
-            dma = _find(self.overlay.ip_dict, "axi_dma", "the AXI DMA")
-            if int(dma["parameters"].get("c_include_sg", 0)):
-                raise OverlayError(
-                    f"{dma['fullpath']}: found scatter-gather, expected the simple mode"
-                )
-            if "WATCHDOG_CYCLES" not in (core.get("registers") or ("WATCHDOG_CYCLES",)):
-                raise OverlayError(
-                    f"{core['fullpath']} is {core['type']} and lacks WATCHDOG_CYCLES, expected the "
-                    "registers of the RTL: an export of Vitis HLS has others (make bitstream "
-                    "CORE=rtl)"
-                )
-            self.overlay.download()
-            self._registers = self._mmio(core)
-            self._dma = Dma(self._mmio(dma), dma["parameters"], timeout)
-            self.capabilities: Capabilities = read_capabilities(self._registers.read)
-            self._pool = BufferPool(self._device, self._dma.address_bits)
-            self._prepare_hardware()
-
-    def _mmio(self, ip: dict[str, Any]) -> pynq.MMIO:
-        return pynq.MMIO(ip["phys_addr"], ip["addr_range"], device=self._device)
+        with connection_errors(self._device):
+            fabric = Fabric(self._device, bitfile, timeout, watchdog_cycles)
+        self._fabric: Fabric | None = fabric
+        self.overlay = fabric.overlay
+        self.capabilities = fabric.capabilities
+        self.times = fabric.times
 
     def __enter__(self) -> Accelerator:
         return self
@@ -197,20 +127,34 @@ class Accelerator:
 
     def close(self) -> None:
         """Stop what runs and free the buffers. Closing twice is fine."""
-        if self._pool is None:
+        if self._fabric is None:
             return
-        pool, self._pool = self._pool, None
-        self._loaded = None
+        fabric, self._fabric = self._fabric, None
         with connection_errors(self._device):
-            if self._active is not None or self._stale:
-                self._dma.reset()  # it must not write into memory that is free
-            pool.close()
+            fabric.close()
+
+    def _open(self) -> Fabric:
+        if self._fabric is None:
+            raise BoardError("the accelerator is closed")
+        return self._fabric
+
+    # ------------------------------------------------------------------------ packages
 
     @property
     def package(self) -> Package | None:
-        return None if self._loaded is None else self._loaded.package
+        loaded = self._in_fabric()
+        return None if loaded is None else loaded.package
 
-    # ------------------------------------------------------------------------ packages
+    def _in_fabric(self) -> _Loaded | None:
+        """The package in the accelerator: not that of a load that has failed, nor one that an error
+        has lost."""
+        return self._loaded if self._fabric is not None and self._fabric.has_package else None
+
+    def _need_package(self) -> _Loaded:
+        loaded = self._in_fabric()
+        if loaded is None:
+            raise NotLoadedError(isa.ERRORS["NOT_LOADED"], "no package is loaded")
+        return loaded
 
     def load(self, package: Package | bytes | str | Path) -> None:
         """Load a package, in place of the one before.
@@ -228,64 +172,12 @@ class Accelerator:
             BoardError: the board does not work.
             OSError: no such file.
         """
-        pool = self._open()
-        package, data = self._checked(package)
+        fabric = self._open()
+        package, data = check_package(package, self.capabilities)
+        loaded = _Loaded(package, StreamShape.of_header(data))
         with connection_errors(self._device):
-            self._finish_active()
-            before, self._loaded = self._loaded, None
-            if before is not None:
-                pool.release(before.buffer)
-            self._settle()
-            buffer = pool.acquire(-(-len(data) // BEAT_BYTES) * BEAT_BYTES)
-            try:
-                buffer.array[: len(data)] = np.frombuffer(data, np.uint8)
-                buffer.array[len(data) :] = 0
-                buffer.flush()
-                self._load(buffer, f"package of {len(data)} bytes refused")
-            except BaseException:
-                pool.release(buffer)
-                raise
-            self._loaded = _Loaded(package, StreamShape.of_header(data), buffer)
-
-    def _checked(self, package: Package | bytes | str | Path) -> tuple[Package, bytes]:
-        """The package and its file's content, fit for this board."""
-        try:
-            package, data = _read(package, self.capabilities.build)
-        except PackageError as error:
-            build = _other_build(package)
-            if build is None:
-                raise
-            raise OtherBuildError(error, build) from None
-        minor = next(f for f in isa.HEADER.fields if f.name == "version_minor")
-        found = int.from_bytes(data[: isa.HEADER_BYTES], "little") >> minor.lsb & minor.maximum
-        major, expected = self.capabilities.version
-        if found > expected:
-            raise PackageError(
-                "BAD_VERSION",
-                f"header field version: found {major}.{found}, expected {major}.{expected} of the "
-                "board or an older minor version",
-            )
-        return package, data
-
-    def _load(self, buffer: Buffer, what: str) -> None:
-        beats = buffer.nbytes // BEAT_BYTES
-        with self._unsettled():
-            self._command(
-                {
-                    reg.GMEM_LO: buffer.address & 0xFFFFFFFF,
-                    reg.GMEM_HI: buffer.address >> 32,
-                    reg.PACKAGE_BEATS: beats,
-                    reg.MODE: _LOAD,
-                }
-            )
-            self._wait("a load to end", dma=False, allowance=beats / _LOAD_BEATS_A_SECOND)
-            error = self._registers.read(reg.ERROR) & reg.ERROR_CODE
-            if error == isa.ERRORS["TIMEOUT"]:
-                # What the memory has been asked for may come during the next load, and delay it.
-                self._failures = _MAX_FAILURES
-            if error:
-                raise accelerator_error(error, what)
-        self._failures = 0
+            fabric.load(data)
+        self._loaded = loaded
 
     # ------------------------------------------------------------------------ forecasts
 
@@ -323,12 +215,12 @@ class Accelerator:
         Raises:
             As `forecast`.
         """
-        self._open()
+        fabric = self._open()
         loaded = self._need_package()
         if loaded.host is None:
             loaded.host = HostSide(loaded.package)
         host = loaded.host
-        self.times = Times()
+        self.times = fabric.times = Times()
 
         def checked() -> Iterator[np.ndarray]:
             for x in batches:
@@ -367,10 +259,10 @@ class Accelerator:
 
     def run_beats(self, tokens: np.ndarray) -> np.ndarray:
         """As `run`, but the output stream as it came: beats uint8 [n, 16]."""
-        self._open()
+        fabric = self._open()
         loaded = self._need_package()
         tokens = loaded.shape.check(tokens)
-        self.times = Times()
+        self.times = fabric.times = Times()
         (beats,) = self._stream(
             loaded,
             iter([tokens]),
@@ -389,14 +281,14 @@ class Accelerator:
         decode: Callable[[np.ndarray, Any], np.ndarray],
     ) -> Iterator[np.ndarray]:
         """Batches in parts that fit a transfer, `rows` of an array a forecast, two in work."""
-        limit = min(self._dma.max_bytes, _MAX_BUFFER)
+        max_bytes = self._open().dma.max_bytes
         largest = max(loaded.bytes_in, loaded.bytes_out)
-        if largest > self._dma.max_bytes:
+        if largest > max_bytes:
             raise ValueError(
                 f"package: a forecast takes a transfer of {largest} bytes, expected at most the "
-                f"{self._dma.max_bytes} of the DMA"
+                f"{max_bytes} of the DMA"
             )
-        step = max(1, limit // largest) * rows
+        step = max(1, min(max_bytes, _MAX_BUFFER) // largest) * rows
 
         def parts() -> Iterator[tuple[np.ndarray, bool]]:
             for batch in batches:
@@ -417,61 +309,50 @@ class Accelerator:
         encode: Callable[[np.ndarray], tuple[np.ndarray, Any]],
         decode: Callable[[np.ndarray, Any], np.ndarray],
     ) -> Iterator[tuple[np.ndarray, bool]]:
-        running: tuple[_Run, Any, bool] | None = None
+        running: tuple[Run, Any, bool] | None = None
         try:
             for part, is_last in parts:
                 tokens, rest = encode(part)
                 with connection_errors(self._device):
-                    run = self._prepare(loaded, tokens)
+                    fabric = self._open()
+                    run = self._prepare(fabric, loaded, tokens)
                     try:
                         if running is not None:
-                            self._finish(running[0])
-                        self._start(run)
+                            fabric.finish(running[0])
+                        fabric.start(run)
                     except BaseException:
-                        self._release(run)
+                        fabric.release(run)
                         raise
                 before, running = running, (run, rest, is_last)
                 if before is not None:
                     yield self._result(loaded, before, decode)
             if running is not None:
                 with connection_errors(self._device):
-                    self._finish(running[0])
+                    self._open().finish(running[0])
                 before, running = running, None
                 yield self._result(loaded, before, decode)
         finally:
-            if running is not None and self._pool is not None:
-                running[0].abandoned = True
-                if running[0].finished:
-                    self._release(running[0])
+            if running is not None and self._fabric is not None:
+                self._fabric.abandon(running[0])
 
     def _result(
         self,
         loaded: _Loaded,
-        run: tuple[_Run, Any, bool],
+        run: tuple[Run, Any, bool],
         decode: Callable[[np.ndarray, Any], np.ndarray],
     ) -> tuple[np.ndarray, bool]:
         run, rest, is_last = run
         try:
             return decode(run.sink.array, rest), is_last
         finally:
-            self._release(run)
+            self._open().release(run)
 
-    # ------------------------------------------------------------------------ one run
-
-    def _prepare(self, loaded: _Loaded, tokens: np.ndarray) -> _Run:
-        """Buffers, and the tokens in one of them."""
-        pool = self._open()
-        if loaded is not self._loaded:
+    def _prepare(self, fabric: Fabric, loaded: _Loaded, tokens: np.ndarray) -> Run:
+        """A run with the tokens in its buffer."""
+        if loaded is not self._in_fabric():
             raise BoardError("a stream was under way when another package was loaded")
-        self._settle()
-        n_forecasts = len(tokens) // loaded.shape.iterations
-        source = pool.acquire(n_forecasts * loaded.bytes_in)
-        try:
-            sink = pool.acquire(n_forecasts * loaded.bytes_out)
-        except BaseException:
-            pool.release(source)
-            raise
-        run = _Run(n_forecasts, source, sink)
+        n = len(tokens) // loaded.shape.iterations
+        run = fabric.reserve(n, n * loaded.bytes_in, n * loaded.bytes_out)
         try:
             with self.times.measure("copy"):
                 rows = run.source.array.view(np.int8).reshape(-1, loaded.token_row)
@@ -480,315 +361,16 @@ class Accelerator:
             with self.times.measure("send"):
                 run.source.flush()
         except BaseException:
-            self._release(run)
+            fabric.release(run)
             raise
         return run
-
-    def _start(self, run: _Run) -> None:
-        self._finish_active()
-        self._settle()
-        with self._unsettled(), self.times.measure("registers"):
-            self._dma.receive.transfer(run.sink.address, run.sink.nbytes)
-            self._dma.send.transfer(run.source.address, run.source.nbytes)
-            self._command({reg.N_FORECASTS: run.n_forecasts, reg.MODE: _RUN})
-        self._active = run
-
-    def _finish(self, run: _Run) -> None:
-        """Wait for a run that has been started, and make its result readable."""
-        if not run.finished:
-            run.finished = True
-            self._active = None
-            try:
-                with self._unsettled():
-                    self._collect(run)
-            except BaseException as error:
-                run.error = error
-            if run.abandoned:
-                self._release(run)
-        if run.error is not None:
-            raise run.error
-
-    def _finish_active(self) -> None:
-        """A stream that was left, or is interrupted by another call, may have a run under way. An
-        error is left for the stream."""
-        if self._active is not None:
-            with suppress(AcceleratorError, BoardError):
-                self._finish(self._active)
-
-    def _collect(self, run: _Run) -> None:
-        with self.times.measure("hardware"):
-            self._wait("a run to end", dma=True)
-        with self.times.measure("registers"):
-            error = self._registers.read(reg.ERROR) & reg.ERROR_CODE
-            if error == isa.ERRORS["TIMEOUT"]:  # a DMA that stopped is the cause, and says more
-                self._dma.send.check()
-                self._dma.receive.check()
-            if error:
-                raise accelerator_error(
-                    error,
-                    f"run of {run.n_forecasts} forecasts ended after "
-                    f"{self._registers.read(reg.ENTRIES_LO)} entries of the schedule; "
-                    f"{self._dma_state()}",
-                )
-            for channel in (self._dma.send, self._dma.receive):
-                self._wait_idle(channel)
-            found = self._dma.receive.transferred
-            if found != run.sink.nbytes:
-                raise DmaError(
-                    "S2MM",
-                    (),
-                    f"received {found} bytes, expected {run.sink.nbytes}: beats are lost",
-                )
-        self._failures = 0
-        self._last_forecasts = run.n_forecasts
-        with self.times.measure("receive"):
-            run.sink.invalidate()
-
-    def _release(self, run: _Run) -> None:
-        if self._pool is not None:
-            self._pool.release(run.source)
-            self._pool.release(run.sink)
-
-    # ------------------------------------------------------------------------ hardware
-
-    def _command(self, arguments: dict[int, int]) -> None:
-        """Write the arguments, start."""
-        for address, value in arguments.items():
-            self._registers.write(address, value)
-        self._registers.write(reg.CTRL, reg.CTRL_START)
-
-    def _busy(self) -> bool:
-        control = self._registers.read(reg.CTRL)
-        return control & (reg.CTRL_START | reg.CTRL_IDLE) != reg.CTRL_IDLE
-
-    def _wait(self, what: str, *, dma: bool, allowance: float = 0.0) -> None:
-        """Until the accelerator is idle.
-
-        At first it polls as fast as it can. Later it rests as long as a poll takes, so as not to
-        hold up a virtual board, or for a twentieth of the time so far, but not above 10 ms.
-
-        Args:
-            what: what is waited for.
-            dma: look for errors of the DMA, which leave the accelerator waiting.
-            allowance: seconds beyond the timeout in which no progress can be seen.
-
-        Raises:
-            BoardTimeoutError: nothing has moved for the timeout, or the hardware's watchdog does
-                not end what has come to nothing.
-            DmaError: as it says.
-        """
-        begin = looked = moved = time.monotonic()
-        before: tuple[int, ...] = ()
-        cycles_of_entry = 0
-        while True:
-            polled = time.monotonic()
-            if not self._busy():
-                return
-            status = (self._dma.send.check(), self._dma.receive.check()) if dma else ()
-            now = time.monotonic()
-            if now - begin > 1e-3:
-                time.sleep(min(max(now - polled, 0.05 * (now - begin)), 0.01))
-            if now - looked < self._timeout / 10:
-                continue
-            looked = now
-            entries, cycles = map(self._registers.read, (reg.ENTRIES_LO, reg.CYCLES_LO))
-            if before[:1] != (entries,):
-                cycles_of_entry = cycles
-            if before != (entries, cycles, *status):
-                before, moved = (entries, cycles, *status), now
-            idle_cycles = (cycles - cycles_of_entry) % (1 << 32)
-            if now - moved > self._timeout + allowance:
-                found = f"nothing has moved for {now - moved:.1f} s"
-            elif idle_cycles > _WATCHDOGS * self._watchdog_cycles:
-                found = (
-                    f"nothing has completed for {idle_cycles} cycles, and the watchdog of "
-                    f"{self._watchdog_cycles} does not end it"
-                )
-            else:
-                continue
-            raise BoardTimeoutError(
-                f"waited for {what}, but {found}: {entries} entries and {cycles} cycles counted; "
-                f"{self._dma_state()}"
-            )
-
-    def _dma_state(self) -> str:
-        dma = self._dma
-        return f"DMA MM2S {describe(dma.send.status)}, S2MM {describe(dma.receive.status)}"
-
-    def _wait_idle(self, channel: Any) -> None:
-        """The rest of a transfer, when the accelerator has taken or given all of it."""
-        end = time.monotonic() + self._timeout
-        while not (status := channel.check()) & IDLE:
-            if time.monotonic() > end:
-                raise BoardTimeoutError(
-                    f"the run has ended, but DMA {channel.name} has not for {self._timeout:g} s: "
-                    f"{describe(status)}"
-                )
-
-    @contextmanager
-    def _unsettled(self) -> Iterator[None]:
-        """What runs in here leaves unknown state behind if it is left by an exception."""
-        try:
-            yield
-        except BaseException:
-            self._stale = True
-            self._failures += 1
-            raise
-
-    def _settle(self) -> None:
-        """After an error: bring the hardware to where the next run finds nothing of the last one.
-
-        1. The DMA is reset. It forgets what it was told and the beats inside, which cuts off a
-           packet that is on its way to the accelerator, and writes nowhere any more.
-        2. An accelerator that still runs gets a beat with TLAST. One that waits for input ends with
-           TLAST_EARLY; one that has failed and drops the rest of a packet sees its end. One that
-           waits for something else ends by its watchdog. A package stays loaded.
-        3. One beat may be left: what m_axis offers stays until it is taken, as AXI4-Stream demands,
-           and would be the first of the next forecast. S2MM takes it to a scratch buffer, and
-           another reset makes the DMA forget that too.
-
-        Where this fails, or did not help the call before, the bitstream is downloaded again.
-        """
-        if not self._stale:
-            return
-        if self._failures < _MAX_FAILURES:
-            with suppress(BoardError):
-                self._end_run()
-                self._stale = False
-                return
-        self._download()
-
-    def _end_run(self) -> None:
-        pool, dma = self._open(), self._dma
-        dma.reset()
-        scratch = pool.acquire(_SCRATCH_BYTES)
-        try:
-            room = scratch.nbytes - BEAT_BYTES  # the last beat is the one to send
-            if self._busy():
-                dma.receive.transfer(scratch.address, room)
-                dma.send.transfer(scratch.address + room, BEAT_BYTES)
-                self._wait("the accelerator to stop", dma=False)
-                dma.reset()
-            dma.receive.transfer(scratch.address, room)
-            for _ in range(8):  # many times as long as a beat needs
-                self._busy()
-            dma.reset()
-        finally:
-            pool.release(scratch)
-
-    def _download(self) -> None:
-        """The last resort. The package is loaded again, from the buffer that it is still in."""
-        loaded, self._loaded = self._loaded, None
-        with _as_active(self._device):
-            self.overlay.download()
-        self._prepare_hardware()
-        self._stale = False
-        self._failures = 0
-        if loaded is not None:
-            try:
-                self._load(loaded.buffer, "package refused that had been loaded")
-            except BaseException:
-                self._open().release(loaded.buffer)
-                raise
-            self._loaded = loaded
-
-    def _prepare_hardware(self) -> None:
-        """After a download."""
-        self._dma.reset()
-        self._registers.write(reg.WATCHDOG_CYCLES, self._watchdog_cycles)
 
     # ------------------------------------------------------------------------ counters
 
     def profile(self) -> Profile:
         """The counters of the last run, and the clock."""
-        self._open()
-
+        fabric = self._open()
         with connection_errors(self._device):
             if self._clock_mhz is None:
-                with _as_active(self._device):
-                    self._clock_mhz = float(pynq.Clocks.fclk0_mhz)
-
-            def read(low: int) -> int:
-                read = self._registers.read
-                return read(low) | read(low + 4) << 32
-
-            return Profile(
-                n_forecasts=self._last_forecasts,
-                clock_mhz=self._clock_mhz,
-                cycles=read(reg.CYCLES_LO),
-                entries=read(reg.ENTRIES_LO),
-                busy={unit: read(reg.BUSY_0_LO + 8 * i) for i, unit in enumerate(isa.UNITS)},
-            )
-
-    # ------------------------------------------------------------------------ small things
-
-    def _open(self) -> BufferPool:
-        if self._pool is None:
-            raise BoardError("the accelerator is closed")
-        return self._pool
-
-    def _need_package(self) -> _Loaded:
-        if self._loaded is None:
-            raise NotLoadedError(isa.ERRORS["NOT_LOADED"], "no package is loaded")
-        return self._loaded
-
-
-def _active_device() -> Any:
-    try:
-        return pynq.Device.active_device
-    except RuntimeError as error:
-        raise BoardConnectionError(
-            f"no board: {error}. On a PC, set PYNQ_REMOTE_DEVICES to the IP of a board, or give "
-            "device=host.connect('IP')"
-        ) from error
-
-
-@contextmanager
-def _as_active(device: Any) -> Iterator[None]:
-    """Where pynq does not pass a device on: it means the active one, and sets the clocks of the
-    first board that it has met, so that a second one would keep those that it booted with."""
-    before = vars(pynq.Device).get("_active_device")
-    pynq.Device.active_device = device
-    if "_real_instance" in vars(pynq.Clocks):
-        del pynq.Clocks._real_instance
-    if hasattr(pynq.Clocks, "set_device"):  # not in PYNQ 3, which knows its own board only
-        pynq.Clocks.set_device(device)
-    try:
-        yield
-    finally:
-        if before is not None:
-            pynq.Device.active_device = before
-
-
-def _read(package: Package | bytes | str | Path, build: isa.Build | None) -> tuple[Package, bytes]:
-    """The package and its file's content. Raises PackageError, also where it is not for `build`."""
-    if isinstance(package, Package):
-        if build is not None:
-            package.validate(build)
-        return package, package.to_bytes()
-    name = "package"
-    if isinstance(package, (str, Path)):
-        name, package = str(package), Path(package).read_bytes()
-    data = bytes(package)
-    return Package.from_bytes(data, name, build), data
-
-
-def _other_build(package: Package | bytes | str | Path) -> str | None:
-    """The build that takes a package which the board's does not; None where there is none."""
-    try:
-        return fitting_build(_read(package, None)[0])
-    except PackageError:
-        return None
-
-
-def _find(ip_dict: dict[str, dict[str, Any]], core: str, what: str) -> dict[str, Any]:
-    """The one IP whose name in vendor:library:name:version is `core`."""
-    types = {name: str(ip["type"]) for name, ip in ip_dict.items()}
-    found = [name for name, vlnv in types.items() if vlnv.split(":")[2:3] == [core]]
-    if len(found) != 1:
-        listed = ", ".join(f"{name} ({vlnv})" for name, vlnv in types.items()) or "nothing"
-        raise OverlayError(
-            f"the bitstream has {len(found)} IPs of the type *:*:{core}:* ({what}), expected 1; "
-            f"found {listed}"
-        )
-    return ip_dict[found[0]]
+                self._clock_mhz = clock_mhz(self._device)
+            return read_profile(fabric.registers.read, fabric.last_forecasts, self._clock_mhz)

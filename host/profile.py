@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from golden import isa
 from host.table import Table
+from rtl.regs import registers as reg
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,26 @@ class Profile:
 
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()
+
+
+def read_profile(read: Callable[[int], int], n_forecasts: int, clock_mhz: float) -> Profile:
+    """
+    Args:
+        read: the word at a register's address.
+        n_forecasts: of the last run.
+        clock_mhz: frequency of the accelerator.
+    """
+
+    def counter(low: int) -> int:
+        return read(low) | read(low + 4) << 32
+
+    return Profile(
+        n_forecasts=n_forecasts,
+        clock_mhz=clock_mhz,
+        cycles=counter(reg.CYCLES_LO),
+        entries=counter(reg.ENTRIES_LO),
+        busy={unit: counter(reg.BUSY_0_LO + 8 * i) for i, unit in enumerate(isa.UNITS)},
+    )
 
 
 STEPS = {

@@ -102,7 +102,7 @@ def check_vectors(accelerator: Accelerator, vectors: Vectors) -> Row:
 def check_recovery(accelerator: Accelerator, vectors: Vectors) -> Row:
     """A run whose input is a beat short ends with TLAST_EARLY, and the next is right."""
     compare(accelerator.run_beats(vectors.tokens), vectors.beats, "before an error")
-    send = accelerator._dma.send
+    send = accelerator._fabric.dma.send
     transfer = send.transfer
     send.transfer = lambda address, nbytes: transfer(address, nbytes - BEAT_BYTES)
     try:

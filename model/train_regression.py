@@ -29,7 +29,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.data.frames import FrameSplits, load_frames
+from model.data.frame_datasets import load_frames
+from model.data.frames import FrameSplits
 from model.folded_regressor import FoldedRegressor, fold
 from model.io import load_model
 from model.metrics import torch_forecaster

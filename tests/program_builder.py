@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from golden import isa
-from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE, Package
+from golden.package import Package
 from golden.rules import address_multiples
 from golden.schedule_check import accesses
+from golden.words import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE
 
 NO_WAIT = next(f.minimum for f in isa.SCHEDULE.fields if f.name == "wait")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from golden import arithmetic, isa
 from golden.arithmetic import Params
-from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE
+from golden.words import CONV_PARAM_DTYPE, PARAM_DTYPE
 from tests import reference
 
 INT8 = st.integers(-128, 127)

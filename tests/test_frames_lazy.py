@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.data import DataError, frames_lazy
-from model.data.frames import load_frames
+from model.data.frame_datasets import load_frames
 from model.data.frames_lazy import LazyWindows, load_recordings, read_recording, statistics
 
 LENGTHS = {"a": ("train", 9), "b": ("train", 6), "c": ("val", 5), "d": ("test", 7)}

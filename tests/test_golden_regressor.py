@@ -19,7 +19,8 @@ from golden.integer_model import IntegerModel
 from golden.package import Package
 from golden.vectors import golden_tokens
 from model.args import ModelArgs
-from model.data.frames import FrameSplits, load_frames
+from model.data.frame_datasets import load_frames
+from model.data.frames import FrameSplits
 from model.data.synthetic_frames import World, write_recordings
 from model.folded_regressor import fold
 from model.io import save_checkpoint

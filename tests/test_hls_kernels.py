@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from golden import arithmetic, isa
 from golden.arithmetic import Params
-from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE, pack_words
+from golden.words import CONV_PARAM_DTYPE, PARAM_DTYPE, pack_words
 from hls.bindings import extension
 
 BUILD = isa.build()

@@ -15,6 +15,7 @@ from golden.package import PackageError
 from golden.streams import AcceleratorError
 from host import errors
 from host.accelerator import Accelerator
+from host.device import as_active
 from host.remote import connect
 from host.virtual_board import Fault, VirtualBoard, write_overlay
 from host.virtual_board.board import Board
@@ -224,14 +225,14 @@ def test_wrong_inputs(loaded, compiled, x, message):
 def test_a_large_batch_is_cut(loaded, compiled, monkeypatch):
     model = compiled()
     monkeypatch.setattr(host.accelerator, "_MAX_BUFFER", 3 * 5 * 32)  # 3 forecasts of 5 tokens
-    transfers = count(monkeypatch, loaded, "_start")
+    transfers = count(monkeypatch, loaded._fabric, "start")
     check(loaded, model)
     assert len(transfers) == 3  # of 3, 3 and 2
     tokens = np.random.default_rng(0).integers(-128, 128, (7, 1, 5, 24), dtype=np.int8)
     np.testing.assert_array_equal(loaded.run(tokens), model_run(model.package, tokens))
     monkeypatch.setattr(host.accelerator, "_MAX_BUFFER", 1)  # one forecast must fit
     np.testing.assert_array_equal(loaded.run(tokens), model_run(model.package, tokens))
-    loaded._dma.max_bytes = 100
+    loaded._fabric.dma.max_bytes = 100
     with pytest.raises(ValueError, match=r"a transfer of 160 bytes, expected at most the 100"):
         loaded.run(tokens)
 
@@ -253,8 +254,8 @@ def test_a_forecast_makes_few_accesses(make, local_device, compiled):
     accelerator = make(local_device)
     accelerator.load(compiled().package)
     polls = []
-    busy = accelerator._busy
-    accelerator._busy = lambda: polls.append(0) or busy()
+    busy = accelerator._fabric._busy
+    accelerator._fabric._busy = lambda: polls.append(0) or busy()
     before = local_device.accesses
     check(accelerator, compiled())
     assert local_device.accesses - before == 7 + 3 * len(polls) - 2 + 4
@@ -278,15 +279,16 @@ def test_a_stream_equals_its_forecasts(loaded, compiled):
 def test_a_stream_prepares_the_next_batch_while_the_hardware_works(loaded, compiled):
     x = compiled().windows.numpy()
     events = []
-    for name in ("_prepare", "_start", "_finish"):
-        wrap_with_event(loaded, name, events)
+    wrap_with_event(loaded, "_prepare", events)
+    wrap_with_event(loaded._fabric, "start", events)
+    wrap_with_event(loaded._fabric, "finish", events)
     for _ in loaded.stream([x[:1]] * 3):
         events.append("yield")
     assert events == [
-        *("_prepare", "_start"),
-        *("_prepare", "_finish", "_start", "yield"),
-        *("_prepare", "_finish", "_start", "yield"),
-        *("_finish", "yield"),
+        *("_prepare", "start"),
+        *("_prepare", "finish", "start", "yield"),
+        *("_prepare", "finish", "start", "yield"),
+        *("finish", "yield"),
     ]
 
 
@@ -377,7 +379,7 @@ def test_a_dma_that_stops_and_is_looked_at_late(loaded, board, compiled):
     board.inject(Fault.MM2S_SLAVE_ERROR, after=1)
     stream = loaded.stream([x[:1], x[1:2], x[2:3]])
     next(stream)
-    while loaded._busy():
+    while loaded._fabric._busy():
         pass
     with pytest.raises(errors.DmaError, match="DMASlvErr"):
         next(stream)
@@ -445,7 +447,7 @@ def test_the_driver_refuses_a_wrong_package_before_the_hardware_sees_it(
     loaded, compiled, code, monkeypatch
 ):
     model = compiled()
-    commands = count(monkeypatch, loaded, "_command")
+    commands = count(monkeypatch, loaded._fabric, "_command")
     with pytest.raises(PackageError) as caught:
         loaded.load(broken(model.package, code))
     assert caught.value.code_name == code
@@ -458,7 +460,7 @@ def test_the_class_of_what_the_hardware_refuses(loaded, compiled, code, monkeypa
     """As if the driver had not looked: each code comes as its class, and leaves no package."""
     model = compiled()
     data = broken(model.package, code)
-    monkeypatch.setattr(loaded, "_checked", lambda package: (model.package, data))
+    monkeypatch.setattr(host.accelerator, "check_package", lambda *_: (model.package, data))
     with pytest.raises(errors.ACCELERATOR_ERRORS[code]) as caught:
         loaded.load(model.package)
     assert caught.value.code == isa.ERRORS[code]
@@ -615,10 +617,12 @@ def test_the_bits_of_a_dma_error(loaded, board, compiled):
 def test_one_fault_after_the_other(loaded, board, compiled, monkeypatch):
     """Also where the forecast after a fault meets the next one."""
     model = compiled()
-    start = loaded._start
+    start = loaded._fabric.start
     for fault, (kind, _) in FAULTS.items():
         # Once the hardware is settled, for which there are transfers as well.
-        monkeypatch.setattr(loaded, "_start", lambda run, f=fault: (board.inject(f), start(run)))
+        monkeypatch.setattr(
+            loaded._fabric, "start", lambda run, f=fault: (board.inject(f), start(run))
+        )
         with pytest.raises(kind):
             loaded.forecast(model.windows.numpy())
     monkeypatch.undo()
@@ -666,7 +670,7 @@ def test_a_slow_host_is_no_fault(make, device, compiled, monkeypatch):
     """The watchdog counts from the start of the accelerator, so that comes last."""
     accelerator, model = make(device, watchdog_cycles=1000), compiled()
     accelerator.load(model.package)
-    for channel in (accelerator._dma.send, accelerator._dma.receive):
+    for channel in (accelerator._fabric.dma.send, accelerator._fabric.dma.receive):
         transfer = channel.transfer
         monkeypatch.setattr(
             channel,
@@ -679,9 +683,9 @@ def test_a_slow_host_is_no_fault(make, device, compiled, monkeypatch):
 def test_a_packet_that_is_too_long(loaded, compiled, monkeypatch):
     """TLAST_LATE: the accelerator was told of fewer forecasts than it is sent."""
     model = compiled()
-    command = loaded._command
+    command = loaded._fabric._command
     monkeypatch.setattr(
-        loaded, "_command", lambda arguments: command(arguments | {reg.N_FORECASTS: 1})
+        loaded._fabric, "_command", lambda arguments: command(arguments | {reg.N_FORECASTS: 1})
     )
     with pytest.raises(errors.TlastLateError):
         loaded.forecast(model.windows.numpy())
@@ -692,8 +696,10 @@ def test_a_packet_that_is_too_long(loaded, compiled, monkeypatch):
 def test_a_mode_that_does_not_exist(loaded, compiled, monkeypatch):
     """BAD_MODE: no beat of the packet is taken, and none may be left for the next run."""
     model = compiled()
-    command = loaded._command
-    monkeypatch.setattr(loaded, "_command", lambda arguments: command(arguments | {reg.MODE: 9}))
+    command = loaded._fabric._command
+    monkeypatch.setattr(
+        loaded._fabric, "_command", lambda arguments: command(arguments | {reg.MODE: 9})
+    )
     with pytest.raises(errors.BadModeError):
         loaded.forecast(model.windows.numpy())
     monkeypatch.undo()
@@ -703,11 +709,11 @@ def test_a_mode_that_does_not_exist(loaded, compiled, monkeypatch):
 def test_a_run_without_a_package(accelerator, loaded, compiled, board):
     """NOT_LOADED from the hardware, where the driver believes that there is a package."""
     model = compiled()
-    state = accelerator._loaded
-    with host.accelerator._as_active(accelerator._device):
+    state = accelerator.package
+    with as_active(accelerator._device):
         accelerator.overlay.download()
-    accelerator._prepare_hardware()
-    assert accelerator._loaded is state
+    accelerator._fabric._prepare_hardware()
+    assert accelerator.package is state
     with pytest.raises(errors.NotLoadedError, match="run of 8 forecasts ended after 0 entries"):
         accelerator.forecast(model.windows.numpy())
     accelerator.load(model.package)
@@ -721,7 +727,7 @@ def test_the_beat_that_m_axis_offers_after_an_error(loaded, board, compiled, mon
     with pytest.raises(errors.HardwareTimeoutError):
         loaded.forecast(model.windows.numpy())
     check(loaded, model)
-    monkeypatch.setattr(loaded, "_end_run", loaded._dma.reset)
+    monkeypatch.setattr(loaded._fabric, "_end_run", loaded._fabric.dma.reset)
     board.inject(Fault.S2MM_HANG)
     with pytest.raises(errors.HardwareTimeoutError):
         loaded.forecast(model.windows.numpy())
@@ -747,8 +753,8 @@ def test_a_watchdog_that_does_not_bite(make, device, board, compiled, monkeypatc
     """The driver gives up by itself, and the next forecast brings the hardware to an end."""
     accelerator, model = make(device, watchdog_cycles=500), compiled()
     accelerator.load(model.package)
-    accelerator._registers.write(reg.WATCHDOG_CYCLES, 0xFFFFFFFF)
-    monkeypatch.setattr(accelerator, "_timeout", 0.5)
+    accelerator._fabric.registers.write(reg.WATCHDOG_CYCLES, 0xFFFFFFFF)
+    monkeypatch.setattr(accelerator._fabric, "_timeout", 0.5)
     board.inject(Fault.S2MM_HANG)
     with pytest.raises(
         errors.BoardTimeoutError, match=r"nothing has completed for \d+ cycles, .* S2MM busy"
@@ -760,7 +766,7 @@ def test_a_watchdog_that_does_not_bite(make, device, board, compiled, monkeypatc
 def test_an_accelerator_that_stands_still(make, local_device, compiled):
     accelerator, model = make(local_device, timeout=0.3), compiled()
     accelerator.load(model.package)
-    base = accelerator._registers.base_addr
+    base = accelerator._fabric.registers.base_addr
     local_device.faked |= {base + reg.CTRL: reg.CTRL_START, base + reg.CYCLES_LO: 7}
     with pytest.raises(errors.BoardTimeoutError, match="waited for a run to end, but nothing has"):
         accelerator.forecast(model.windows.numpy())
@@ -776,7 +782,7 @@ def test_a_download_as_the_last_resort(make, local_device, compiled, monkeypatch
     """It comes with the package, and with whatever else the driver has set."""
     accelerator, model = make(local_device, timeout=0.3), compiled()
     accelerator.load(model.package)
-    base = accelerator._registers.base_addr
+    base = accelerator._fabric.registers.base_addr
     local_device.faked |= {base + reg.CTRL: reg.CTRL_START, base + reg.CYCLES_LO: 7}
     with pytest.raises(errors.BoardTimeoutError):
         accelerator.forecast(model.windows.numpy())
@@ -791,14 +797,14 @@ def test_a_download_as_the_last_resort(make, local_device, compiled, monkeypatch
     monkeypatch.setattr(local_device, "download", helps)
     check(accelerator, model)
     assert len(downloads) == 1 and accelerator.package is model.package
-    assert accelerator._registers.read(reg.WATCHDOG_CYCLES) == WATCHDOG
+    assert accelerator._fabric.registers.read(reg.WATCHDOG_CYCLES) == WATCHDOG
 
 
 @pytest.mark.parametrize("channel", ["send", "receive"])
 def test_a_channel_that_does_not_end(make, local_device, compiled, channel, monkeypatch):
     accelerator, model = make(local_device, timeout=0.2), compiled()
     accelerator.load(model.package)
-    dma = getattr(accelerator._dma, channel)
+    dma = getattr(accelerator._fabric.dma, channel)
     status = dma._mmio.base_addr + dma._base + 4
     local_device.faked[status] = 0
     with pytest.raises(errors.BoardTimeoutError, match=f"ended, but DMA {dma.name} has not"):
@@ -810,7 +816,7 @@ def test_a_channel_that_does_not_end(make, local_device, compiled, channel, monk
 def test_a_dma_that_loses_the_end(make, local_device, compiled):
     accelerator, model = make(local_device), compiled()
     accelerator.load(model.package)
-    length = accelerator._dma.receive._mmio.base_addr + 0x58
+    length = accelerator._fabric.dma.receive._mmio.base_addr + 0x58
     local_device.faked[length] = 16
     with pytest.raises(errors.DmaError, match="S2MM: received 16 bytes, expected 384") as caught:
         accelerator.forecast(model.windows.numpy())
@@ -822,8 +828,8 @@ def test_a_dma_that_loses_the_end(make, local_device, compiled):
 def test_a_dma_that_stays_in_reset(make, local_device, compiled):
     accelerator, model = make(local_device, timeout=0.2), compiled()
     accelerator.load(model.package)
-    control = accelerator._dma._mmio.base_addr
-    accelerator._stale = True
+    control = accelerator._fabric.dma._mmio.base_addr
+    accelerator._fabric._stale = True
     local_device.faked[control] = 4
     with pytest.raises(errors.BoardTimeoutError, match=r"DMA: waited 0.2 s for its reset to end"):
         accelerator.forecast(model.windows.numpy())
@@ -838,7 +844,7 @@ def test_ctrl_c_during_a_run(loaded, compiled, monkeypatch):
     def interrupt():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loaded, "_busy", interrupt)
+    monkeypatch.setattr(loaded._fabric, "_busy", interrupt)
     with pytest.raises(KeyboardInterrupt):
         loaded.forecast(model.windows.numpy())
     monkeypatch.undo()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.data import DataError
-from model.data.frames import load_frames
+from model.data.frame_datasets import load_frames
 
 SIZES = {"train": 6, "val": 3, "test": 4}
 

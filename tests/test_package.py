@@ -11,15 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golden import isa
-from golden.package import (
-    CONV_PARAM_DTYPE,
-    PARAM_DTYPE,
-    SCHEDULE_DTYPE,
-    Package,
-    PackageError,
-    pack_words,
-    unpack_words,
-)
+from golden.package import Package, PackageError
+from golden.words import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE, pack_words, unpack_words
 from tests.program_builder import random_package
 
 ARRAYS = (

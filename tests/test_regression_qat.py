@@ -9,7 +9,7 @@ import torch
 import run_infer
 from golden.compile import compile_learned
 from golden.forecaster import Forecaster
-from model.data.frames import load_frames
+from model.data.frame_datasets import load_frames
 from model.data.synthetic_frames import World, write_recordings
 from model.folded_regressor import FoldedRegressor, fold
 from model.io import load_model, save_checkpoint

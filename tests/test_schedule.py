@@ -13,10 +13,11 @@ from golden import isa
 from golden.compile import Options
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
-from golden.package import SCHEDULE_DTYPE, Package
+from golden.package import Package
 from golden.program import Entry
 from golden.schedule import NO_WAIT, dependencies, schedule
 from golden.schedule_check import ScheduleError, accesses, check_schedule
+from golden.words import SCHEDULE_DTYPE
 from model.args import ModelArgs
 from tests.compiled_models import SMALL, compile_random, model_args
 from tests.program_builder import random_package

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.data.frames import load_frames
+from model.data.frame_datasets import load_frames
 from model.data.synthetic_frames import World, main
 
 

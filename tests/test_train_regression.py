@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import run_infer
-from model.data.frames import load_frames
+from model.data.frame_datasets import load_frames
 from model.data.synthetic_frames import World, write_recordings
 from model.io import load_model
 from model.metrics import torch_forecaster

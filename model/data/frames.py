@@ -1,4 +1,4 @@
-"""Radio frames with positions: what every data set of them gives, and how one is opened.
+"""Radio frames with positions: what every data set of them gives, and the check of its values.
 
 Symbols: T frames of a recording, Din features of a frame, L frames of a window (seq_len), B batch.
 """
@@ -6,7 +6,6 @@ Symbols: T frames of a recording, Din features of a frame, L frames of a window 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -47,26 +46,6 @@ class FrameSplits:
     train: FrameWindows
     val: FrameWindows
     test: FrameWindows
-
-
-def load_frames(path: str | Path, seq_len: int) -> FrameSplits:
-    """Opens the folder `path`, of recordings (`frames_lazy`) or of arrays of windows (`npz_xy`).
-
-    The name 'synthetic' stands for recordings that are drawn (`synthetic_frames`). `seq_len` is the
-    length of the windows cut from recordings; windows of an array have their own.
-    Raises: DataError (neither of the two, or bad content), OSError.
-    """
-    # Both need this module's types.
-    from model.data.frames_lazy import load_recordings
-    from model.data.npz_xy import load_npz_windows
-    from model.data.synthetic_frames import standard_recordings
-
-    path = standard_recordings() if str(path) == "synthetic" else Path(path)
-    if not path.is_dir():
-        raise DataError(f"{path}: expected a folder of recordings or of train, val and test.npz")
-    if (path / "train.npz").exists():
-        return load_npz_windows(path)
-    return load_recordings(path, seq_len)
 
 
 def check_finite(values: np.ndarray, what: str, first: int = 0) -> None:

@@ -16,8 +16,8 @@ import torch
 from cocotb.triggers import RisingEdge
 
 from golden import arithmetic, isa, timing
-from golden.package import pack_words
 from golden.program import ProgramBuilder
+from golden.words import pack_words
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, always, in_bursts, randomly, reset, start
 from rtl.tb.units import row_words

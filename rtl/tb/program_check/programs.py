@@ -14,7 +14,8 @@ import numpy as np
 
 from golden import isa, rules
 from golden.errors import PackageError
-from golden.package import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE, Package
+from golden.package import Package
+from golden.words import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE
 from tests.program_builder import round_up
 
 SECTIONS = {

@@ -12,7 +12,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden import arithmetic, isa, timing
 from golden.arithmetic import Params
-from golden.package import PARAM_DTYPE
+from golden.words import PARAM_DTYPE
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, always, randomly, reset, start
 from rtl.tb.units import Counter, Memory, entries, instruction, row_words

@@ -9,6 +9,7 @@ says, and here list order itself is wrong.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -65,7 +66,8 @@ def check_dataflow(
 
     - In the order that defines the program, what an entry reads is the row that it names, and no
       other in the same place.
-    - In the order of the package's list, the same entries have written it.
+    - In the order of the package's list, the same entries have written it; and the streams, which
+      have no addresses, are read and written in the same order.
 
     Args:
         package: passes `Package.validate` for ``build``.
@@ -100,6 +102,16 @@ def check_dataflow(
     number = {entry: k for k, entry in enumerate(entries)}
     fields = ["instruction", "token", "position", "sequence"]
     order = [number[Entry(*values)] for values in package.schedule[fields].tolist()]
+    for opcode in ("RECV", "SEND"):
+        streamed = [
+            k for k in order if package.instructions[entries[k].instruction].opcode == opcode
+        ]
+        for before, after in pairwise(streamed):
+            if before > after:
+                raise DataflowError(
+                    f"{name(entries[before])} comes before {name(entries[after])}, expected after "
+                    "it in the stream"
+                )
     for read in _reads(package, entries, order, build):
         writer = expected[read.entry, read.access]
         other = read.writer != writer

@@ -291,7 +291,10 @@ class LayerLowering:
         log2_state = ceil_log2(args.d_state)
         most = isa.LIMITS["log2_state"]
         if log2_state > most:
-            raise CompileError(f"{name}.scan: d_state {args.d_state}, expected at most {1 << most}")
+            raise CompileError(
+                f"{name}.scan: d_state {args.d_state}, expected at most {1 << most}; train with a "
+                "smaller d_state"
+            )
 
         formats, gated = self.formats.scans[name], self.formats[f"{name}.q_gated"]
         rates = np.zeros((n, 1 << log2_state))

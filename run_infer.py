@@ -101,6 +101,21 @@ def fake_int8_forecast(
         return model(x)
 
 
+def difference_in_words(y: np.ndarray, reference: np.ndarray) -> str:
+    """How far `y` is from the reference."""
+    # float64 holds the square of any float32.
+    error = y.astype(np.float64) - reference
+    power, noise = (float(np.square(x, dtype=np.float64).mean()) for x in (reference, error))
+    if not noise:
+        return "no difference"
+    with np.errstate(divide="ignore"):  # no signal: minus infinite
+        sqnr = 10 * np.log10(power / noise)
+    return (
+        f"largest difference {np.abs(error).max():.5f}, mean {np.abs(error).mean():.5f}, "
+        f"SQNR {sqnr:.1f} dB"
+    )
+
+
 def require_writable(path: Path) -> None:
     """Raises OSError, before anything is computed, where no file can be written."""
     for wrong, code, name in (
@@ -181,15 +196,7 @@ def main(argv: list[str] | None = None) -> int:
             y = Forecaster(integer_package(model, x, args), args.backend, **options)(x.numpy())
         print(f"input: {tuple(x.shape)} output: {tuple(y.shape)}")
         if y is not reference:
-            error = y - reference
-            noise = float(np.square(error).mean())
-            print(
-                f"{name} against fp32: largest difference {np.abs(error).max():.5f}, "
-                f"mean {np.abs(error).mean():.5f}, "
-                f"SQNR {10 * np.log10(float(np.square(reference).mean()) / noise):.1f} dB"
-                if noise
-                else f"{name} against fp32: no difference"
-            )
+            print(f"{name} against fp32: {difference_in_words(y, reference)}")
             if isinstance(model, FoldedRegressor):
                 print(f"distance of the positions: {in_words(summarize(distances(y, reference)))}")
         if args.output:

@@ -82,6 +82,20 @@ def test_int8_compiles_on_the_spot_and_reports_the_difference(files, capsys):
     assert float(re.search(r"SQNR ([\d.]+) dB", out)[1]) == round(sqnr(reference, y), 1)
 
 
+@pytest.mark.filterwarnings("error")
+def test_the_difference_of_huge_forecasts_has_a_figure(files, capsys):
+    np.savez(files.input, x=files.x.numpy() * np.float32(3e18))
+    assert files.run(backend="int8") == 0
+    assert re.search(r"SQNR [1-9]\d\.\d dB", capsys.readouterr().out)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_difference_from_nothing():
+    x = np.zeros((1, 2, 3), np.float32)
+    assert run_infer.difference_in_words(x, x) == "no difference"
+    assert run_infer.difference_in_words(x + 1, x).endswith("SQNR -inf dB")
+
+
 def test_a_package_or_calibration_data_can_be_given(files, capsys):
     assert files.run(backend="int8", package=files.package) == 0
     y = files.forecast()

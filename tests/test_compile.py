@@ -74,6 +74,15 @@ def test_sequences_that_exceed_the_schedule_run_in_iterations():
     assert not excessive(one_step_errors(compiled))
 
 
+def test_one_forecast_may_fill_the_memory_of_heads():
+    shape = {"num_channels": 2, "seq_len": 8, "d_model": 4, "n_layer": 1, "forecast_len": 2056}
+    args = ModelArgs(**(SMALL | shape | {"channel_mode": "independent"}))
+    compiled = compile_random(args, build="small")
+    assert compiled.package.n_sequences == 2
+    check_schedule(compiled.package, "small")
+    assert not excessive(one_step_errors(compiled))
+
+
 def test_a_forecast_longer_than_the_array_sums_is_split():
     args = ModelArgs(**(SMALL | {"num_channels": 9, "forecast_len": 480, "d_model": 8}))
     compiled = compile_random(args)

@@ -17,6 +17,8 @@ A MambaRegressor maps frames [B, T, Din] to positions [B, 2], in the units of it
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 from pathlib import Path
 
@@ -99,6 +101,41 @@ def fake_int8_forecast(
         return model(x)
 
 
+def difference_in_words(y: np.ndarray, reference: np.ndarray) -> str:
+    """How far `y` is from the reference."""
+    # float64 holds the square of any float32.
+    error = y.astype(np.float64) - reference
+    power, noise = (float(np.square(x, dtype=np.float64).mean()) for x in (reference, error))
+    if not noise:
+        return "no difference"
+    with np.errstate(divide="ignore"):  # no signal: minus infinite
+        sqnr = 10 * np.log10(power / noise)
+    return (
+        f"largest difference {np.abs(error).max():.5f}, mean {np.abs(error).mean():.5f}, "
+        f"SQNR {sqnr:.1f} dB"
+    )
+
+
+def require_writable(path: Path) -> None:
+    """Raises OSError, before anything is computed, where no file can be written."""
+    for wrong, code, name in (
+        (not path.parent.is_dir(), errno.ENOENT, path.parent),
+        (path.is_dir(), errno.EISDIR, path),
+    ):
+        if wrong:
+            raise OSError(code, os.strerror(code), str(name))
+
+
+def require_finite(reference: np.ndarray, args: argparse.Namespace) -> None:
+    """Raises ValueError where the FP32 forecast of a window is none."""
+    bad = np.argwhere(~np.isfinite(reference))
+    if len(bad):
+        raise ValueError(
+            f"{args.input}: the FP32 forecast of window {bad[0][0]} is NaN or infinite: its values "
+            f"or the weights in {args.weights} are too large for float32"
+        )
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -134,11 +171,20 @@ def main(argv: list[str] | None = None) -> int:
     name = args.quant_mode if fake else args.backend
     if fake and (args.backend != "fp32" or args.package):
         parser.error("--quant-mode goes with --backend fp32, without --package")
+    if args.package and args.backend == "fp32":
+        parser.error("--package goes with an integer back end")
+    if args.calibration and (args.package or name == "fp32"):
+        parser.error(
+            "--calibration goes with an integer back end or --quant-mode, without --package"
+        )
     try:
+        if args.output:
+            require_writable(args.output)
         model = load_model(args.weights, read_args(args.args), kind=torch.nn.Module)
         x = read_windows(args.input, model.args)
         with torch.no_grad():
             reference = model(x).numpy()
+        require_finite(reference, args)
         y = reference
         if fake or args.backend != "fp32":
             model = compilable(model)
@@ -150,15 +196,7 @@ def main(argv: list[str] | None = None) -> int:
             y = Forecaster(integer_package(model, x, args), args.backend, **options)(x.numpy())
         print(f"input: {tuple(x.shape)} output: {tuple(y.shape)}")
         if y is not reference:
-            error = y - reference
-            noise = float(np.square(error).mean())
-            print(
-                f"{name} against fp32: largest difference {np.abs(error).max():.5f}, "
-                f"mean {np.abs(error).mean():.5f}, "
-                f"SQNR {10 * np.log10(float(np.square(reference).mean()) / noise):.1f} dB"
-                if noise
-                else f"{name} against fp32: no difference"
-            )
+            print(f"{name} against fp32: {difference_in_words(y, reference)}")
             if isinstance(model, FoldedRegressor):
                 print(f"distance of the positions: {in_words(summarize(distances(y, reference)))}")
         if args.output:

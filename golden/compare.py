@@ -14,8 +14,9 @@ from pathlib import Path
 
 from golden.cases import compile_on
 from golden.forecaster import Forecaster
+from golden.inputs import load_splits
 from golden.program import CompileError
-from model.data import DEFAULT_DATASET, DataError, load_dataset
+from model.data import DEFAULT_DATASET, DataError
 from model.io import CheckpointError, load_model
 from model.metrics import Figures, comparison, evaluate, torch_forecaster
 from model.quantization.calibrate import CalibrationError, calibration_windows
@@ -25,7 +26,7 @@ from model.quantization.parameters import is_prepared
 def compare(path: Path, dataset: str, backend: str) -> dict[str, Figures]:
     """(validation, test) figures of one checkpoint, by what ran."""
     model = load_model(path)
-    splits = load_dataset(dataset, model.args.seq_len, model.args.forecast_len)
+    splits = load_splits(dataset, model.args)
     package = compile_on(model, calibration_windows(splits))
     method = package.metadata["quantization"]["method"]
     forecasts = {} if is_prepared(model) else {f"{path.stem} FP32": torch_forecaster(model)}

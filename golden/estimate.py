@@ -22,6 +22,7 @@ from golden import isa, timing
 from golden.builds import fitting_build
 from golden.compile import compile_model
 from golden.package import Package, PackageError
+from golden.program import CompileError
 from golden.schedule import NO_WAIT
 from model.args import ModelArgs
 from model.published_args import PublishedArgs
@@ -179,7 +180,10 @@ def main(argv: list[str] | None = None) -> int:
             print(instruction_table(package, holder) + "\n")
             estimates.setdefault(holder.name, {})[str(path)] = estimate(package, holder)
         for name, model in () if args.packages else REFERENCE_MODELS.items():
-            package = random_package(model, build)
+            try:
+                package = random_package(model, build)
+            except CompileError as error:
+                raise CompileError(f"{name}: {error}") from None
             holder = build or isa.build(fitting_build(package))
             estimates.setdefault(holder.name, {})[name] = estimate(package, holder)
     except (OSError, PackageError, ValueError) as error:

@@ -42,8 +42,10 @@ def _calibration_data(args: argparse.Namespace, model_args: ModelArgs) -> Tensor
         return read_windows(args.calibration, model_args)
     if isinstance(model_args, RegressorArgs) and not args.dataset:
         raise ValueError("a regressor is calibrated on frames: give --dataset or --calibration")
-    splits = load_splits(args.dataset or DEFAULT_DATASET, model_args)
     count = CALIBRATION_WINDOWS if args.windows is None else args.windows
+    if count < 1:
+        raise ValueError(f"--windows: expected at least 1, found {count}")
+    splits = load_splits(args.dataset or DEFAULT_DATASET, model_args)
     return calibration_windows(splits, count)
 
 

@@ -80,8 +80,9 @@ class HostSide:
         Returns:
             int8 [B * iterations, n_sequences, n_positions, token_bytes]; statistics of the windows.
         """
-        tokens, statistics = self._model.to_tokens(self.check(x))
-        q = np.rint(tokens / self._input_scale) + self._zero_point
+        with np.errstate(over="ignore"):  # infinity saturates
+            tokens, statistics = self._model.to_tokens(self.check(x))
+            q = np.rint(tokens / self._input_scale) + self._zero_point
         return np.clip(q, -128, 127).astype(np.int8).reshape(-1, *self._shape), statistics
 
     def decode(self, y: np.ndarray, statistics: Any) -> np.ndarray:

@@ -61,11 +61,21 @@ class SeriesHost:
         return patches, statistics
 
     def statistics(self, x: np.ndarray) -> Statistics | None:
-        """What `from_core` needs to know of windows [B, V, L]."""
+        """What `from_core` needs to know of windows [B, V, L].
+
+        Raises ValueError where float32 does not hold it.
+        """
         if not self.args.instance_norm:
             return None
-        mean = x.mean(axis=-1, keepdims=True, dtype=np.float32)
-        variance = np.square(x - mean).mean(axis=-1, keepdims=True, dtype=np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = x.mean(axis=-1, keepdims=True, dtype=np.float32)
+            variance = np.square(x - mean).mean(axis=-1, keepdims=True, dtype=np.float32)
+        bad = np.argwhere(~np.isfinite(variance))
+        if len(bad):
+            raise ValueError(
+                f"input: window {bad[0][0]}, variable {bad[0][1]}: the variance overflows float32, "
+                "expected smaller values"
+            )
         return mean, np.sqrt(variance + self._eps)
 
     def from_core(self, y: np.ndarray, statistics: Statistics | None) -> np.ndarray:

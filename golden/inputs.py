@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from model.args import ModelArgs
+from model.cmamba import instance_statistics
 from model.data import Splits, load_dataset
 from model.data.frame_datasets import load_frames
 from model.data.frames import FrameSplits
@@ -51,17 +53,25 @@ def compilable(model: nn.Module) -> Quantizable:
 def load_splits(dataset: str, args: ModelArgs) -> Splits | FrameSplits:
     """A data set for a model: of series, by name or CSV; for a regressor, a folder of frames.
 
-    Raises DataError, ValueError, OSError.
+    Raises DataError, ValueError (also for data of another number of variables or features than the
+    model's), OSError.
     """
     if isinstance(args, RegressorArgs):
-        return load_frames(dataset, args.seq_len)
-    return load_dataset(dataset, args.seq_len, args.forecast_len)
+        splits = load_frames(dataset, args.seq_len)
+        name, found, expected = "features", splits.train.num_features, args.num_features
+    else:
+        splits = load_dataset(dataset, args.seq_len, args.forecast_len)
+        name, found, expected = "variables", splits.train.num_channels, args.num_channels
+    if found != expected:
+        raise ValueError(f"{dataset}: found {found} {name}, expected {expected} as the model has")
+    return splits
 
 
 def read_windows(path: Path, args: ModelArgs) -> Tensor:
     """Windows for a model, float32 [B, V, L] or [B, T, Din], from an .npz with key 'x'.
 
-    Raises InputError, naming the file, where it has none, or of another shape than the model's.
+    Raises InputError, naming the file, where it has none, or of another shape than the model's, or
+    too large to be normalized.
     """
     x = load_npz_input(path)
     if isinstance(args, RegressorArgs):
@@ -77,4 +87,11 @@ def read_windows(path: Path, args: ModelArgs) -> Tensor:
             f"{path}: 'x': found shape {list(x.shape)}, expected [B, V, L] = "
             f"[B, {expected[0]}, {expected[1]}]"
         )
+    if args.instance_norm:
+        bad = torch.nonzero(~torch.isfinite(instance_statistics(x)[1]))
+        if len(bad):
+            raise InputError(
+                f"{path}: 'x': window {int(bad[0][0])}, variable {int(bad[0][1])}: the variance "
+                "overflows float32, expected smaller values"
+            )
     return x

@@ -101,7 +101,8 @@ class CMambaLowering(LayerLowering):
         args, builder = self.args, self.builder
         if args.d_conv > MAX_TAPS:
             raise CompileError(
-                f"{name}.conv1d: d_conv {args.d_conv}, expected at most {MAX_TAPS} taps"
+                f"{name}.conv1d: d_conv {args.d_conv}, expected at most {MAX_TAPS} taps; train "
+                "with a smaller d_conv"
             )
         n = args.d_inner
         before, after = self.formats[f"{name}.q_conv"], self.formats[f"{name}.q_u"]

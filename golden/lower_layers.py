@@ -170,7 +170,9 @@ class LayerLowering:
         forecast."""
         args, builder = self.args, self.builder
         n_out, output = args.output_features, self.formats["q_output"]
-        head = builder.allocate("head", n_out, min(2, builder.n_sequences), "forecast")
+        # Two rows let a forecast be sent while the next is summed.
+        fits = 2 * round_up(n_out, builder.build.row_align) <= builder.free("head")
+        head = builder.allocate("head", n_out, min(1 + fits, builder.n_sequences), "forecast")
         weight = self.state["output_layer.weight"].reshape(n_out, builder.n_positions, args.d_model)
         starts = range(0, n_out, self.head_chunk)
         for index, start in enumerate(starts):
@@ -291,7 +293,10 @@ class LayerLowering:
         log2_state = ceil_log2(args.d_state)
         most = isa.LIMITS["log2_state"]
         if log2_state > most:
-            raise CompileError(f"{name}.scan: d_state {args.d_state}, expected at most {1 << most}")
+            raise CompileError(
+                f"{name}.scan: d_state {args.d_state}, expected at most {1 << most}; train with a "
+                "smaller d_state"
+            )
 
         formats, gated = self.formats.scans[name], self.formats[f"{name}.q_gated"]
         rates = np.zeros((n, 1 << log2_state))

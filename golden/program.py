@@ -180,7 +180,11 @@ class ProgramBuilder:
         # The ring is as long as the next power of two; rows past the last are never addressed, but
         # must lie inside the memory.
         if addr + count * stride > self.build.spaces["resid"]:
-            raise CompileError(f"{what}: {count} rows of {stride} do not fit memory 'resid'")
+            raise CompileError(
+                f"{what}: {count} rows of {stride} do not fit memory 'resid' of "
+                f"{self.build.spaces['resid']} in build '{self.build.name}'; use fewer tokens, a "
+                "smaller d_model or a build with a larger 'resid'"
+            )
         return isa.Operand(addr, stride, ceil_log2(count), isa.SPACES["resid"].index)
 
     # ------------------------------------------------------------------ parameters

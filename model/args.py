@@ -61,7 +61,7 @@ class ModelArgs:
 
     def __post_init__(self) -> None:
         if self.dt_rank == "auto" and _is_positive_integer(self.d_model):
-            object.__setattr__(self, "dt_rank", math.ceil(self.d_model / 16))
+            object.__setattr__(self, "dt_rank", -(-self.d_model // 16))
         for name in _POSITIVE_INTEGERS:
             if not _is_positive_integer(getattr(self, name)):
                 alternative = " or 'auto'" if name == "dt_rank" else ""
@@ -76,7 +76,10 @@ class ModelArgs:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 self._fail(name, "a number")
-            object.__setattr__(self, name, float(value))
+            try:
+                object.__setattr__(self, name, float(value))
+            except OverflowError:  # an integer that no float holds
+                self._fail(name, "a finite number")
         if not 0 <= self.sigma < math.inf:
             self._fail("sigma", "a finite number >= 0")
         if not 0 < self.norm_eps < math.inf:
@@ -88,7 +91,7 @@ class ModelArgs:
             self._fail("patch_len", f"at most seq_len = {self.seq_len}")
         if self.topology == "nested" and self.reduction_ratio > self.d_model:
             self._fail("reduction_ratio", f"at most d_model = {self.d_model}")
-        padded = math.ceil(self.forecast_len / self.pad_multiple) * self.pad_multiple
+        padded = -(-self.forecast_len // self.pad_multiple) * self.pad_multiple
         object.__setattr__(self, "forecast_len", padded)
 
     def _fail(self, name: str, expected: str) -> None:

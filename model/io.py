@@ -14,6 +14,7 @@ to the header or the length shows.
 """
 
 import hashlib
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -107,7 +108,8 @@ def load_checkpoint(
         raise
     except Exception as error:
         raise CheckpointError(
-            f"{path}: not a readable {path.suffix} checkpoint ({type(error).__name__}: {error})"
+            f"{path}: not a readable {path.suffix} checkpoint "
+            f"({type(error).__name__}: {_in_one_line(error)})"
         ) from error
 
     if not tensors:
@@ -156,7 +158,9 @@ def load_model(
         with torch.device("meta"):
             model = build_from(args, quantized)
     except (RuntimeError, TypeError, OverflowError) as error:  # sizes beyond those of tensors
-        raise CheckpointError(f"{path}: no model can be made of its arguments: {error}") from error
+        raise CheckpointError(
+            f"{path}: no model can be made of its arguments: {_in_one_line(error)}"
+        ) from error
     if not isinstance(model, kind):
         expected = " or ".join(cls.__name__ for cls in get_args(kind) or (kind,))
         raise CheckpointError(f"{path}: found a {type(model).__name__}, expected a {expected}")
@@ -282,6 +286,9 @@ def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _to_tensor(array: np.ndarray) -> Any:
     """Arrays of types that torch lacks, such as strings, stay as they are, to be reported."""
+    if array.dtype.kind == "f":  # of any byte order and length
+        native = array.dtype.newbyteorder("=") if array.dtype.itemsize <= 8 else np.float64
+        array = array.astype(native, copy=False)
     return torch.from_numpy(array) if array.dtype.kind in "fiub" else array
 
 
@@ -290,14 +297,31 @@ def _is_real_tensor(name: object, value: object) -> bool:
         isinstance(name, str)
         and isinstance(value, Tensor)
         and value.layout == torch.strided
+        and not value.is_meta
         and value.is_floating_point()
     )
 
 
 def _describe(value: object) -> str:
-    if isinstance(value, Tensor | np.ndarray):
-        return f"{value.dtype} {list(value.shape)}"
-    return type(value).__name__
+    if not isinstance(value, Tensor | np.ndarray):
+        return type(value).__name__
+    storage = ""
+    if isinstance(value, Tensor) and value.is_meta:
+        storage = " without values"
+    elif isinstance(value, Tensor) and value.layout != torch.strided:
+        storage = f" as {value.layout}"
+    return f"{value.dtype} {list(value.shape)}{storage}"
+
+
+def _in_one_line(error: Exception) -> str:
+    """What an error says, without PyTorch's stacks, and without its advice to run code of a file
+    that holds more than tensors."""
+    text = str(error)
+    if found := re.search(r"WeightsUnpickler error: (.*)", text):
+        text = found[1]
+    if found := re.search(r"GLOBAL (\S+)", text):
+        text = f"found {found[1]}, expected tensors alone, such as those of a state_dict"
+    return text.partition("\n")[0]
 
 
 def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:

@@ -140,6 +140,10 @@ def _fp32_settings(options: argparse.Namespace) -> tuple[ModelArgs, TrainArgs, S
     args = entry.args(**given)
     # Not args.forecast_len: a horizon that is rounded up is an error.
     forecast_len = given.get("forecast_len", args.forecast_len)
+    if forecast_len != args.forecast_len:
+        raise ValueError(
+            f"--forecast-len: found {forecast_len}, expected a multiple of {args.pad_multiple}"
+        )
     splits = load_dataset(train_args.data, args.seq_len, forecast_len, train_args.split)
     args = entry.args(**given, num_channels=splits.train.num_channels, instance_norm=True)
     return args, train_args, splits

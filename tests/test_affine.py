@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from model.quantization.affine import (
+    LEAST_SCALE,
     MAX_SHIFT,
     Affine,
     affine_int8,
     multiplier,
     quantize_weight,
+    room_for_bias,
     symmetric,
     weight_scales,
 )
@@ -94,7 +96,7 @@ def test_int8_range_has_an_exact_zero_and_half_a_step_of_error(below, above, pow
     if power_of_two:
         assert np.frexp(affine.scale)[0] == 0.5
     if high > low:
-        exact = (high - low) / 255
+        exact = max((high - low) / 255, LEAST_SCALE)
         assert exact <= affine.scale <= (2.0 if power_of_two else 1.0) * exact
 
 
@@ -114,6 +116,17 @@ def test_a_tensor_that_is_always_zero_gets_the_unit_range():
     for affine in (affine_int8(0.0, 0.0), affine_int8(0.0, 0.0, True)):
         assert affine == Affine(2.0**-7, 0, 8)
     assert symmetric(0.0, 16) == Affine(2.0**-15, 0, 16)
+
+
+def test_scales_are_numbers_that_float32_holds():
+    least, tiny = LEAST_SCALE, 1e-44
+    assert least == 2.0**-126
+    for power_of_two in (False, True):
+        assert affine_int8(-tiny, tiny, power_of_two).scale == least
+        assert symmetric(tiny, 16, power_of_two).scale == least
+        assert weight_scales(np.full((1, 3), tiny), power_of_two).tolist() == [least]
+    no_weights, bias = np.zeros((1, 3)), np.array([1e-35])
+    assert room_for_bias(no_weights, bias, 1.0, np.ones(1)).tolist() == [least]
 
 
 def test_quantize_rounds_ties_to_even_and_saturates():

@@ -48,6 +48,7 @@ def test_dt_rank_and_forecast_length(d_model, horizon, multiple):
         ("instance_norm", "no", "true or false"),
         ("sigma", -0.1, ">= 0"),
         ("sigma", math.nan, "finite"),
+        pytest.param("sigma", 10**400, "a finite number", id="sigma-huge"),
         ("norm_eps", 0.0, "> 0"),
         ("norm_eps", None, "a number"),
         ("dropout", 1.0, "[0, 1)"),
@@ -62,6 +63,12 @@ def test_each_field_is_checked(field, value, expected):
     message = str(error.value)
     assert f"ModelArgs.{field}: found {value!r}, expected" in message
     assert expected in message
+
+
+def test_sizes_beyond_those_of_a_float():
+    args = ModelArgs(d_model=10**400, forecast_len=10**400 + 1)
+    assert args.dt_rank == 10**400 // 16
+    assert args.forecast_len == 10**400 + 8
 
 
 def test_attention_needs_a_hidden_feature():

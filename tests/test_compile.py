@@ -74,6 +74,15 @@ def test_sequences_that_exceed_the_schedule_run_in_iterations():
     assert not excessive(one_step_errors(compiled))
 
 
+def test_one_forecast_may_fill_the_memory_of_heads():
+    shape = {"num_channels": 2, "seq_len": 8, "d_model": 4, "n_layer": 1, "forecast_len": 2056}
+    args = ModelArgs(**(SMALL | shape | {"channel_mode": "independent"}))
+    compiled = compile_random(args, build="small")
+    assert compiled.package.n_sequences == 2
+    check_schedule(compiled.package, "small")
+    assert not excessive(one_step_errors(compiled))
+
+
 def test_a_forecast_longer_than_the_array_sums_is_split():
     args = ModelArgs(**(SMALL | {"num_channels": 9, "forecast_len": 480, "d_model": 8}))
     compiled = compile_random(args)
@@ -170,7 +179,9 @@ EXTREMES = {
     "huge skip": (scaled(".D", 1e9), {}),
     "wide decay rates": (wide_decay_rates, {}),
     "no decay": (filled("A_log", -100.0), {}),
+    "no decay in float64": (filled("A_log", -800.0), {}),
     "immediate decay": (filled("A_log", 100.0), {}),
+    "immediate decay in float64": (filled("A_log", 800.0), {}),
     "tiny steps": (filled("dt_proj.bias", -30.0), {}),
     "large steps": (filled("dt_proj.bias", 30.0), {}),
     "dead convolution": (filled("conv1d.weight", 0.0), {}),
@@ -186,7 +197,8 @@ EXTREMES = {
 @pytest.mark.parametrize("name", EXTREMES)
 def test_extreme_parameters(name):
     edit, args = EXTREMES[name]
-    compiled = compile_random(ModelArgs(**(SMALL | args)), Options("minmax"), edit=edit)
+    with np.errstate(divide="raise", over="raise", invalid="raise"):
+        compiled = compile_random(ModelArgs(**(SMALL | args)), Options("minmax"), edit=edit)
     assert not excessive(one_step_errors(compiled))
 
 
@@ -200,7 +212,7 @@ def test_extreme_parameters_with_powers_of_two(name):
     assert not excessive(one_step_errors(compiled))
 
 
-@pytest.mark.parametrize("factor", [0.0, 1e-30, 1e6, 1e15])
+@pytest.mark.parametrize("factor", [0.0, 1e-44, 1e-30, 1e6, 1e15])
 def test_extreme_inputs(factor):
     args = ModelArgs(**SMALL)
     compiled = compile_random(args, Options("minmax"), windows=random_windows(args) * factor)
@@ -353,8 +365,16 @@ def test_headroom_is_reported_for_every_layer():
 @pytest.mark.parametrize(
     ("args", "build", "message"),
     [
-        ({"d_conv": 9}, "default", r"blocks\.0\.conv1d: d_conv 9, expected at most 8 taps"),
-        ({"d_state": 65}, "default", r"blocks\.0\.scan: d_state 65, expected at most 64"),
+        (
+            {"d_conv": 9},
+            "default",
+            r"blocks\.0\.conv1d: d_conv 9, expected at most 8 taps; train with",
+        ),
+        (
+            {"d_state": 65},
+            "default",
+            r"blocks\.0\.scan: d_state 65, expected at most 64; train with",
+        ),
         (
             {"d_model": 256, "d_state": 64},
             "default",
@@ -374,6 +394,11 @@ def test_headroom_is_reported_for_every_layer():
             {"seq_len": 1204, "num_channels": 1},
             "default",
             r"positional encoding: memory 'resid' needs 19200 .*; use fewer tokens or a smaller",
+        ),
+        (
+            {"seq_len": 164, "num_channels": 1, "d_model": 130},
+            "default",
+            r"encoding: 64 rows of 192 do not fit memory 'resid' of 8192 .*; use fewer tokens",
         ),
         (
             {"n_layer": 6, "topology": "nested", "seq_len": 8, "d_model": 8},
@@ -413,12 +438,18 @@ def test_ranges_of_another_model_are_refused():
         compile_model(random_model(ModelArgs(**SMALL)), ranges)
 
 
-def test_calibration_data_that_saturate_the_state_are_refused():
+@pytest.mark.parametrize(
+    ("point", "factor", "what", "most"), [("q_h", 1e7, "state", 16), ("q_y", 1e20, "output", 40)]
+)
+def test_calibration_data_that_saturate_a_scan_are_refused(point, factor, what, most):
     compiled = compile_random(ModelArgs(**SMALL))
     ranges = dict(compiled.ranges)
-    seen = ranges["blocks.1.q_h"]
-    ranges["blocks.1.q_h"] = dataclasses.replace(seen, high=seen.high * 1e7)
-    message = r"blocks\.1\.scan: calibration data saturate the state: .* expected at most 16"
+    seen = ranges[f"blocks.1.{point}"]
+    ranges[f"blocks.1.{point}"] = dataclasses.replace(seen, high=seen.high * factor)
+    message = (
+        rf"blocks\.1\.scan: calibration data saturate the {what}: .* expected at most {most}; "
+        "calibrate on data without such extremes"
+    )
     with pytest.raises(CompileError, match=message):
         compile_model(compiled.model, ranges)
 

@@ -86,6 +86,14 @@ def test_reads_the_slashed_dates_of_the_exchange_rate_set(tmp_path):
             "date,a\n" + "".join(f"{HOURS[h]},1\n" for h in (0, 1, 2, 4, 5)),
             "row 5, column 'date': .* expected one step of 3600 seconds",
         ),
+        (
+            "date,a\n2020-01-01 00:00:00.0,1\n2020-01-01 00:00:00.5,2\n",
+            "row 3, column 'date': expected whole seconds, found '2020-01-01 00:00:00.5'",
+        ),
+        (
+            "date,a\n2020-01-01 00:00:00+00:00,1\n2020-01-01 02:00:00+01:00,2\n",
+            "column 'date': expected one time zone, found several; write all dates in UTC",
+        ),
     ],
 )
 def test_bad_csv_is_named_by_file_row_and_column(tmp_path, text, message):
@@ -187,6 +195,18 @@ def test_a_constant_variable_standardizes_to_zero():
 def test_empty_split_is_named(lengths, split):
     with pytest.raises(DataError, match=f"random, {split}: "):
         split_series(a_series(100, 2), lengths, 8, 4)
+
+
+@pytest.mark.parametrize(
+    ("row", "value", "split"),
+    [(3, 1e300, "train"), (3, 1e200, "train"), (70, 1e40, "validation"), (99, 1e300, "test")],
+)
+@pytest.mark.filterwarnings("error")
+def test_values_beyond_float32_are_named(row, value, split):
+    series = a_series(100, 2)
+    series.values[row, 1] = value
+    with pytest.raises(DataError, match=rf"random, {split}: variable '.*': .* too large for float"):
+        split_series(series, (60, 20, 20), 8, 4)
 
 
 def test_lengths_beyond_the_series_are_an_error():

@@ -244,6 +244,7 @@ def test_command_errors(tmp_path, capsys):
         ([str(missing)], "missing.bin"),
         ([str(damaged)], "damaged.bin: header field magic"),
         (["--build", "huge"], "no build 'huge'"),
+        (["--build", "small"], "ETTh1 mixing (V=7, D=128, 4 blocks): the model does not fit"),
     ):
         assert main(arguments) == 1
         assert message in capsys.readouterr().err

@@ -89,7 +89,12 @@ def test_learned_formats_are_not_calibrated(given, flags, capsys):
         ({"calibration": "none.npz"}, r"none.npz: no such file"),
         ({"build": "huge"}, r"no build 'huge', expected one of"),
         ({"calibration": None, "dataset": "none.csv"}, "none.csv"),
-        ({"calibration": None, "dataset": "nyc_weather"}, r"found shape \[256, 8, 24\]"),
+        (
+            {"calibration": None, "dataset": "nyc_weather"},
+            r"nyc_weather: found 8 variables, expected 3 as the model has",
+        ),
+        ({"calibration": None, "windows": 0}, r"--windows: expected at least 1, found 0"),
+        ({"calibration": None, "windows": -1}, r"--windows: expected at least 1, found -1"),
         ({"args": "none.json"}, "none.json"),
     ],
 )

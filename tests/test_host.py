@@ -47,6 +47,26 @@ def test_inputs_beyond_the_range_saturate():
     assert (tokens == -128).all()
 
 
+def test_inputs_beyond_the_steps_of_float32_saturate():
+    package = compile_random(ModelArgs(**SMALL)).package
+    package.metadata["input"]["scale"] = 1e-10
+    with np.errstate(all="raise"):
+        assert (HostSide(package).tokens(np.full((1, 3, 24), 1e30, np.float32)) == 127).all()
+
+
+@pytest.mark.parametrize("value", [1e20, 3e38])
+def test_windows_whose_variance_overflows_are_refused(value):
+    host = HostSide(compile_random(ModelArgs(**(SMALL | {"instance_norm": True}))).package)
+    x = np.zeros((2, 3, 24), np.float32)
+    x[1, 2, ::2] = value
+    for call in (host.tokens, lambda x: host.forecast(np.zeros((2, 1, 24), np.int16), x)):
+        with (
+            np.errstate(all="raise"),
+            pytest.raises(ValueError, match="window 1, variable 2: the variance overflows float32"),
+        ):
+            call(x)
+
+
 def test_a_constant_window_is_no_division_by_zero():
     compiled = compile_random(ModelArgs(**(SMALL | {"instance_norm": True})))
     host = HostSide(compiled.package)

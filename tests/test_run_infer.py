@@ -82,6 +82,20 @@ def test_int8_compiles_on_the_spot_and_reports_the_difference(files, capsys):
     assert float(re.search(r"SQNR ([\d.]+) dB", out)[1]) == round(sqnr(reference, y), 1)
 
 
+@pytest.mark.filterwarnings("error")
+def test_the_difference_of_huge_forecasts_has_a_figure(files, capsys):
+    np.savez(files.input, x=files.x.numpy() * np.float32(3e18))
+    assert files.run(backend="int8") == 0
+    assert re.search(r"SQNR [1-9]\d\.\d dB", capsys.readouterr().out)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_difference_from_nothing():
+    x = np.zeros((1, 2, 3), np.float32)
+    assert run_infer.difference_in_words(x, x) == "no difference"
+    assert run_infer.difference_in_words(x + 1, x).endswith("SQNR -inf dB")
+
+
 def test_a_package_or_calibration_data_can_be_given(files, capsys):
     assert files.run(backend="int8", package=files.package) == 0
     y = files.forecast()
@@ -143,6 +157,21 @@ def test_quant_mode_goes_with_fp32(files, capsys):
         assert "--quant-mode goes with --backend fp32" in capsys.readouterr().err
 
 
+def test_options_that_would_be_ignored_are_refused(files, capsys):
+    for options, message in (
+        ({"package": files.package}, "--package goes with an integer back end"),
+        ({"calibration": files.input}, "--calibration goes with an integer back end"),
+        (
+            {"backend": "int8", "package": files.package, "calibration": files.input},
+            "--calibration goes with .* without --package",
+        ),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            files.run(**options)
+        assert stopped.value.code == 2
+        assert re.search(message, capsys.readouterr().err)
+
+
 def rewrite(files: Files, **metadata: object) -> None:
     """The package again, with other values in its metadata."""
     package = files.compiled
@@ -175,6 +204,26 @@ def not_finite(files: Files) -> dict[str, object]:
     x[1, 2, 3] = np.nan
     np.savez(files.input, x=x)
     return {}
+
+
+def too_large_to_normalize(files: Files) -> dict[str, object]:
+    x = files.x.numpy()
+    x[3, 1] *= 1e25
+    np.savez(files.input, x=x)
+    return {"backend": "int8", "package": files.package}
+
+
+def weights_that_overflow(files: Files) -> dict[str, object]:
+    with torch.no_grad():
+        files.model.output_layer.weight.mul_(1e38)
+        files.model.norm_f.weight.mul_(1e5)
+    save_checkpoint(files.model, files.weights)
+    return {}
+
+
+def no_folder_for_output(files: Files) -> dict[str, object]:
+    files.input.unlink()  # not even looked at
+    return {"output": files.folder / "none" / "y.npz"}
 
 
 def damaged_weights(files: Files) -> dict[str, object]:
@@ -253,6 +302,14 @@ BAD = {
     "other V": (of_other_shape, r"x\.npz: 'x': found shape \[2, 4, 24\].*\[B, 3, 24\]"),
     "other L": (of_other_length, r"x\.npz: 'x': found shape \[2, 3, 25\].*\[B, 3, 24\]"),
     "NaN": (not_finite, r"x\.npz: 'x': found 1 values that are NaN or infinite.*\(1, 2, 3\)"),
+    "too large": (
+        too_large_to_normalize,
+        r"x\.npz: 'x': window 3, variable 1: the variance overflows float32",
+    ),
+    "overflow": (
+        weights_that_overflow,
+        r"x\.npz: the FP32 forecast of window 0 is NaN or infinite: .*model\.safetensors",
+    ),
     "damaged weights": (damaged_weights, r"model\.safetensors: not a readable"),
     "unknown argument": (bad_args, r"args\.json: ModelArgs: found unknown fields d_modle"),
     "binary arguments": (args_that_are_no_text, r"args\.json: .*decode"),
@@ -277,7 +334,8 @@ BAD = {
         r"--calibration: .*model\.safetensors has learned its number formats",
     ),
     "no extension": (extension_not_built, r"\.so does not exist; `make quantization` builds it$"),
-    "no folder": (lambda f: {"output": f.folder / "none" / "y.npz"}, r"No such file or directory"),
+    "no folder": (no_folder_for_output, r"No such file or directory: .*none'$"),
+    "a folder": (lambda f: {"output": f.folder}, r"Is a directory: "),
 }
 
 

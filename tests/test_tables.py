@@ -26,6 +26,15 @@ def test_functions_agree_with_torch_and_do_not_overflow(ours, theirs):
     np.testing.assert_allclose(y, theirs(torch.from_numpy(x)).numpy(), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(silu, torch.nn.functional.silu), (sigmoid, torch.sigmoid)]
+)
+def test_small_values_keep_their_digits(ours, theirs):
+    """A tensor may be small all over, as behind a SiLU of values far below zero."""
+    x = np.linspace(-700, -1, 700)
+    np.testing.assert_allclose(ours(x), theirs(torch.from_numpy(x)).numpy(), rtol=1e-12, atol=0.0)
+
+
 @given(st.floats(1e-6, 1e3), st.integers(-128, 127), st.floats(1e-6, 1e3))
 def test_tables_hold_the_nearest_value_of_every_input(step, zero_point, scale):
     source = Affine(step, zero_point)

@@ -183,7 +183,7 @@ def test_command_trains_from_a_csv_and_cleans_up(tmp_path, capsys, mode):
     [
         (["--data", "nowhere"], "'nowhere' is neither a file nor one of"),
         (["--out", "w.pt"], "expected a name ending in .safetensors, found w.pt"),
-        (["--forecast-len", "10"], "ModelArgs.forecast_len: found 16, the data have 10"),
+        (["--forecast-len", "10"], "--forecast-len: found 10, expected a multiple of 8"),
         (["--patch-len", "25"], "ModelArgs.patch_len"),
         (
             ["--model", "independent", "--channel-mode", "mixing"],
@@ -204,6 +204,10 @@ def test_command_trains_from_a_csv_and_cleans_up(tmp_path, capsys, mode):
         (["--seq-len", "150"], "sines, train: empty split: 140 rows"),
         (["--lr", "-1"], "lr: expected above 0, found -1.0"),
         (["--resume"], "nothing to resume"),
+        (["--threads", "-1"], "--threads: expected at least 1, found -1"),
+        (["--threads", "0"], "--threads: expected at least 1, found 0"),
+        (["--device", "abacus"], "--device: cannot compute on 'abacus': "),
+        (["--seed", "1" + "0" * 30], "seed: expected an integer of 64 bits, found 1000"),
     ],
 )
 def test_command_reports_errors(tmp_path, capsys, arguments, message):
@@ -212,6 +216,15 @@ def test_command_reports_errors(tmp_path, capsys, arguments, message):
     assert main([*base, *arguments]) == 1
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["sines.csv"]
+
+
+def test_a_folder_in_the_place_of_the_output_is_seen_before_training(tmp_path, capsys):
+    data, out = csv_of_sines(tmp_path / "sines.csv"), tmp_path / "w.safetensors"
+    out.mkdir()
+    assert main(["--data", str(data), "--out", str(out), *SMALL_MODEL, *SHORT]) == 1
+    printed = capsys.readouterr()
+    assert f"--out: expected a file, found the folder {out}" in printed.err
+    assert not printed.out
 
 
 def test_identity_is_plain_json(tmp_path, splits):

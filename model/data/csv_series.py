@@ -115,7 +115,12 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str] | None) 
 
 def _parse_dates(path: Path, cells: pd.Series) -> np.ndarray:
     """[T] datetime64[s]; checks that each date parses and follows the last by one constant step."""
-    parsed = pd.to_datetime(cells, format="ISO8601", errors="coerce")
+    try:
+        parsed = pd.to_datetime(cells, format="ISO8601", errors="coerce")
+    except ValueError:
+        raise DataError(
+            f"{path}: column 'date': expected one time zone, found several; write all dates in UTC"
+        ) from None
     if parsed.isna().any():
         # Some of the usual files write 1990/1/1 0:00.
         slashed = pd.to_datetime(cells, format="%Y/%m/%d %H:%M", errors="coerce")
@@ -128,6 +133,13 @@ def _parse_dates(path: Path, cells: pd.Series) -> np.ndarray:
             f"found {_quote(cells.iloc[row])}"
         )
     dates = parsed.to_numpy(dtype="datetime64[s]")
+    fractions = np.flatnonzero(parsed.dt.microsecond + parsed.dt.nanosecond)
+    if fractions.size:
+        row = int(fractions[0])
+        raise DataError(
+            f"{path}: row {row + 2}, column 'date': expected whole seconds, "
+            f"found {_quote(cells.iloc[row])}"
+        )
     steps = np.diff(dates)
     usual = np.median(steps.astype(np.int64)).astype("timedelta64[s]")
     for found, problem in (
@@ -257,6 +269,19 @@ def ratio_lengths(num_rows: int, train: float = 0.7, test: float = 0.2) -> tuple
     return num_train, num_rows - num_train - num_test, num_test
 
 
+def _check_range(
+    rows: np.ndarray, values: np.ndarray, standardizer: Standardizer, columns: Sequence[str]
+) -> None:
+    """Raises DataError where float32 does not hold `rows` [T,V], the standardized `values`."""
+    held = (np.abs(rows) <= np.finfo(np.float32).max) & np.isfinite(standardizer.std)
+    if not held.all():
+        v = int(np.argmin(held.all(axis=0)))
+        raise DataError(
+            f"variable '{columns[v]}': its values, up to {np.abs(values[:, v]).max():.3g}, are too "
+            "large for float32 once they are standardized"
+        )
+
+
 def split_series(
     series: Series, lengths: tuple[int, int, int], seq_len: int, forecast_len: int
 ) -> Splits:
@@ -270,7 +295,8 @@ def split_series(
     ends = np.cumsum(lengths)
     if min(lengths) < 0 or ends[-1] > len(series.values):
         raise ValueError(f"splits of {lengths} rows do not fit {len(series.values)} rows")
-    standardizer = Standardizer.fit(series.values[: ends[0]]) if ends[0] else None
+    with np.errstate(over="ignore", invalid="ignore"):
+        standardizer = Standardizer.fit(series.values[: ends[0]]) if ends[0] else None
     windows = {}
     for split, start, end in (
         ("train", 0, ends[0]),
@@ -280,7 +306,9 @@ def split_series(
         try:
             if standardizer is None or start < 0:
                 raise DataError(f"{ends[0]} training rows, {seq_len} inputs: nothing to learn from")
-            rows = standardizer.apply(series.values[start:end])
+            with np.errstate(over="ignore", invalid="ignore"):
+                rows = standardizer.apply(series.values[start:end])
+            _check_range(rows, series.values[start:end], standardizer, series.columns)
             windows[split] = Windows(rows, seq_len, forecast_len)
         except DataError as error:
             raise DataError(f"{series.name}, {split}: {error}") from None

@@ -12,7 +12,7 @@ def silu(x: np.ndarray) -> np.ndarray:
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 0.5 * (1.0 + np.tanh(0.5 * x))
+    return np.exp(-np.logaddexp(0.0, -x))  # exact to the last digits wherever it is small
 
 
 def softplus(x: np.ndarray) -> np.ndarray:

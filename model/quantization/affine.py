@@ -15,6 +15,8 @@ MAX_SHIFT = isa.LIMITS["shift"]
 BIAS_LIMIT = 2 ** (isa.LIMITS["bias_bits"] - 1)  # half of what a parameter word may hold
 MANTISSA_BITS = 17  # a multiplier is 2^16 <= |m| < 2^17
 _MAX_MULTIPLIER = (1 << MANTISSA_BITS) - 1
+# Scales are parameters of models and factors on the host, both in float32.
+LEAST_SCALE = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Affine:
 
 def scale_of(step: float, power_of_two: bool) -> float:
     """The least usable scale that is at least `step` > 0."""
+    step = max(step, LEAST_SCALE)
     return float(2.0 ** np.ceil(np.log2(step))) if power_of_two else float(step)
 
 
@@ -79,7 +82,7 @@ def room_for_bias(
         return scales
     scales = np.where((bias != 0) & ~weight.reshape(len(weight), -1).any(axis=1), 0.0, scales)
     least = np.abs(bias) / (source_scale * BIAS_LIMIT)
-    coarser = 2.0 ** np.ceil(np.log2(np.maximum(least, 1e-300)))
+    coarser = 2.0 ** np.ceil(np.log2(np.maximum(least, LEAST_SCALE)))
     return np.where(scales < least, coarser, scales)
 
 

@@ -40,6 +40,7 @@ _SCAN_OUTPUT_MARGIN = 1.25
 EXPONENT_FRACTION = 12  # fraction bits of the exponent of a decay
 _NORM_FRACTION = 23  # fraction bits of a normalized value
 _EPS_LIMIT = 2**32 - 1
+_A_LOG_LIMIT = 500.0
 SKIP_LIMIT = 2 ** isa.LIMITS["skip_weight_bits"] - 1  # skip weight of a parameter word
 MAX_STATE_SHIFT = isa.LIMITS["state_shift"]
 MAX_SKIP_SHIFT = isa.LIMITS["skip_shift"]
@@ -242,7 +243,7 @@ def scan_formats(
         raise FormatError(
             f"{name}.scan: calibration data saturate the state: largest {state_max:.4g} in "
             f"steps of {product:.3g} needs state_shift {state_shift}, expected at most "
-            f"{MAX_STATE_SHIFT}"
+            f"{MAX_STATE_SHIFT}; calibrate on data without such extremes"
         )
     state = product * 2.0**state_shift
     if streamed:
@@ -250,10 +251,13 @@ def scan_formats(
     else:
         skip_shift = _shift_of_fixed_skip(model, name, points, state, power_of_two)
     output_sum = state * points[f"{name}.q_C"].scale
-    y_shift = _shift_for(_SCAN_OUTPUT_MARGIN * extremes[f"{name}.q_y"] / output_sum, 32767)
+    y_max = extremes[f"{name}.q_y"]
+    y_shift = _shift_for(_SCAN_OUTPUT_MARGIN * y_max / output_sum, 32767)
     if y_shift > MAX_Y_SHIFT:
         raise FormatError(
-            f"{name}.scan: output needs y_shift {y_shift}, expected at most {MAX_Y_SHIFT}"
+            f"{name}.scan: calibration data saturate the output: largest {y_max:.4g} in steps of "
+            f"{output_sum:.3g} needs y_shift {y_shift}, expected at most {MAX_Y_SHIFT}; calibrate "
+            "on data without such extremes"
         )
     fastest = (_exponent_rate(_numpy(model, f"{name}.A_log")) * delta).max()
     # Over all of z: SiLU has its minimum inside the range, not at an end.
@@ -319,7 +323,11 @@ def _shift_of_streamed_skip(name: str, points: dict[str, Affine], state: float) 
 
 
 def _exponent_rate(A_log: np.ndarray) -> np.ndarray:
-    """-A in powers of two, in steps of the exponent, for a delta of 1."""
+    """-A in powers of two, in steps of the exponent, for a delta of 1.
+
+    Kept to what neither overflows nor vanishes beside any delta: beyond, there is no other decay.
+    """
+    A_log = np.clip(A_log, -_A_LOG_LIMIT, _A_LOG_LIMIT)
     return np.exp(A_log) * np.log2(np.e) * 2.0**EXPONENT_FRACTION
 
 

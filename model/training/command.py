@@ -129,6 +129,15 @@ def args_from(options: argparse.Namespace, args_class: type[Args]) -> Args:
     return args_class(**given_options(options, args_class))
 
 
+def _require_device(device: str) -> None:
+    """Raises ValueError where PyTorch has no such device."""
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:  # the former where it was built without CUDA
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"--device: cannot compute on '{device}': {reason}") from None
+
+
 def run_command(
     options: argparse.Namespace,
     make_loop: Callable[[argparse.Namespace, ProcessGroup], Loop],
@@ -139,15 +148,20 @@ def run_command(
     `make_loop` makes the training of the options; `report` evaluates what it left in `out`, in the
     first process alone. Then the state to resume from is removed.
     """
-    if options.threads:
-        torch.set_num_threads(options.threads)
     keep_freed_memory()
     out: Path = options.out
     with process_group(options.device) as group:
         name = "error" if group.first else f"error in process {group.rank}"
         try:
+            if options.threads is not None:
+                if options.threads < 1:
+                    raise ValueError(f"--threads: expected at least 1, found {options.threads}")
+                torch.set_num_threads(options.threads)
+            _require_device(group.device)
             if out.suffix != ".safetensors":
                 raise ValueError(f"--out: expected a name ending in .safetensors, found {out}")
+            if out.is_dir():
+                raise ValueError(f"--out: expected a file, found the folder {out}")
             out.parent.mkdir(parents=True, exist_ok=True)
             loop = make_loop(options, group)
             if options.resume:

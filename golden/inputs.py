@@ -63,7 +63,10 @@ def load_splits(dataset: str, args: ModelArgs) -> Splits | FrameSplits:
         splits = load_dataset(dataset, args.seq_len, args.forecast_len)
         name, found, expected = "variables", splits.train.num_channels, args.num_channels
     if found != expected:
-        raise ValueError(f"{dataset}: found {found} {name}, expected {expected} as the model has")
+        raise ValueError(
+            f"{dataset}: found {found} {name}, expected {expected} as the model has; name its data "
+            "with --dataset"
+        )
     return splits
 
 

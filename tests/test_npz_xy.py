@@ -53,6 +53,10 @@ def save(**arrays):
         (save(x=np.ones((3, 4, 3), int)), r"val.npz: x: found int64"),
         (save(x=np.ones((0, 4, 3))), r"val.npz: x: found float64 \[0, 4, 3\]"),
         (save(x=np.full((3, 4, 3), np.nan)), r"val.npz: x: found nan at \[0, 0, 0\]"),
+        (
+            save(x=np.full((3, 4, 3), 1e300)),
+            r"val.npz: x: found 1e\+300 at \[0, 0, 0\], .* up to 1e\+18",
+        ),
         (save(y=np.ones((4, 2))), r"val.npz: y: found shape \[4, 2\], expected \[3, 2\]"),
         (save(y=np.ones((3, 3))), r"val.npz: y: found shape \[3, 3\], expected \[3, 2\]"),
         (save(x=np.ones((3, 5, 3))), r"val.npz: x: found windows \[5, 3\], expected \[4, 3\]"),

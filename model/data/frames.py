@@ -12,6 +12,8 @@ import numpy as np
 
 from model.data.csv_series import DataError, Standardizer
 
+LARGEST = 1e18  # of features and positions: float32 holds its square
+
 
 class FrameWindows(Protocol):
     """Windows of L frames, each with the position at its last."""
@@ -48,11 +50,14 @@ class FrameSplits:
     test: FrameWindows
 
 
-def check_finite(values: np.ndarray, what: str, first: int = 0) -> None:
-    """Raises DataError, naming the first place that is not finite; row 0 counts as `first`."""
-    finite = np.isfinite(values)
-    if not finite.all():
-        place = np.argwhere(~finite)[0]
+def check_values(values: np.ndarray, what: str, first: int = 0) -> None:
+    """Raises DataError, naming the first place that is not finite, or too large to be computed
+    with; row 0 counts as `first`."""
+    usable = np.abs(values) <= LARGEST
+    if not usable.all():
+        place = np.argwhere(~usable)[0]
         value = values[tuple(place)]
         place[0] += first
-        raise DataError(f"{what}: found {value} at {place.tolist()}, expected finite numbers")
+        raise DataError(
+            f"{what}: found {value} at {place.tolist()}, expected finite numbers up to {LARGEST:g}"
+        )

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from model.data.csv_series import DataError, Standardizer
-from model.data.frames import FrameSplits, check_finite
+from model.data.frames import FrameSplits, check_values
 
 SPLITS = ("train", "val", "test")
 FLOATS = ("float16", "float32", "float64")
@@ -224,7 +224,7 @@ def _chunks(recording: Recording) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for start in range(0, recording.num_frames, CHUNK_FRAMES):
         parts = [array[start : start + CHUNK_FRAMES].astype(np.float64) for array in arrays]
         for part, kind in zip(parts, ("frames", "positions"), strict=True):
-            check_finite(part, f"{recording.path}.{kind}.npy", start)
+            check_values(part, f"{recording.path}.{kind}.npy", start)
         yield parts[0], parts[1]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from model.data.csv_series import DataError, Standardizer
-from model.data.frames import FrameSplits, check_finite
+from model.data.frames import FrameSplits, check_values
 
 SPLITS = ("train", "val", "test")
 
@@ -33,7 +33,7 @@ class NpzWindows:
             if array.dtype.kind != "f" or array.ndim != ndim or array.size == 0:
                 shape = "[M, L, Din]" if key == "x" else "[M, 2]"
                 raise DataError(f"{found}, expected floating point numbers {shape}")
-            check_finite(array, f"{path}: {key}")
+            check_values(array, f"{path}: {key}")
         if self._y.shape != (len(self._x), 2):
             raise DataError(
                 f"{path}: y: found shape {list(self._y.shape)}, expected [{len(self._x)}, 2]"

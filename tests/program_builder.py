@@ -17,6 +17,7 @@ import numpy as np
 
 from golden import isa
 from golden.package import Package
+from golden.program import Entry
 from golden.rules import address_multiples
 from golden.schedule_check import accesses
 from golden.words import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE
@@ -599,3 +600,26 @@ def shuffled(package: Package, rng: np.random.Generator) -> Package:
                 count = ordinal[other % n] + 1 - (0 if other >= n else package.unit_entries[unit])
                 entry["wait"][unit] = max(entry["wait"][unit], count)
     return dataclasses.replace(package, schedule=schedule)
+
+
+def in_order(package: Package, order: list[int]) -> Package:
+    """The entries in another order, each waiting for all before it."""
+    schedule = package.schedule[order]
+    completed = [0] * len(isa.UNITS)
+    for entry in schedule:
+        entry["wait"] = completed
+        completed[package.instructions[entry["instruction"]].unit] += 1
+    return dataclasses.replace(package, schedule=schedule)
+
+
+def moved(package: Package, source: int, target: int) -> Package:
+    """An entry elsewhere in the list, and each waits for all before it."""
+    order = list(range(len(package.schedule)))
+    order.insert(target, order.pop(source))
+    return in_order(package, order)
+
+
+def entries_of(package: Package) -> list[Entry]:
+    """Its schedule entries, in list order."""
+    fields = ["instruction", "token", "position", "sequence"]
+    return [Entry(*values) for values in package.schedule[fields].tolist()]

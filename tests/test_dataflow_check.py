@@ -18,13 +18,8 @@ from golden.package import Package, PackageError
 from golden.program import CompilerDefectError, Entry, ProgramBuilder
 from golden.schedule_check import ScheduleError, check_schedule
 from model.published_args import PublishedArgs
-from tests.program_builder import random_package, random_published, shuffled
+from tests.program_builder import entries_of, moved, random_package, random_published, shuffled
 from tests.published_models import SMALL_PUBLISHED, prepared_published
-
-
-def entries_of(package: Package) -> list[Entry]:
-    fields = ["instruction", "token", "position", "sequence"]
-    return [Entry(*values) for values in package.schedule[fields].tolist()]
 
 
 @settings(max_examples=20)
@@ -85,18 +80,6 @@ def test_what_passes_with_a_shorter_ring_computes_the_same(seed, program):
     shorter = with_shorter_ring(package, choice[int(rng.integers(len(choice)))])
     if passes(shorter, entries_of(package)):
         assert_same_tensors(package, shorter, rng)
-
-
-def moved(package: Package, source: int, target: int) -> Package:
-    """An entry elsewhere in the list, each waiting for all before it."""
-    order = list(range(len(package.schedule)))
-    order.insert(target, order.pop(source))
-    schedule = package.schedule[order]
-    completed = [0] * len(isa.UNITS)
-    for entry in schedule:
-        entry["wait"] = completed
-        completed[package.instructions[entry["instruction"]].unit] += 1
-    return dataclasses.replace(package, schedule=schedule)
 
 
 @settings(max_examples=40, deadline=None)

@@ -15,13 +15,14 @@ from golden.forecaster import Forecaster
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
 from golden.package import Package
-from golden.program import CompileError, Entry
+from golden.program import CompileError
 from golden.schedule import dependencies
 from golden.schedule_check import check_schedule
 from model.published_args import PublishedArgs
 from model.quantization.calibrate import calibrate
 from tests.both_forwards import run_both
 from tests.compiled_models import random_windows, sqnr
+from tests.program_builder import entries_of
 from tests.published_models import (
     SMALL_PUBLISHED,
     learned_published,
@@ -147,8 +148,7 @@ def test_pooling_does_not_wait_for_pooling():
     """Elements of one row are written by entries that do not wait for each other."""
     package = compiled()
     pool, fc1 = (index_of(package, f"blocks.0.gdd_mlp.{name}") for name in ("pool", "fc1"))
-    fields = ["instruction", "token", "position", "sequence"]
-    entries = [Entry(*values) for values in package.schedule[fields].tolist()]
+    entries = entries_of(package)
     needs = dependencies(package.instructions, entries, isa.build("deep"))
     pools = {i for i, e in enumerate(entries) if e.instruction == pool}
     for i, entry in enumerate(entries):

@@ -14,21 +14,15 @@ from golden.compile import Options
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
 from golden.package import Package
-from golden.program import Entry
 from golden.schedule import NO_WAIT, dependencies, schedule
 from golden.schedule_check import ScheduleError, accesses, check_schedule
 from golden.words import SCHEDULE_DTYPE
 from model.args import ModelArgs
 from tests.compiled_models import SMALL, compile_random, model_args
-from tests.program_builder import random_package
+from tests.program_builder import entries_of, random_package
 
 SEEDS = st.integers(0, 1 << 32)
 BUILD = isa.build("small")
-
-
-def entries_of(package: Package) -> list[Entry]:
-    fields = ["instruction", "token", "position", "sequence"]
-    return [Entry(*values) for values in package.schedule[fields].tolist()]
 
 
 def small_program(seed: int) -> Package:

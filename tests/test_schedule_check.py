@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from golden import isa
 from golden.package import Package
 from golden.schedule_check import ITERATIONS, ScheduleError, accesses, check_schedule
-from tests.program_builder import NO_WAIT, random_package, shuffled
+from tests.program_builder import NO_WAIT, moved, random_package, shuffled
 
 SEEDS = st.integers(0, 1 << 32)
 
@@ -182,22 +182,6 @@ def first(package: Package, opcode: str, position: int = 0) -> int:
         for k, e in enumerate(package.schedule)
         if package.instructions[e["instruction"]].opcode == opcode and e["position"] == position
     )
-
-
-def in_order(package: Package, order: list[int]) -> Package:
-    """The entries in another order, each waiting for all before it."""
-    schedule = package.schedule[order]
-    completed = [0] * len(isa.UNITS)
-    for entry in schedule:
-        entry["wait"] = completed
-        completed[package.instructions[entry["instruction"]].unit] += 1
-    return dataclasses.replace(package, schedule=schedule)
-
-
-def moved(package: Package, source: int, target: int) -> Package:
-    order = list(range(len(package.schedule)))
-    order.insert(target, order.pop(source))
-    return in_order(package, order)
 
 
 def with_entry(package: Package, index: int, **fields: int) -> Package:

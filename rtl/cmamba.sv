@@ -164,7 +164,8 @@ module cmamba
 
   // ---------------------------------------------------------------- m_axi
 
-  // The loader's and weight_stream's: never both at once, a package is loaded or runs.
+  // The loader's and weight_stream's. A package is loaded or runs: one of them has no command and takes
+  // no beat while the other one is at work.
   typedef struct packed {
     logic [63:0] addr;
     logic [31:0] beats;
@@ -178,9 +179,9 @@ module cmamba
   // The array is reset a cycle after the end of a run, and may ask for tiles until then.
   logic aborted_q;
   always_ff @(posedge clk) aborted_q <= run_abort;
-  assign cmd_valid  = load_busy ? load_cmd_valid : stream_cmd_valid;
+  assign cmd_valid  = load_cmd_valid || stream_cmd_valid;
   assign cmd        = load_busy ? load_cmd : stream_cmd;
-  assign beat_ready = load_busy ? load_beat_ready : stream_beat_ready;
+  assign beat_ready = load_beat_ready || stream_beat_ready;
 
   axi_read u_axi_read (
       .clk_i        (clk),
@@ -243,10 +244,10 @@ module cmamba
       .loaded_o                 (loaded),
       .facts_o                  (facts),
       .cmd_valid_o              (load_cmd_valid),
-      .cmd_ready_i              (cmd_ready && load_busy),
+      .cmd_ready_i              (cmd_ready),
       .cmd_addr_o               (load_cmd.addr),
       .cmd_beats_o              (load_cmd.beats),
-      .beat_valid_i             (beat_valid && load_busy),
+      .beat_valid_i             (beat_valid),
       .beat_ready_o             (load_beat_ready),
       .beat_data_i              (beat_data),
       .beat_last_i              (beat_last),
@@ -313,10 +314,10 @@ module cmamba
       .stream_ready_i(stream_ready),
       .stream_slot_o (stream_slot),
       .cmd_valid_o   (stream_cmd_valid),
-      .cmd_ready_i   (cmd_ready && !load_busy),
+      .cmd_ready_i   (cmd_ready),
       .cmd_addr_o    (stream_cmd.addr),
       .cmd_beats_o   (stream_cmd.beats),
-      .beat_valid_i  (beat_valid && !load_busy),
+      .beat_valid_i  (beat_valid),
       .beat_ready_o  (stream_beat_ready),
       .beat_data_i   (beat_data),
       .beat_error_i  (beat_error),

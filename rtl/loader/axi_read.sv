@@ -232,10 +232,11 @@ module axi_read #(
     };
   end
 
+  // In LUTs the queue would be 300 of them, with an address that goes to all.
   fifo #(
       .Width($bits(beat_t)),
       .Depth(FifoBeats),
-      .RamStyle("distributed")
+      .RamStyle("block")
   ) u_beats (
       .clk_i,
       .rst_i  (rst_i || abort_i),

@@ -190,12 +190,7 @@ module loader
     state_d = state_q;
     error_d = error_q;
     unique case (1'b1)
-      state_q[StIdle]: begin
-        if (start_i) begin
-          error_d = ErrorOk;
-          state_d = only(StBegin);
-        end
-      end
+      state_q[StIdle]:   if (start_i) state_d = only(StBegin);
       state_q[StBegin]: begin
         error_d = package_addr_i[3:0] != '0 ? ErrorBadSection :
             package_beats_i == '0 ? ErrorBadMagic : ErrorOk;
@@ -255,7 +250,7 @@ module loader
       state_q <= abort ? only(StAbort) : state_d;
       if (!abort) begin
         error_q  <= error_d;
-        failed_q <= error_d != ErrorOk;
+        failed_q <= error_d != ErrorOk && !state_q[StIdle];  // where it is of the load before
       end
       if (state_q[StBegin]) loaded_o <= 1'b0;
       else if (state_q[StAccept] && !failed_q) loaded_o <= 1'b1;

@@ -160,12 +160,10 @@ module program_check
   endfunction
 
   state_e state_q;
-  logic [3:0] step_q;
 
   // ---------------------------------------------------------------- the instruction
 
   // Views of the word, which stays while its steps last.
-  opcode_e opcode;
   // verilator lint_off UNUSEDSIGNAL
   // Opcode, n_positions and operands are in the same places in all.
   recv_instruction_t recv;
@@ -179,7 +177,6 @@ module program_check
   pool_features_instruction_t pool_features;
   modulate_instruction_t modulate;
   // verilator lint_on UNUSEDSIGNAL
-  assign opcode = opcode_e'(instruction_i[7:0]);
   assign recv = decode_recv(instruction_i);
   assign linear = decode_linear(instruction_i);
   assign conv = decode_conv(instruction_i);
@@ -192,26 +189,48 @@ module program_check
   assign modulate = decode_modulate(instruction_i);
 
   // Whether a bit above the fields is set. The formats share the work, from the longest down.
-  logic above_scan, above_modulate, above_linear, above_norm, above_scale, above_conv;
-  logic above_pool_features, above_pool, above_recv;
-  assign above_scan = |instruction_i[InstructionBits-1:ScanInstructionBits];
-  assign above_modulate = above_scan ||
-      (|instruction_i[ScanInstructionBits-1:ModulateInstructionBits]);
-  assign above_linear = above_modulate ||
-      (|instruction_i[ModulateInstructionBits-1:LinearInstructionBits]);
-  assign above_norm = above_linear || (|instruction_i[LinearInstructionBits-1:NormInstructionBits]);
-  assign above_scale = above_norm || (|instruction_i[NormInstructionBits-1:ScaleInstructionBits]);
-  assign above_conv = above_scale || (|instruction_i[ScaleInstructionBits-1:ConvInstructionBits]);
-  assign above_pool_features = above_conv ||
-      (|instruction_i[ConvInstructionBits-1:PoolFeaturesInstructionBits]);
-  assign above_pool = above_pool_features ||
-      (|instruction_i[PoolFeaturesInstructionBits-1:PoolInstructionBits]);
-  assign above_recv = above_pool || (|instruction_i[PoolInstructionBits-1:RecvInstructionBits]);
+  typedef struct packed {
+    logic scan;
+    logic modulate;
+    logic linear;
+    logic norm;
+    logic scale;
+    logic conv;
+    logic pool_features;
+    logic pool;
+    logic recv;
+  } above_t;
+  above_t above;
+  always_comb begin
+    above.scan = |instruction_i[InstructionBits-1:ScanInstructionBits];
+    above.modulate = above.scan || (|instruction_i[ScanInstructionBits-1:ModulateInstructionBits]);
+    above.linear = above.modulate ||
+        (|instruction_i[ModulateInstructionBits-1:LinearInstructionBits]);
+    above.norm = above.linear || (|instruction_i[LinearInstructionBits-1:NormInstructionBits]);
+    above.scale = above.norm || (|instruction_i[NormInstructionBits-1:ScaleInstructionBits]);
+    above.conv = above.scale || (|instruction_i[ScaleInstructionBits-1:ConvInstructionBits]);
+    above.pool_features = above.conv ||
+        (|instruction_i[ConvInstructionBits-1:PoolFeaturesInstructionBits]);
+    above.pool = above.pool_features ||
+        (|instruction_i[PoolFeaturesInstructionBits-1:PoolInstructionBits]);
+    above.recv = above.pool || (|instruction_i[PoolInstructionBits-1:RecvInstructionBits]);
+  end
 
-  // What the first step finds out.
+  // The first cycle looks at the whole word, the second one at what its opcode makes of that, a third
+  // one goes on from there. The checks look at the result from the fourth cycle on.
+  // verilator lint_off UNUSEDSIGNAL
+  logic [255:0] opcode_q;  // one of them
+  // verilator lint_on UNUSEDSIGNAL
+  above_t above_q;
+
+  always_ff @(posedge clk_i) begin
+    opcode_q <= 256'd1 << instruction_i[7:0];
+    above_q  <= above;
+  end
+
   unit_e unit, unit_q;
   logic is_opcode, is_opcode_q;
-  logic fields_hold, fields_hold_q;
+  logic fields_hold, format_holds_q, fields_hold_q;
   logic [15:0] n, n_q;  // features of the result
   logic [15:0] n_limit, n_limit_q;
 
@@ -219,61 +238,60 @@ module program_check
     unit = UnitVector;
     is_opcode = 1'b0;
     fields_hold = 1'b1;
-    n = '0;
+    n = recv.n;  // of no interest without an opcode
     n_limit = 16'(MaxFeatures);
-    case (opcode)
-      OpRecv: begin
+    unique case (1'b1)
+      opcode_q[OpRecv]: begin
         unit = UnitStreamIn;
-        is_opcode = !above_recv;
-        n = recv.n;
+        is_opcode = !above_q.recv;
       end
-      OpLinear: begin
+      opcode_q[OpLinear]: begin
         unit = UnitArray;
-        is_opcode = !above_linear;
+        is_opcode = !above_q.linear;
         fields_hold = linear.n_in != '0 && 32'(linear.log2_split) <= LimitLog2Split;
         n = linear.n_out;
         if (linear.reduce) n_limit = 16'(MaxReduce);
       end
-      OpConv: begin
+      opcode_q[OpConv]: begin
         unit = UnitConv;
-        is_opcode = !above_conv;
+        is_opcode = !above_q.conv;
         fields_hold = conv.kernel != '0 && 32'(conv.kernel) <= LimitTaps &&
             16'(conv.kernel) <= 16'd1 << conv.src.log2_rows;
         n = conv.n;
       end
-      OpScan: begin
+      opcode_q[OpScan]: begin
         unit = UnitScan;
-        is_opcode = !above_scan;
+        is_opcode = !above_q.scan;
         fields_hold = 32'(scan.log2_state) <= LimitLog2State &&
             32'(scan.state_shift) <= LimitStateShift && 32'(scan.skip_shift) <= LimitSkipShift &&
             32'(scan.y_shift) <= LimitYShift &&
             (!scan.skip_enable || scan.skip_offset % 16'(RowAlign) == '0);
         n = scan.n;
       end
-      OpNorm: begin
-        is_opcode = !above_norm;
+      opcode_q[OpNorm]: begin
+        is_opcode = !above_q.norm;
         fields_hold = norm.eps != '0;
         n = norm.n;
       end
-      OpPool: begin
-        is_opcode = !above_pool;
+      opcode_q[OpPool]: begin
+        is_opcode = !above_q.pool;
         n = pool.n;
       end
-      OpScale: begin
-        is_opcode = !above_scale;
+      opcode_q[OpScale]: begin
+        is_opcode = !above_q.scale;
         n = scale.n;
       end
-      OpPoolFeatures: begin
-        is_opcode = !above_pool_features;
+      opcode_q[OpPoolFeatures]: begin
+        is_opcode = !above_q.pool_features;
         n = pool_features.n;
       end
-      OpModulate: begin
-        is_opcode = !above_modulate;
+      opcode_q[OpModulate]: begin
+        is_opcode = !above_q.modulate;
         n = modulate.n;
       end
-      OpSend: begin
+      opcode_q[OpSend]: begin
         unit = UnitStreamOut;
-        is_opcode = !above_recv;
+        is_opcode = !above_q.recv;
         n = send.n;
         n_limit = '1;  // its row lies in a memory
       end
@@ -284,11 +302,12 @@ module program_check
   // Elements of rows: of SCAN with the skip weights, and of those that all sequences share.
   logic [15:0] columns;
   logic [16:0] skips_q, shared_q;
-  assign columns = opcode == OpModulate ? modulate.columns : pool_features.columns;
+  assign columns = opcode_q[OpModulate] ? modulate.columns : pool_features.columns;
 
   // LINEAR: weight tiles along inputs and outputs, inputs that are read; positions with weights of
   // their own.
   logic [3:0] log2_inputs, log2_outputs;  // of a tile
+  logic [16:0] inputs_up_q, outputs_up_q;  // a tile more, less one
   logic [15:0] input_tiles_q, output_tiles_q;
   logic [16:0] inputs_q;
   logic [11:0] rows_q, last_row_q;
@@ -298,13 +317,16 @@ module program_check
   always_ff @(posedge clk_i) begin
     unit_q <= unit;
     is_opcode_q <= is_opcode;
-    fields_hold_q <= fields_hold && n != '0 && scan.n_positions != '0;
+    format_holds_q <= fields_hold;
     n_q <= n;
+    fields_hold_q <= format_holds_q && n_q != '0 && scan.n_positions != '0;
     n_limit_q <= n_limit;
     skips_q <= scan.skip_enable ? 17'(scan.skip_offset) + 17'(scan.n) : '0;
     shared_q <= 17'(columns) + 17'(facts_i.n_sequences);
-    input_tiles_q <= 16'((17'(linear.n_in) + (17'd1 << log2_inputs) - 1'b1) >> log2_inputs);
-    output_tiles_q <= 16'((17'(linear.n_out) + (17'd1 << log2_outputs) - 1'b1) >> log2_outputs);
+    inputs_up_q <= 17'(linear.n_in) + (17'd1 << log2_inputs) - 1'b1;
+    outputs_up_q <= 17'(linear.n_out) + (17'd1 << log2_outputs) - 1'b1;
+    input_tiles_q <= 16'(inputs_up_q >> log2_inputs);
+    output_tiles_q <= 16'(outputs_up_q >> log2_outputs);
     inputs_q <= 17'(input_tiles_q) << log2_inputs;
     rows_q <= linear.reduce ? linear.n_positions : 12'd1;
     last_row_q <= linear.reduce ? linear.n_positions - 1'b1 : '0;
@@ -349,184 +371,209 @@ module program_check
 
   always_comb begin
     roles = '{default: '0};
-    case (opcode)
-      OpRecv:  roles[0] = writes(InPatch);
-      OpLinear: begin
+    unique case (1'b1)
+      opcode_q[OpRecv]: roles[0] = writes(InPatch);
+      opcode_q[OpLinear]: begin
         roles[0] = reads(LinearSources);
         roles[1] = writes(linear.wide ? InResid | InHead : LinearResults);
         if (linear.add_enable) roles[2] = reads(InResid);
       end
-      OpConv: begin
+      opcode_q[OpConv]: begin
         roles[0] = reads(InConvIn);
         roles[1] = writes(InConv);
       end
-      OpScan: begin
+      opcode_q[OpScan]: begin
         roles[0] = reads(InConv);
         roles[1] = reads(InGate);
         roles[2] = reads(InStep);
         roles[3] = reads(InProj);
         roles[4] = writes(InScan);
       end
-      OpNorm: begin
+      opcode_q[OpNorm]: begin
         roles[0] = reads(InResid);
         roles[1] = writes(norm.wide ? InResid : InNorm);
       end
-      OpPool: begin
+      opcode_q[OpPool], opcode_q[OpPoolFeatures]: begin
         roles[0] = reads(InResid);
         roles[1] = writes(InNorm);
       end
-      OpScale: begin
+      opcode_q[OpScale]: begin
         roles[0] = reads(InResid);
         roles[1] = reads(InLogit);
         roles[2] = writes(InResid);
       end
-      OpPoolFeatures: begin
-        roles[0] = reads(InResid);
-        roles[1] = writes(InNorm);
-      end
-      OpModulate: begin
+      opcode_q[OpModulate]: begin
         roles[0] = reads(InResid);
         roles[1] = reads(InLogit);
         roles[2] = writes(modulate.wide ? InResid : InConvIn);
         roles[3] = reads(InResid);
       end
-      OpSend:  roles[0] = reads(InHead);
+      opcode_q[OpSend]: roles[0] = reads(InHead);
       default: ;
     endcase
   end
 
   // NORM, SCALE and MODULATE write the rows that they read, or none that overlap them.
-  operand_t source, addend, result;
-  logic may_overlap_q, addend_may_overlap_q;
+  operand_t source, addend, result_q;
+  logic result_is_third_q, may_overlap_q, addend_may_overlap_q;
   assign source = operands[0];
   assign addend = operands[3];
-  assign result = opcode == OpScale || opcode == OpModulate ? operands[2] : operands[1];
 
   always_ff @(posedge clk_i) begin
     roles_q <= roles;
-    may_overlap_q <= source.space == result.space && source != result;
-    addend_may_overlap_q <= addend.space == result.space && addend != result;
+    result_is_third_q <= instruction_i[7:0] inside {OpScale, OpModulate};
+    result_q <= result_is_third_q ? operands[2] : operands[1];
+    may_overlap_q <= source.space == result_q.space && source != result_q;
+    addend_may_overlap_q <= addend.space == result_q.space && addend != result_q;
   end
 
   // ---------------------------------------------------------------- the checks of an instruction
 
-  // Steps of StCounts, after one for each unit.
-  localparam logic [3:0] StepTokens = 4'(NumUnits + 1);
-  localparam logic [3:0] StepForecasts = 4'(NumUnits + 2);
-
   typedef struct packed {
     kind_e      kind;
     logic [2:0] k;     // of which operand, or unit
+    logic       last;  // KindTaken
   } item_t;
 
   function automatic item_t item(kind_e kind, logic [2:0] k = '0);
-    return '{kind: kind, k: k};
+    return '{kind: kind, k: k, last: kind == KindTaken};
   endfunction
 
-  // The check of a step. There is a list for each opcode, and one for StCounts.
-  localparam logic [3:0] CountsList = 4'hF;
-
-  function automatic item_t item_of(logic [3:0] list, logic [3:0] step);
+  // The list of checks of an opcode.
+  function automatic item_t item_of(logic [7:0] opcode, logic [3:0] step);
     logic [11:0] place;
-    place = {4'd0, list, step};
+    place = {opcode, step};
     unique case (place)
-      {OpRecv, 4'd2} : return item(KindRows, 3'd0);
-      {OpRecv, 4'd3} : return item(KindSize);
-      {OpRecv, 4'd4} : return item(KindTokenBytes);
+      {OpRecv, 4'd0} : return item(KindRows, 3'd0);
+      {OpRecv, 4'd1} : return item(KindSize);
+      {OpRecv, 4'd2} : return item(KindTokenBytes);
 
-      {OpLinear, 4'd2} : return item(KindInputRows, 3'd0);
-      {OpLinear, 4'd3} : return item(KindRows, 3'd1);
-      {OpLinear, 4'd4} : return item(KindRows, 3'd2);
-      {OpLinear, 4'd5} : return item(KindSize);
-      {OpLinear, 4'd6} : return item(KindInputs);
-      {OpLinear, 4'd7} : return item(KindArrayParams);
-      {OpLinear, 4'd8} : return item(KindWeights);
-      {OpLinear, 4'd9} : return item(KindTiles);
+      {OpLinear, 4'd0} : return item(KindInputRows, 3'd0);
+      {OpLinear, 4'd1} : return item(KindRows, 3'd1);
+      {OpLinear, 4'd2} : return item(KindRows, 3'd2);
+      {OpLinear, 4'd3} : return item(KindSize);
+      {OpLinear, 4'd4} : return item(KindInputs);
+      {OpLinear, 4'd5} : return item(KindArrayParams);
+      {OpLinear, 4'd6} : return item(KindWeights);
+      {OpLinear, 4'd7} : return item(KindTiles);
 
-      {OpConv, 4'd2} : return item(KindRows, 3'd0);
-      {OpConv, 4'd3} : return item(KindRows, 3'd1);
-      {OpConv, 4'd4} : return item(KindSize);
-      {OpConv, 4'd5} : return item(KindConvParams);
-      {OpConv, 4'd6} : return item(KindConvTable);
+      {OpConv, 4'd0} : return item(KindRows, 3'd0);
+      {OpConv, 4'd1} : return item(KindRows, 3'd1);
+      {OpConv, 4'd2} : return item(KindSize);
+      {OpConv, 4'd3} : return item(KindConvParams);
+      {OpConv, 4'd4} : return item(KindConvTable);
 
-      {OpScan, 4'd2} :  return item(KindRows, 3'd0);
-      {OpScan, 4'd3} :  return item(KindRows, 3'd1);
-      {OpScan, 4'd4} :  return item(KindRows, 3'd2);
-      {OpScan, 4'd5} :  return item(KindStateRows, 3'd3);
-      {OpScan, 4'd6} :  return item(KindSkipRows, 3'd3);
-      {OpScan, 4'd7} :  return item(KindRows, 3'd4);
-      {OpScan, 4'd8} :  return item(KindSize);
-      {OpScan, 4'd9} :  return item(KindScanParams);
-      {OpScan, 4'd10} : return item(KindSoftplusTable);
-      {OpScan, 4'd11} : return item(KindSiluTable);
-      {OpScan, 4'd12} : return item(KindState);
-      {OpScan, 4'd13} : return item(KindDecay);
+      {OpScan, 4'd0} :  return item(KindRows, 3'd0);
+      {OpScan, 4'd1} :  return item(KindRows, 3'd1);
+      {OpScan, 4'd2} :  return item(KindRows, 3'd2);
+      {OpScan, 4'd3} :  return item(KindStateRows, 3'd3);
+      {OpScan, 4'd4} :  return item(KindSkipRows, 3'd3);
+      {OpScan, 4'd5} :  return item(KindRows, 3'd4);
+      {OpScan, 4'd6} :  return item(KindSize);
+      {OpScan, 4'd7} :  return item(KindScanParams);
+      {OpScan, 4'd8} :  return item(KindSoftplusTable);
+      {OpScan, 4'd9} :  return item(KindSiluTable);
+      {OpScan, 4'd10} : return item(KindState);
+      {OpScan, 4'd11} : return item(KindDecay);
 
-      {OpNorm, 4'd2} : return item(KindRows, 3'd0);
-      {OpNorm, 4'd3} : return item(KindRows, 3'd1);
-      {OpNorm, 4'd4} : return item(KindSourceOverlap, 3'd0);
-      {OpNorm, 4'd5} : return item(KindResultOverlap, 3'd1);
-      {OpNorm, 4'd6} : return item(KindSize);
-      {OpNorm, 4'd7} : return item(KindVectorParams);
+      {OpNorm, 4'd0} : return item(KindRows, 3'd0);
+      {OpNorm, 4'd1} : return item(KindRows, 3'd1);
+      {OpNorm, 4'd2} : return item(KindSourceOverlap, 3'd0);
+      {OpNorm, 4'd3} : return item(KindResultOverlap, 3'd1);
+      {OpNorm, 4'd4} : return item(KindSize);
+      {OpNorm, 4'd5} : return item(KindVectorParams);
 
-      {OpPool, 4'd2} : return item(KindRows, 3'd0);
-      {OpPool, 4'd3} : return item(KindRows, 3'd1);
-      {OpPool, 4'd4} : return item(KindSize);
-      {OpPool, 4'd5} : return item(KindPoolParams);
+      {OpPool, 4'd0} : return item(KindRows, 3'd0);
+      {OpPool, 4'd1} : return item(KindRows, 3'd1);
+      {OpPool, 4'd2} : return item(KindSize);
+      {OpPool, 4'd3} : return item(KindPoolParams);
 
-      {OpScale, 4'd2} : return item(KindRows, 3'd0);
-      {OpScale, 4'd3} : return item(KindRows, 3'd1);
-      {OpScale, 4'd4} : return item(KindRows, 3'd2);
-      {OpScale, 4'd5} : return item(KindSourceOverlap, 3'd0);
-      {OpScale, 4'd6} : return item(KindResultOverlap, 3'd2);
-      {OpScale, 4'd7} : return item(KindSize);
-      {OpScale, 4'd8} : return item(KindVectorTable);
+      {OpScale, 4'd0} : return item(KindRows, 3'd0);
+      {OpScale, 4'd1} : return item(KindRows, 3'd1);
+      {OpScale, 4'd2} : return item(KindRows, 3'd2);
+      {OpScale, 4'd3} : return item(KindSourceOverlap, 3'd0);
+      {OpScale, 4'd4} : return item(KindResultOverlap, 3'd2);
+      {OpScale, 4'd5} : return item(KindSize);
+      {OpScale, 4'd6} : return item(KindVectorTable);
 
-      {OpPoolFeatures, 4'd2} : return item(KindRows, 3'd0);
-      {OpPoolFeatures, 4'd3} : return item(KindSharedRows, 3'd1);
-      {OpPoolFeatures, 4'd4} : return item(KindSize);
-      {OpPoolFeatures, 4'd5} : return item(KindPoolParams);
+      {OpPoolFeatures, 4'd0} : return item(KindRows, 3'd0);
+      {OpPoolFeatures, 4'd1} : return item(KindSharedRows, 3'd1);
+      {OpPoolFeatures, 4'd2} : return item(KindSize);
+      {OpPoolFeatures, 4'd3} : return item(KindPoolParams);
 
-      {OpModulate, 4'd2} :  return item(KindRows, 3'd0);
-      {OpModulate, 4'd3} :  return item(KindSharedRows, 3'd1);
-      {OpModulate, 4'd4} :  return item(KindRows, 3'd2);
-      {OpModulate, 4'd5} :  return item(KindRows, 3'd3);
-      {OpModulate, 4'd6} :  return item(KindSourceOverlap, 3'd0);
-      {OpModulate, 4'd7} :  return item(KindResultOverlap, 3'd2);
-      {OpModulate, 4'd8} :  return item(KindAddendOverlap, 3'd3);
-      {OpModulate, 4'd9} :  return item(KindAddendResultOverlap, 3'd2);
-      {OpModulate, 4'd10} : return item(KindSize);
-      {OpModulate, 4'd11} : return item(KindScaleTable);
-      {OpModulate, 4'd12} : return item(KindShiftTable);
-      {OpModulate, 4'd13} : return item(KindModulateParams);
+      {OpModulate, 4'd0} :  return item(KindRows, 3'd0);
+      {OpModulate, 4'd1} :  return item(KindSharedRows, 3'd1);
+      {OpModulate, 4'd2} :  return item(KindRows, 3'd2);
+      {OpModulate, 4'd3} :  return item(KindRows, 3'd3);
+      {OpModulate, 4'd4} :  return item(KindSourceOverlap, 3'd0);
+      {OpModulate, 4'd5} :  return item(KindResultOverlap, 3'd2);
+      {OpModulate, 4'd6} :  return item(KindAddendOverlap, 3'd3);
+      {OpModulate, 4'd7} :  return item(KindAddendResultOverlap, 3'd2);
+      {OpModulate, 4'd8} :  return item(KindSize);
+      {OpModulate, 4'd9} :  return item(KindScaleTable);
+      {OpModulate, 4'd10} : return item(KindShiftTable);
+      {OpModulate, 4'd11} : return item(KindModulateParams);
 
-      {OpSend, 4'd2} : return item(KindRows, 3'd0);
-      {OpSend, 4'd3} : return item(KindSize);
-      {OpSend, 4'd4} : return item(KindForecast);
+      {OpSend, 4'd0} : return item(KindRows, 3'd0);
+      {OpSend, 4'd1} : return item(KindSize);
+      {OpSend, 4'd2} : return item(KindForecast);
 
       default: ;
     endcase
-    // In step 0 the list is not known yet.
-    if (step == 4'd0) return item(KindNone);
-    if (list == CountsList) begin
-      if (step < StepTokens) return item(KindUnitEntries, 3'(step - 1'b1));
-      return item(step == StepTokens ? KindTokens : KindForecasts);
+    return item(KindTaken);
+  endfunction
+
+  // That of StCounts.
+  localparam int unsigned NumCounts = NumUnits + 2;
+
+  function automatic item_t count_of(int unsigned step);
+    if (step < NumUnits) return item(KindUnitEntries, 3'(step));
+    return item(step == NumUnits ? KindTokens : KindForecasts);
+  endfunction
+
+  // All lists in one table, so that a check is found by few bits: where an instruction is waited for,
+  // then the check of the opcode, for all; the lists of the opcodes; that of StCounts.
+  localparam int unsigned PlaceWidth = 7;
+  localparam logic [PlaceWidth-1:0] PlaceWait = 0;
+  localparam logic [PlaceWidth-1:0] PlaceOpcode = 1;
+
+  typedef struct packed {
+    logic [2**PlaceWidth-1:0][$bits(item_t)-1:0] items;
+    logic [15:0][31:0] of_opcode;  // where its list begins
+    logic [31:0] counts;
+  } lists_t;
+
+  function automatic lists_t all_lists();
+    lists_t lists;
+    int unsigned place;
+    lists = '0;
+    lists.items[PlaceWait] = item(KindNone);
+    lists.items[PlaceOpcode] = item(KindOpcode);
+    place = 32'(PlaceOpcode) + 1;
+    for (int unsigned opcode = 0; opcode < 16; opcode++) begin
+      lists.of_opcode[opcode] = place;
+      for (int unsigned step = 0; step < 16; step++) begin
+        lists.items[place] = item_of(8'(opcode), 4'(step));
+        place++;
+        if (item_of(8'(opcode), 4'(step)).last) break;
+      end
     end
-    return item(step == 4'd1 ? KindOpcode : KindTaken);
+    lists.counts = place;
+    for (int unsigned step = 0; step < NumCounts; step++) lists.items[place+step] = count_of(step);
+    return lists;
   endfunction
 
-  localparam int unsigned ItemBits = $bits(item_t);
+  localparam lists_t Lists = all_lists();
+  localparam logic [PlaceWidth-1:0] PlaceCounts = PlaceWidth'(Lists.counts);
+  localparam logic [PlaceWidth-1:0] PlaceLast = PlaceWidth'(Lists.counts + NumCounts - 1);
 
-  function automatic logic [255:0][ItemBits-1:0] all_items();
-    logic [255:0][ItemBits-1:0] items;
-    for (int unsigned i = 0; i < 256; i++) items[i] = item_of(4'(i >> 4), 4'(i));
-    return items;
-  endfunction
+  if (Lists.counts + NumCounts > 2 ** PlaceWidth) begin : gen_check_lists
+    $fatal(1, "program_check: %0d checks, expected at most 128", Lists.counts + NumCounts);
+  end
 
-  localparam logic [255:0][ItemBits-1:0] Items = all_items();
-
+  // In the table; where the list of the opcode begins.
+  logic [PlaceWidth-1:0] place_q, list_q;
   item_t item_q;
-  logic [3:0] list_q;  // zero, which is none, where the word is no instruction
 
   // ---------------------------------------------------------------- the schedule, and its counts
 
@@ -565,7 +612,7 @@ module program_check
   logic stepping, all_received;
   logic [5:0] valid_q;  // a check in item_q, kind_q, check_q and behind
   assign stepping = state_q == StCounts || (state_q == StProgram && instruction_valid_i);
-  assign instruction_ready_o = valid_q[0] && item_q.kind == KindTaken;
+  assign instruction_ready_o = valid_q[0] && item_q.last;
   assign all_received = 32'(instructions_q) == elements[SectionInstructions] &&
       32'(all_entries) == elements[SectionSchedule];
   assign busy_o = state_q != StIdle;
@@ -578,21 +625,25 @@ module program_check
     end else begin
       unique case (state_q)
         StProgram: if (all_received && !schedule_busy) state_q <= StCounts;
-        StCounts:  if (step_q == StepForecasts) state_q <= StVerdict;
+        StCounts:  if (place_q == PlaceLast) state_q <= StVerdict;
         StVerdict: if (valid_q == '0) state_q <= StIdle;
         default:   ;
       endcase
     end
 
-    if (rst_i || start_i || !stepping || instruction_ready_o) step_q <= '0;
-    else step_q <= step_q + 1'b1;
+    if (rst_i || start_i || !stepping || instruction_ready_o) place_q <= PlaceWait;
+    else if (place_q == PlaceWait) place_q <= state_q == StCounts ? PlaceCounts : PlaceOpcode;
+    else if (place_q == PlaceOpcode) place_q <= list_q;
+    else place_q <= place_q + 1'b1;
+    // A word that is no instruction may go through any list: its error is known by then.
+    list_q <= PlaceWidth'(Lists.of_opcode[instruction_i[3:0]]);
+    item_q <= item_t'(Lists.items[place_q]);
+
     if (start_i) instructions_q <= '0;
     else if (instruction_ready_o) instructions_q <= instructions_q + 1'b1;
 
     if (rst_i || start_i) valid_q <= '0;
     else valid_q <= {valid_q[4:0], stepping && !instruction_ready_o};
-    list_q <= state_q == StCounts ? CountsList : is_opcode ? instruction_i[3:0] : '0;
-    item_q <= item_t'(Items[{list_q, step_q}]);
   end
 
   // ---------------------------------------------------------------- kind, operand
@@ -679,7 +730,7 @@ module program_check
       // The last row of one ends before the first of the other begins.
       of_overlap_q: begin
         check = rows;
-        check.limit = 32'(result.addr);
+        check.limit = 32'(result_q.addr);
         check.either = kind_q[KindSourceOverlap] || kind_q[KindAddendOverlap];
         if (kind_q[KindResultOverlap]) check.limit = 32'(source.addr);
         if (kind_q[KindAddendResultOverlap]) check.limit = 32'(addend.addr);

@@ -25,9 +25,9 @@ def sine_splits() -> Splits:
     return split_series(Series("sines", dates, ("a", "b", "c"), values), ratio_lengths(300), 24, 8)
 
 
-def csv_of_sines(path: Path) -> Path:
-    """Two sines, 200 rows, written to `path`."""
-    steps = np.arange(200)
+def csv_of_sines(path: Path, rows: int = 200) -> Path:
+    """Two sines, written to `path`."""
+    steps = np.arange(rows)
     dates = np.datetime64("2020-01-01", "s") + steps * np.timedelta64(3600, "s")
     lines = [f"{date},{np.sin(i / 3):.6f},{np.cos(i / 5):.6f}" for i, date in enumerate(dates)]
     path.write_text("\n".join(["date,a,b", *lines, ""]))

@@ -22,6 +22,7 @@
 module activations
   import cmamba_pkg::*;
   import cmamba_build_pkg::*;
+  import cmamba_cells_pkg::larger;
 #(
     localparam int unsigned WordAddrWidth = 20 - $clog2(RowAlign),
     localparam int unsigned PatchWidth = $clog2(PatchElements / RowAlign),
@@ -52,7 +53,8 @@ module activations
     input wire logic [RowAlign-1:0]      patch_wr_mask_i,
     input wire logic [RowAlign-1:0][7:0] patch_wr_data_i,
 
-    // Array: its inputs, the addend, its results. Elements of int8 memories are the lower halves.
+    // Array: its inputs, the addend, its results. Elements of int8 memories are the lower halves. The
+    // results of array and vector unit may be any part of a word, the mask says which.
     input  wire logic                      array_rd_en_i,
     input  wire logic [3:0]                array_rd_space_i,
     input  wire logic [WordAddrWidth-1:0]  array_rd_addr_i,
@@ -60,11 +62,10 @@ module activations
     input  wire logic                      add_rd_en_i,
     input  wire logic [WordAddrWidth-1:0]  add_rd_addr_i,
     output logic [RowAlign-1:0][15:0]      add_rd_data_o,
-    input  wire logic                      array_wr_en_i,
-    input  wire logic [3:0]                array_wr_space_i,
+    input  wire logic [NumSpaces-1:0]      array_wr_en_i,  // of each memory
     input  wire logic [WordAddrWidth-1:0]  array_wr_addr_i,
     input  wire logic [RowAlign-1:0]       array_wr_mask_i,
-    input  wire logic [RowAlign-1:0][15:0] array_wr_data_i,
+    input  wire logic [RequantizeLanes-1:0][15:0] array_wr_data_i,
     // verilator lint_on UNUSEDSIGNAL
 
     // Vector.
@@ -77,17 +78,17 @@ module activations
     input  wire logic                      norm_wr_en_i,
     input  wire logic [NormWidth-1:0]      norm_wr_addr_i,
     input  wire logic [RowAlign-1:0]       norm_wr_mask_i,
-    input  wire logic [RowAlign-1:0][7:0]  norm_wr_data_i,
+    input  wire logic [VectorLanes-1:0][7:0] norm_wr_data_i,
     input  wire logic                      resid_wr_en_i,
     output logic                           resid_wr_ready_o,
     input  wire logic [ResidWidth-1:0]     resid_wr_addr_i,
     input  wire logic [RowAlign-1:0]       resid_wr_mask_i,
-    input  wire logic [RowAlign-1:0][15:0] resid_wr_data_i,
+    input  wire logic [VectorLanes-1:0][15:0] resid_wr_data_i,
     input  wire logic                      conv_in_wr_en_i,
     output logic                           conv_in_wr_ready_o,
     input  wire logic [ConvInWidth-1:0]    conv_in_wr_addr_i,
     input  wire logic [RowAlign-1:0]       conv_in_wr_mask_i,
-    input  wire logic [RowAlign-1:0][7:0]  conv_in_wr_data_i,
+    input  wire logic [VectorLanes-1:0][7:0] conv_in_wr_data_i,
 
     // Convolution.
     input  wire logic                     conv_in_rd_en_i,
@@ -129,10 +130,9 @@ module activations
 
   // It reads one memory a cycle, and its word is selected when it comes.
   // verilator lint_off UNUSEDSIGNAL
-  logic [NumSpaces-1:0] array_reads, array_writes;  // not each space has both
+  logic [NumSpaces-1:0] array_reads;  // not each space has an input of it
   // verilator lint_on UNUSEDSIGNAL
-  assign array_reads  = array_rd_en_i ? NumSpaces'(1) << array_rd_space_i : '0;
-  assign array_writes = array_wr_en_i ? NumSpaces'(1) << array_wr_space_i : '0;
+  assign array_reads = array_rd_en_i ? NumSpaces'(1) << array_rd_space_i : '0;
 
   logic [1:0][3:0] space_q;
   always_ff @(posedge clk_i) space_q <= {space_q[0], array_rd_space_i};
@@ -148,16 +148,21 @@ module activations
     endcase
   end
 
-  logic [RowAlign-1:0][7:0] array_wr_low;
-  for (genvar e = 0; e < RowAlign; e++) begin : gen_low
+  logic [RequantizeLanes-1:0][7:0] array_wr_low;
+  for (genvar e = 0; e < RequantizeLanes; e++) begin : gen_low
     assign array_wr_low[e] = array_wr_data_i[e][7:0];
   end
+  logic [RowAlign-1:0][7:0] array_wr_word;
+  assign array_wr_word = {RowAlign / RequantizeLanes{array_wr_low}};
 
   // ---------------------------------------------------------------- memories with several writers
 
   localparam int unsigned BeatElements = 8;
   localparam int unsigned WordBeats = RowAlign / BeatElements;
   localparam int unsigned SlotWidth = $clog2(WordBeats);
+  // Of the writers of a memory one is chosen before their results become all parts of a word.
+  localparam int unsigned WrittenLanes = larger(RequantizeLanes, VectorLanes);
+  localparam int unsigned ResidLanes = larger(WrittenLanes, BeatElements);
 
   if (WordBeats < 2) begin : gen_check_align
     $fatal(1, "activations: RowAlign is %0d, expected at least %0d", RowAlign, 2 * BeatElements);
@@ -167,40 +172,40 @@ module activations
   logic resid_write;
   logic [ResidWidth-1:0] resid_addr;
   logic [RowAlign-1:0] resid_mask;
-  logic [RowAlign-1:0][15:0] resid_data;
-  assign resid_write = array_writes[SpaceResid] || resid_wr_en_i || image_wr_en_i;
-  assign resid_wr_ready_o = !array_writes[SpaceResid];
+  logic [ResidLanes-1:0][15:0] resid_data;
+  assign resid_write = array_wr_en_i[SpaceResid] || resid_wr_en_i || image_wr_en_i;
+  assign resid_wr_ready_o = !array_wr_en_i[SpaceResid];
   always_comb begin
     if (image_wr_en_i) begin
       resid_addr = image_wr_addr_i[SlotWidth+:ResidWidth];
       resid_mask = RowAlign'({BeatElements{1'b1}}) << {image_wr_addr_i[SlotWidth-1:0], 3'd0};
-      resid_data = {WordBeats{image_wr_data_i}};
-    end else if (array_writes[SpaceResid]) begin
+      resid_data = {ResidLanes / BeatElements{image_wr_data_i}};
+    end else if (array_wr_en_i[SpaceResid]) begin
       resid_addr = ResidWidth'(array_wr_addr_i);
       resid_mask = array_wr_mask_i;
-      resid_data = array_wr_data_i;
+      resid_data = {ResidLanes / RequantizeLanes{array_wr_data_i}};
     end else begin
       resid_addr = resid_wr_addr_i;
       resid_mask = resid_wr_mask_i;
-      resid_data = resid_wr_data_i;
+      resid_data = {ResidLanes / VectorLanes{resid_wr_data_i}};
     end
   end
 
   logic conv_in_write;
   logic [ConvInWidth-1:0] conv_in_addr;
   logic [RowAlign-1:0] conv_in_mask;
-  logic [RowAlign-1:0][7:0] conv_in_data;
-  assign conv_in_write = array_writes[SpaceConvIn] || conv_in_wr_en_i;
-  assign conv_in_wr_ready_o = !array_writes[SpaceConvIn];
+  logic [WrittenLanes-1:0][7:0] conv_in_data;
+  assign conv_in_write = array_wr_en_i[SpaceConvIn] || conv_in_wr_en_i;
+  assign conv_in_wr_ready_o = !array_wr_en_i[SpaceConvIn];
   always_comb begin
-    if (array_writes[SpaceConvIn]) begin
+    if (array_wr_en_i[SpaceConvIn]) begin
       conv_in_addr = ConvInWidth'(array_wr_addr_i);
       conv_in_mask = array_wr_mask_i;
-      conv_in_data = array_wr_low;
+      conv_in_data = {WrittenLanes / RequantizeLanes{array_wr_low}};
     end else begin
       conv_in_addr = conv_in_wr_addr_i;
       conv_in_mask = conv_in_wr_mask_i;
-      conv_in_data = conv_in_wr_data_i;
+      conv_in_data = {WrittenLanes / VectorLanes{conv_in_wr_data_i}};
     end
   end
 
@@ -230,7 +235,7 @@ module activations
       .wr_en_i  (norm_wr_en_i),
       .wr_addr_i(norm_wr_addr_i),
       .wr_mask_i(norm_wr_mask_i),
-      .wr_data_i(norm_wr_data_i),
+      .wr_data_i({RowAlign / VectorLanes{norm_wr_data_i}}),
       .rd_en_i  (array_reads[SpaceNorm]),
       .rd_addr_i(NormWidth'(array_rd_addr_i)),
       .rd_data_o(norm_word)
@@ -245,7 +250,7 @@ module activations
       .wr_en_i  (conv_in_write),
       .wr_addr_i(conv_in_addr),
       .wr_mask_i(conv_in_mask),
-      .wr_data_i(conv_in_data),
+      .wr_data_i({RowAlign / WrittenLanes{conv_in_data}}),
       .rd_en_i  (conv_in_rd_en_i),
       .rd_addr_i(conv_in_rd_addr_i),
       .rd_data_o(conv_in_rd_data_o)
@@ -257,10 +262,10 @@ module activations
       .ReadPorts  (1)
   ) u_gate (
       .clk_i,
-      .wr_en_i  (array_writes[SpaceGate]),
+      .wr_en_i  (array_wr_en_i[SpaceGate]),
       .wr_addr_i(GateWidth'(array_wr_addr_i)),
       .wr_mask_i(array_wr_mask_i),
-      .wr_data_i(array_wr_low),
+      .wr_data_i(array_wr_word),
       .rd_en_i  (gate_rd_en_i),
       .rd_addr_i(gate_rd_addr_i),
       .rd_data_o(gate_rd_data_o)
@@ -287,10 +292,10 @@ module activations
       .ReadPorts  (3)
   ) u_proj (
       .clk_i,
-      .wr_en_i  (array_writes[SpaceProj]),
+      .wr_en_i  (array_wr_en_i[SpaceProj]),
       .wr_addr_i(ProjWidth'(array_wr_addr_i)),
       .wr_mask_i(array_wr_mask_i),
-      .wr_data_i(array_wr_low),
+      .wr_data_i(array_wr_word),
       .rd_en_i  ({skip_rd_en_i, proj_rd_en_i, array_reads[SpaceProj]}),
       .rd_addr_i({skip_rd_addr_i, proj_rd_addr_i, ProjWidth'(array_rd_addr_i)}),
       .rd_data_o({skip_rd_data_o, proj_rd_data_o, proj_word})
@@ -302,10 +307,10 @@ module activations
       .ReadPorts  (1)
   ) u_step (
       .clk_i,
-      .wr_en_i  (array_writes[SpaceStep]),
+      .wr_en_i  (array_wr_en_i[SpaceStep]),
       .wr_addr_i(StepWidth'(array_wr_addr_i)),
       .wr_mask_i(array_wr_mask_i),
-      .wr_data_i(array_wr_low),
+      .wr_data_i(array_wr_word),
       .rd_en_i  (step_rd_en_i),
       .rd_addr_i(step_rd_addr_i),
       .rd_data_o(step_rd_data_o)
@@ -332,10 +337,10 @@ module activations
       .ReadPorts  (1)
   ) u_logit (
       .clk_i,
-      .wr_en_i  (array_writes[SpaceLogit]),
+      .wr_en_i  (array_wr_en_i[SpaceLogit]),
       .wr_addr_i(LogitWidth'(array_wr_addr_i)),
       .wr_mask_i(array_wr_mask_i),
-      .wr_data_i(array_wr_low),
+      .wr_data_i(array_wr_word),
       .rd_en_i  (logit_rd_en_i),
       .rd_addr_i(logit_rd_addr_i),
       .rd_data_o(logit_rd_data_o)
@@ -350,7 +355,7 @@ module activations
       .wr_en_i  (resid_write),
       .wr_addr_i(resid_addr),
       .wr_mask_i(resid_mask),
-      .wr_data_i(resid_data),
+      .wr_data_i({RowAlign / ResidLanes{resid_data}}),
       .rd_en_i  ({resid_rd_en_i, add_rd_en_i}),
       .rd_addr_i({resid_rd_addr_i, ResidWidth'(add_rd_addr_i)}),
       .rd_data_o({resid_rd_data_o, add_rd_data_o})
@@ -362,10 +367,10 @@ module activations
       .ReadPorts  (1)
   ) u_head (
       .clk_i,
-      .wr_en_i  (array_writes[SpaceHead]),
+      .wr_en_i  (array_wr_en_i[SpaceHead]),
       .wr_addr_i(HeadWidth'(array_wr_addr_i)),
       .wr_mask_i(array_wr_mask_i),
-      .wr_data_i(array_wr_data_i),
+      .wr_data_i({RowAlign / RequantizeLanes{array_wr_data_i}}),
       .rd_en_i  (head_rd_en_i),
       .rd_addr_i(head_rd_addr_i),
       .rd_data_o(head_rd_data_o)

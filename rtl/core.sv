@@ -169,11 +169,12 @@ module core
 
   // ---------------------------------------------------------------- activation memories
 
-  logic patch_wr_en, norm_wr_en, conv_wr_en, scan_wr_en, array_wr_en;
+  logic patch_wr_en, norm_wr_en, conv_wr_en, scan_wr_en;
+  logic [NumSpaces-1:0] array_wr_en;
   logic resid_wr_en, resid_wr_ready, conv_in_wr_en, conv_in_wr_ready;
   logic array_rd_en, add_rd_en, resid_rd_en, logit_rd_en, conv_in_rd_en;
   logic conv_rd_en, gate_rd_en, step_rd_en, proj_rd_en, skip_rd_en, head_rd_en;
-  logic [3:0] array_rd_space, array_wr_space;
+  logic [3:0] array_rd_space;
   logic [WordAddrWidth-1:0] array_rd_addr, add_rd_addr, array_wr_addr;
   logic [$clog2(PatchElements/RowAlign)-1:0] patch_wr_addr;
   logic [ $clog2(NormElements/RowAlign)-1:0] norm_wr_addr;
@@ -188,11 +189,12 @@ module core
   logic [$clog2(HeadElements/RowAlign)-1:0] head_rd_addr;
   logic [RowAlign-1:0] patch_wr_mask, norm_wr_mask, conv_wr_mask, scan_wr_mask;
   logic [RowAlign-1:0] resid_wr_mask, conv_in_wr_mask, array_wr_mask;
-  logic [RowAlign-1:0][7:0] patch_wr_data, norm_wr_data, conv_in_wr_data, conv_wr_data;
-  logic [RowAlign-1:0][7:0] scan_wr_data;
+  logic [RowAlign-1:0][7:0] patch_wr_data, conv_wr_data, scan_wr_data;
+  logic [VectorLanes-1:0][7:0] norm_wr_data, conv_in_wr_data;
   logic [RowAlign-1:0][7:0] array_rd_data, logit_rd_data, conv_in_rd_data;
   logic [RowAlign-1:0][7:0] conv_rd_data, gate_rd_data, step_rd_data, proj_rd_data, skip_rd_data;
-  logic [RowAlign-1:0][15:0] resid_wr_data, array_wr_data;
+  logic [VectorLanes-1:0][15:0] resid_wr_data;
+  logic [RequantizeLanes-1:0][15:0] array_wr_data;
   logic [RowAlign-1:0][15:0] add_rd_data, resid_rd_data, head_rd_data;
 
   activations u_activations (
@@ -212,7 +214,6 @@ module core
       .add_rd_addr_i     (add_rd_addr),
       .add_rd_data_o     (add_rd_data),
       .array_wr_en_i     (array_wr_en),
-      .array_wr_space_i  (array_wr_space),
       .array_wr_addr_i   (array_wr_addr),
       .array_wr_mask_i   (array_wr_mask),
       .array_wr_data_i   (array_wr_data),
@@ -430,7 +431,6 @@ module core
       .param_rd_addr_o(array_param_rd_addr),
       .param_rd_data_i(array_param_rd_data),
       .wr_en_o(array_wr_en),
-      .wr_space_o(array_wr_space),
       .wr_addr_o(array_wr_addr),
       .wr_mask_o(array_wr_mask),
       .wr_data_o(array_wr_data)

@@ -45,38 +45,43 @@ module fifo #(
   (* ram_style = RamStyle *)
   logic [Width-1:0] memory[Depth];
 
-  // One bit more than an address, to tell full from empty.
-  logic [AddrWidth:0] write_q, read_q;
+  logic [AddrWidth-1:0] write_q, read_q;
+  // Words inside. To tell empty and full by it takes less than to compare addresses, and it does not wait
+  // for `load`, which all bits of a word depend on.
+  logic [LevelWidth-1:0] level_q;
   logic valid_q;
   logic [Width-1:0] data_q;
 
-  logic empty, write, load;
-  assign empty = write_q == read_q;
-  assign ready_o = (write_q - read_q) != (AddrWidth + 1)'(Depth);
+  logic empty, write, load, pop;
+  assign empty = level_q == LevelWidth'(valid_q);
+  assign ready_o = level_q != LevelWidth'(Depth) + LevelWidth'(valid_q);
   assign write = valid_i && ready_o;
   // The output register takes a word when it is free or becomes free.
   assign load = !empty && (!valid_q || ready_i);
+  assign pop = valid_q && ready_i;
 
   always_ff @(posedge clk_i) begin
-    if (write) memory[write_q[AddrWidth-1:0]] <= data_i;
-    if (load) data_q <= memory[read_q[AddrWidth-1:0]];
+    if (write) memory[write_q] <= data_i;
+    if (load) data_q <= memory[read_q];
   end
 
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
       write_q <= '0;
       read_q  <= '0;
+      level_q <= '0;
       valid_q <= 1'b0;
     end else begin
       if (write) write_q <= write_q + 1'b1;
       if (load) read_q <= read_q + 1'b1;
+      if (write != pop) level_q <= level_q + (pop ? '1 : LevelWidth'(1));
       valid_q <= !empty || (valid_q && !ready_i);
     end
   end
 
   assign valid_o = valid_q;
   assign data_o  = data_q;
-  assign level_o = LevelWidth'(write_q - read_q) + LevelWidth'(valid_q);
+  assign level_o = level_q;
 
 endmodule
 

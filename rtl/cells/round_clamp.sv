@@ -121,16 +121,19 @@ module round_clamp (
   assign unused_above = ^above[18:0];
   assign {above, unused_above_carry} = {20'(floor_q), 1'b1} + {20'(rest2_q.addend), up};
 
+  // What does not fit becomes the sign and its opposite in all other bits. Bits 7 to 14 of an int8
+  // are like the sign in any case, so that a LUT6 gives each bit of the result.
   logic fits, is_low, is_below;
+  logic [14:0] bounded;
   assign fits = !overflow_q &&
       (rest2_q.wide ? sum[19:15] == {5{sum[19]}} : sum[19:7] == {13{sum[19]}});
   assign is_low = overflow_q ? floor_q[17] : sum[19];
   assign is_below = overflow_q ? floor_q[17] : above[19];
+  assign bounded = fits ? sum[14:0] : {15{!is_low}};
 
   always_ff @(posedge clk_i) begin
     if (rest2_q.relu && is_below) data_o <= 16'(rest2_q.zero_point);
-    else if (fits) data_o <= sum[15:0];
-    else data_o <= {{9{is_low}}, {7{!is_low}}} ^ (rest2_q.wide ? 16'h7F80 : 16'h0);
+    else data_o <= {is_low, rest2_q.wide ? bounded[14:7] : {8{is_low}}, bounded[6:0]};
   end
 
 endmodule

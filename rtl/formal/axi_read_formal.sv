@@ -124,7 +124,7 @@ module axi_read_formal #(
     end
     for (int unsigned i = 0; i < MaxBursts; i++) begin
       burst = dut.u_bursts.memory[1'(32'(dut.u_bursts.read_q)+i)];
-      if (i < 32'(2'(dut.u_bursts.write_q - dut.u_bursts.read_q))) begin
+      if (i < 32'(dut.u_bursts.level_o) - 32'(dut.u_bursts.valid_o)) begin
         coming += 8'(burst[OffsetWidth-1:0]) + 1'b1;
         if (!burst[OffsetWidth+1]) asked += 8'(burst[OffsetWidth-1:0]) + 1'b1;
         assert (!started_q || !burst[OffsetWidth+1] || burst[OffsetWidth-1:0] == '0);
@@ -172,8 +172,12 @@ module axi_read_formal #(
       end
       assert (dut.state_q == StIdle || dut.state_q == StCut || dut.state_q == StAsk);
       // the queues,
-      assert (2'(dut.u_bursts.write_q - dut.u_bursts.read_q) <= 2'd2);
-      assert ((dut.u_beats.write_q - dut.u_beats.read_q) <= ($clog2(FifoBeats) + 1)'(FifoBeats));
+      assert (dut.u_bursts.level_o >= 2'(dut.burst_valid));
+      assert (32'(dut.u_bursts.level_o) <= 2 + 32'(dut.burst_valid));
+      assert (1'(dut.u_bursts.write_q - dut.u_bursts.read_q) ==
+              (dut.u_bursts.level_o[0] ^ dut.burst_valid));
+      assert (dut.beat_level >= 8'(dut.u_beats.valid_o));
+      assert (32'(dut.beat_level) <= FifoBeats + 32'(dut.u_beats.valid_o));
       if (dut.burst_valid) begin
         assert (dut.beat_q <= dut.burst.beats_m1);
         assert (!dut.burst.outside || dut.burst.beats_m1 == '0);

@@ -72,7 +72,8 @@ module fifo_formal #(
       assert (!waiting_q || (valid && data == data_q));
 
       // For the induction: where the words of the list are.
-      assert ((AddrWidth + 1)'(dut.write_q - dut.read_q) <= (AddrWidth + 1)'(Depth));
+      assert (level >= LevelWidth'(valid) && level <= LevelWidth'(Depth) + LevelWidth'(valid));
+      assert (AddrWidth'(dut.write_q - dut.read_q) == AddrWidth'(level - LevelWidth'(valid)));
       for (int unsigned i = 0; i < Depth; i++) begin
         if (i < 32'(count_q) - 32'(valid)) begin
           assert (list_q[i+32'(valid)] == dut.memory[AddrWidth'(32'(dut.read_q)+i)]);

@@ -70,7 +70,8 @@ module stream_out_formal #(
       assert (32'(dut.credits_q) + 32'($countones(
           dut.valid_q
       )) + 32'(dut.u_queue.level_o) == dut.QueueDepth);
-      assert (dut.u_queue.write_q - dut.u_queue.read_q <= 4'(dut.QueueDepth));
+      assert (32'(dut.u_queue.level_o) <= dut.QueueDepth + 32'(dut.u_queue.valid_o));
+      assert (dut.u_queue.level_o >= 4'(dut.u_queue.valid_o));
     end
   end
 

@@ -147,7 +147,8 @@ class Counter:
 
 
 class Memory:
-    """An activation memory: words of ``row_align`` elements, int64 [elements] in ``data``.
+    """An activation memory: words of ``row_align`` elements, int64 [elements] in ``data``. What is
+    written may be a part of a word; then the mask says which.
 
     Args:
         dut: has the ports ``NAME_rd_*`` and ``NAME_wr_*``, or one of the two.
@@ -217,8 +218,9 @@ class Memory:
                 handshake.value = can_write
 
     def _store(self, address: int, mask: int, word: int) -> None:
-        values = unpack(word, self.bits, self.align)
+        lanes = len(self._ports["wr_data_o"]) // self.bits
+        values = unpack(word, self.bits, lanes)
         for i in range(self.align):
             if mask >> i & 1:
-                self.data[address * self.align + i] = values[i]
+                self.data[address * self.align + i] = values[i % lanes]
         self.writes += 1

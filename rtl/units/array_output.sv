@@ -65,12 +65,12 @@ module array_output #(
     output logic [WordAddrBits-1:0] add_rd_addr_o,
     input  wire logic [RowAlign-1:0][15:0] add_rd_data_i,
 
-    // Results: int8 memories take the lower half of each element.
-    output logic wr_en_o,
-    output logic [3:0] wr_space_o,
+    // Results: int8 memories take the lower half of each element. They may be any chunk of the word, the
+    // mask says which.
+    output logic [cmamba_pkg::NumSpaces-1:0] wr_en_o,  // of each memory
     output logic [WordAddrBits-1:0] wr_addr_o,
     output logic [RowAlign-1:0] wr_mask_o,
-    output logic [RowAlign-1:0][15:0] wr_data_o,
+    output logic [RequantizeLanes-1:0][15:0] wr_data_o,
 
     // An entry completes: with its last write, or the last of its running sums.
     output logic done_o
@@ -131,28 +131,33 @@ module array_output #(
   logic [15:0] outputs_left;
   assign outputs_left = entry_instruction_i.n_out - 16'(RequantizeLanes + 1);
 
-  entry_t pushed, head;
+  // Passed on a cycle later: there are many until the entry's first sums come.
+  entry_t pushed_q, head;
+  logic   push_q;
   // verilator lint_off UNUSEDSIGNAL
   // Counters take the words of its rows.
   entry_t entry_q;
   // verilator lint_on UNUSEDSIGNAL
-  logic head_valid, next_entry, unused_entries_ready;
+  logic head_valid, next_entry_q, unused_entries_ready;
   logic [$clog2(Credits + 2)-1:0] unused_entries_level;
 
-  assign pushed = '{
-          space: entry_instruction_i.dst.space,
-          dst_word: entry_dst_word_i,
-          add_word: entry_add_word_i,
-          param_addr: entry_instruction_i.param_addr,
-          chunk_limit: outputs_left[15:Log2Lanes],
-          last_lane: outputs_left[Log2Lanes-1:0],
-          log2_split: entry_instruction_i.log2_split,
-          wide: entry_instruction_i.wide,
-          relu: entry_instruction_i.relu,
-          add_enable: entry_instruction_i.add_enable,
-          sums_read: entry_instruction_i.reduce && !entry_first_i,
-          sums_write: entry_instruction_i.reduce && !entry_final_i
-      };
+  always_ff @(posedge clk_i) begin
+    push_q <= !rst_i && entry_valid_i;
+    pushed_q <= '{
+        space: entry_instruction_i.dst.space,
+        dst_word: entry_dst_word_i,
+        add_word: entry_add_word_i,
+        param_addr: entry_instruction_i.param_addr,
+        chunk_limit: outputs_left[15:Log2Lanes],
+        last_lane: outputs_left[Log2Lanes-1:0],
+        log2_split: entry_instruction_i.log2_split,
+        wide: entry_instruction_i.wide,
+        relu: entry_instruction_i.relu,
+        add_enable: entry_instruction_i.add_enable,
+        sums_read: entry_instruction_i.reduce && !entry_first_i,
+        sums_write: entry_instruction_i.reduce && !entry_final_i
+    };
+  end
 
   fifo #(
       .Width($bits(entry_t)),
@@ -161,37 +166,46 @@ module array_output #(
   ) u_entries (
       .clk_i,
       .rst_i,
-      .valid_i(entry_valid_i),
+      .valid_i(push_q),
       .ready_o(unused_entries_ready),  // every entry in it has a credit
-      .data_i (pushed),
+      .data_i (pushed_q),
       .valid_o(head_valid),
-      .ready_i(next_entry),
+      .ready_i(next_entry_q),
       .data_o (head),
       .level_o(unused_entries_level)
   );
 
   // ---- Stage 0: chunks of the current entry ----
 
-  logic entry_valid_q;
   logic [15-Log2Lanes:0] chunk_q;  // of the entry
-  logic last_chunk_q;
+  logic last_chunk_q, last_chunk_d;
   logic [ChunkBits-1:0] tile_chunk_q;  // of the output tile
   logic tile_ends_q;  // with this chunk
   logic [19-Log2Lanes:0] param_row_q;
   logic [ChunkAddrBits-1:0] dst_chunk_q, add_chunk_q;
   logic [QueueAddrBits-1:0] queue_tile_q;
-  // Tiles in the queue, or so near to it that they will be there in time.
+  // Tiles in the queue, or so near to it that they will be there in time. Whether there is one is wanted
+  // before their new number is there.
   logic [QueueAddrBits:0] tiles_q, tiles_d;
-  logic has_tile_q;
+  logic has_tile_q, has_tile_d, has_two_q, tile_taken;
 
   // The entry begins with running sums; running sums are on their way to memory.
-  logic takes_sums_q, sums_coming_q;
-  logic go, last_chunk_d;
-  assign go = entry_valid_q && has_tile_q && !(takes_sums_q && sums_coming_q);
-  assign next_entry = !entry_valid_q || (go && last_chunk_q);
-  assign tiles_d = tiles_q + (QueueAddrBits + 1)'(sums_soon_i) -
-      (QueueAddrBits + 1)'(go && tile_ends_q);
-  assign last_chunk_d = chunk_q == entry_q.chunk_limit;
+  logic takes_sums_q, takes_sums_d, sums_coming_d;
+  // A chunk is decided; there is no entry, or it ends with this chunk. All registers here depend on it,
+  // so that it is known the cycle before.
+  logic go_q, go_d;
+  logic entry_valid_d;
+  assign entry_valid_d = !next_entry_q || head_valid;
+  assign go_d = entry_valid_d && has_tile_d && !(takes_sums_d && sums_coming_d);
+  assign takes_sums_d = next_entry_q ? head.sums_read : takes_sums_q && !go_q;
+  assign tile_taken = go_q && tile_ends_q;
+  assign tiles_d = tiles_q + (QueueAddrBits + 1)'(sums_soon_i) - (QueueAddrBits + 1)'(tile_taken);
+  assign has_tile_d = sums_soon_i || (tile_taken ? has_two_q : has_tile_q);
+  always_comb begin
+    last_chunk_d = last_chunk_q;
+    if (next_entry_q) last_chunk_d = head.chunk_limit == '1;
+    else if (go_q) last_chunk_d = chunk_q == entry_q.chunk_limit;
+  end
 
   function automatic logic [ChunkBits-1:0] last_of_tile(logic [1:0] log2_split);
     return ChunkBits'((TileOut / RequantizeLanes - 1) >> log2_split);
@@ -199,35 +213,37 @@ module array_output #(
 
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
-      entry_valid_q <= 1'b0;
+      go_q <= 1'b0;
+      next_entry_q <= 1'b1;
       tiles_q <= '0;
       has_tile_q <= 1'b0;
+      has_two_q <= 1'b0;
       queue_tile_q <= '0;
       release_o <= 1'b0;
     end else begin
-      if (next_entry) entry_valid_q <= head_valid;
+      go_q <= go_d;
+      next_entry_q <= !entry_valid_d || (go_d && last_chunk_d);
       tiles_q <= tiles_d;
-      has_tile_q <= tiles_d != '0;
-      release_o <= go && tile_ends_q;
-      if (go && tile_ends_q) queue_tile_q <= queue_tile_q + 1'b1;
+      has_tile_q <= has_tile_d;
+      has_two_q <= tiles_d > (QueueAddrBits + 1)'(1);
+      release_o <= tile_taken;
+      if (tile_taken) queue_tile_q <= queue_tile_q + 1'b1;
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (next_entry) begin
+    takes_sums_q <= takes_sums_d;
+    last_chunk_q <= last_chunk_d;
+    if (next_entry_q) begin
       entry_q <= head;
       chunk_q <= '0;
-      takes_sums_q <= head.sums_read;
-      last_chunk_q <= head.chunk_limit == '1;
       tile_chunk_q <= '0;
-      tile_ends_q <= last_of_tile(head.log2_split) == '0 || head.chunk_limit == '1;
+      tile_ends_q <= last_chunk_d || last_of_tile(head.log2_split) == '0;
       param_row_q <= head.param_addr[19:Log2Lanes];
       dst_chunk_q <= {head.dst_word, {Log2WordChunks{1'b0}}};
       add_chunk_q <= {head.add_word, {Log2WordChunks{1'b0}}};
-    end else if (go) begin
+    end else if (go_q) begin
       chunk_q <= chunk_q + 1'b1;
-      takes_sums_q <= 1'b0;
-      last_chunk_q <= last_chunk_d;
       tile_chunk_q <= tile_ends_q ? '0 : tile_chunk_q + 1'b1;
       tile_ends_q <= last_chunk_d || last_of_tile(
           entry_q.log2_split
@@ -243,6 +259,7 @@ module array_output #(
   // ---- What goes down the pipeline with a chunk ----
 
   localparam int unsigned SumStage = 4;
+  localparam int unsigned ResultStage = SumStage + cmamba_cells_pkg::RequantizerLatency;
 
   typedef struct packed {
     logic [3:0]               space;
@@ -255,8 +272,10 @@ module array_output #(
   } chunk_t;
 
   chunk_t decided;
-  chunk_t stage_q [1:SumStage];
-  logic [SumStage:1] write_q, done_q, sums_write_q;
+  chunk_t stage_q[1:SumStage];
+  logic [ResultStage-1:1] write_q;
+  logic [ResultStage:1] done_q;
+  logic [SumStage:1] sums_write_q;
   logic [3:1] sums_read_q;
 
   assign decided = '{
@@ -280,15 +299,14 @@ module array_output #(
       done_q <= '0;
       sums_read_q <= '0;
       sums_write_q <= '0;
-      sums_coming_q <= 1'b0;
     end else begin
-      write_q <= {write_q[SumStage-1:1], go && !entry_q.sums_write};
-      done_q <= {done_q[SumStage-1:1], go && last_chunk_q};
-      sums_read_q <= {sums_read_q[2:1], go && entry_q.sums_read};
-      sums_write_q <= {sums_write_q[SumStage-1:1], go && entry_q.sums_write};
-      sums_coming_q <= (go && entry_q.sums_write) || (|sums_write_q[SumStage-2:1]);
+      write_q <= {write_q[ResultStage-2:1], go_q && !entry_q.sums_write};
+      done_q <= {done_q[ResultStage-1:1], go_q && last_chunk_q};
+      sums_read_q <= {sums_read_q[2:1], go_q && entry_q.sums_read};
+      sums_write_q <= {sums_write_q[SumStage-1:1], go_q && entry_q.sums_write};
     end
   end
+  assign sums_coming_d = (go_q && entry_q.sums_write) || (|sums_write_q[SumStage-2:1]);
 
 
 
@@ -303,7 +321,7 @@ module array_output #(
 
   always_ff @(posedge clk_i) begin
     if (rst_i) param_rd_en_q <= 1'b0;
-    else param_rd_en_q <= go;
+    else param_rd_en_q <= go_q;
   end
 
   always_ff @(posedge clk_i) begin
@@ -388,17 +406,14 @@ module array_output #(
   // ---- Requantize and write ----
 
   typedef struct packed {
-    logic [3:0]              space;
     logic [WordAddrBits-1:0] word;
     logic [RowAlign-1:0]     mask;
-    logic                    write;
-    logic                    done;
   } target_t;
 
   target_t target, written;
   logic [RowAlign-1:0] mask_q;
-  logic written_valid;
-  logic [RequantizeLanes-1:0][15:0] results;
+  logic [ResultStage-1:SumStage+1][3:0] space_q;
+  logic unused_valid;  // write_q and done_q know
 
   always_ff @(posedge clk_i) begin
     for (int unsigned i = 0; i < RowAlign; i++) begin
@@ -408,11 +423,8 @@ module array_output #(
   end
 
   assign target = '{
-          space: stage_q[SumStage].space,
           word: stage_q[SumStage].dst_chunk[ChunkAddrBits-1:Log2WordChunks],
-          mask: mask_q,
-          write: write_q[SumStage],
-          done: done_q[SumStage]
+          mask: mask_q
       };
 
   requantizer #(
@@ -421,25 +433,28 @@ module array_output #(
   ) u_requantizer (
       .clk_i,
       .rst_i,
-      .valid_i (write_q[SumStage] || done_q[SumStage]),
+      .valid_i (1'b1),
       .tag_i   (target),
       .acc_i   (sum),
       .param_i (param_q),
       .addend_i(addend_q),
       .wide_i  (stage_q[SumStage].wide),
       .relu_i  (stage_q[SumStage].relu),
-      .valid_o (written_valid),
+      .valid_o (unused_valid),
       .tag_o   (written),
-      .data_o  (results)
+      .data_o  (wr_data_o)
   );
 
-  assign wr_en_o = written_valid && written.write;
-  assign wr_space_o = written.space;
+  // All bits that a memory with another writer takes depend on who it is: decoded a cycle ahead.
+  always_ff @(posedge clk_i) begin
+    space_q <= {space_q[ResultStage-2:SumStage+1], stage_q[SumStage].space};
+    for (int unsigned s = 0; s < cmamba_pkg::NumSpaces; s++) begin
+      wr_en_o[s] <= !rst_i && write_q[ResultStage-1] && space_q[ResultStage-1] == 4'(s);
+    end
+  end
   assign wr_addr_o = written.word;
   assign wr_mask_o = written.mask;
-  // Every chunk of the word carries the results, the mask says which one is meant.
-  assign wr_data_o = {WordChunks{results}};
-  assign done_o = written_valid && written.done;
+  assign done_o = done_q[ResultStage];
 
 endmodule
 

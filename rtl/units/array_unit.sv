@@ -79,12 +79,11 @@ module array_unit #(
     output logic [RequantizeLanes-1:0][ParamAddrBits-1:0] param_rd_addr_o,
     input  wire logic [RequantizeLanes-1:0][cmamba_pkg::ParamWordBits-1:0] param_rd_data_i,
 
-    // Results; int8 memories take the lower half of each element.
-    output logic wr_en_o,
-    output logic [3:0] wr_space_o,
+    // Results, see array_output.
+    output logic [cmamba_pkg::NumSpaces-1:0] wr_en_o,  // of each memory
     output logic [WordAddrBits-1:0] wr_addr_o,
     output logic [RowAlign-1:0] wr_mask_o,
-    output logic [RowAlign-1:0][15:0] wr_data_o
+    output logic [RequantizeLanes-1:0][15:0] wr_data_o
 );
 
   // Output tiles between the issue and the requantizer: enough that one input tile each, which is the
@@ -225,7 +224,6 @@ module array_unit #(
       .add_rd_addr_o,
       .add_rd_data_i,
       .wr_en_o,
-      .wr_space_o,
       .wr_addr_o,
       .wr_mask_o,
       .wr_data_o,

@@ -101,21 +101,22 @@ module vector_unit #(
     output logic [LogitWidth-1:0]        logit_rd_addr_o,
     input  wire logic [RowAlign*8-1:0]   logit_rd_data_i,
 
+    // Results may be any part of a word, the mask says which.
     output logic                         norm_wr_en_o,
     output logic [NormWidth-1:0]         norm_wr_addr_o,
     output logic [RowAlign-1:0]          norm_wr_mask_o,
-    output logic [RowAlign*8-1:0]        norm_wr_data_o,
+    output logic [Lanes*8-1:0]           norm_wr_data_o,
     // Shared with the array: a write stays until wr_ready_i.
     output logic                         resid_wr_en_o,
     input  wire logic                    resid_wr_ready_i,
     output logic [ResidWidth-1:0]        resid_wr_addr_o,
     output logic [RowAlign-1:0]          resid_wr_mask_o,
-    output logic [RowAlign*16-1:0]       resid_wr_data_o,
+    output logic [Lanes*16-1:0]          resid_wr_data_o,
     output logic                         conv_in_wr_en_o,
     input  wire logic                    conv_in_wr_ready_i,
     output logic [ConvInWidth-1:0]       conv_in_wr_addr_o,
     output logic [RowAlign-1:0]          conv_in_wr_mask_o,
-    output logic [RowAlign*8-1:0]        conv_in_wr_data_o
+    output logic [Lanes*8-1:0]           conv_in_wr_data_o
 );
 
   import cmamba_pkg::*;
@@ -181,7 +182,7 @@ module vector_unit #(
     logic                  wide;
     logic                  one_beat;
     logic [FeatureWidth:0] beats;
-    logic [Lanes-1:0]      tail;              // lanes of the last beat
+    logic [LaneWidth-1:0]  last_lane;         // of the last beat
     logic [ResidWidth-1:0] src_word;
     logic [LogitWidth-1:0] logit_word;
     logic [DstWidth-1:0]   dst_word;
@@ -265,14 +266,10 @@ module vector_unit #(
 
   logic one_beat;
   logic [FeatureWidth:0] beats;
-  logic [LaneWidth-1:0] n_tail;
-  logic [Lanes-1:0] tail;
+  logic [LaneWidth-1:0] last_lane;
   assign one_beat = n <= 16'(Lanes);
   assign beats = (FeatureWidth + 1)'((17'(n) + 17'(Lanes - 1)) >> LaneWidth);
-  assign n_tail = n[LaneWidth-1:0];
-  always_comb begin
-    for (int unsigned l = 0; l < Lanes; l++) tail[l] = n_tail == '0 || l < 32'(n_tail);
-  end
+  assign last_lane = n[LaneWidth-1:0] - 1'b1;
 
   way_e way;
   logic [WordWidth-1:0] second_row;
@@ -353,7 +350,8 @@ module vector_unit #(
       front_reads_q <= start_valid_i && is_like_norm;
       front_looks_up_q <= start_valid_i && is_modulate;
       front_ready_q <= start_valid_i && !is_like_norm && !is_modulate;
-      front_last_beat_q <= start_valid_i && is_like_norm && one_beat;
+      // Of what is like a NORM n lies in one place: no choice comes before the comparison.
+      front_last_beat_q <= start_valid_i && is_like_norm && norm_i.n <= 16'(Lanes);
     end else begin
       if (front_looks_up_q) begin
         front_ready_q <= (front_look_up || !front_row_first_q) && !scale_looks_up_d;
@@ -377,7 +375,7 @@ module vector_unit #(
           wide: is_norm ? norm_i.wide : is_modulate ? modulate_i.wide : !is_like_norm,
           one_beat: one_beat,
           beats: beats,
-          tail: tail,
+          last_lane: last_lane,
           src_word: ResidWidth'(row_words_i[0]),
           logit_word: LogitWidth'(row_words_i[1]),
           dst_word: DstWidth'(is_like_norm ? row_words_i[1] : row_words_i[2]),
@@ -487,7 +485,7 @@ module vector_unit #(
 
   // ---------------------------------------------------------------- back
 
-  logic context_valid, context_take;
+  logic context_valid, context_ready, context_take;
   context_t context_word;
   logic [2:0] context_level;
   logic unused_context_ready;
@@ -510,13 +508,14 @@ module vector_unit #(
   // One may be on its way, and the level counts a word beside the memory.
   always_ff @(posedge clk_i) context_room_q <= context_level < 3'(ContextDepth);
 
-  logic back_maximum_q, back_d;
+  logic back_maximum_q;
   // The next beat is the last of its pass over the row; the pass is the last of the entry.
   logic back_last_beat_q, back_last_beat_d, back_last_pass_q, back_last_pass_d;
   // What happens in a cycle is known the cycle before, because much depends on it: a beat is issued, that
   // ends its pass, the entry. back_idle_q is its opposite, for the front. Where there is no entry, or it
   // ends, the back is free for another.
-  logic back_issue_q, back_issue_d, back_pass_end_q, back_finish_q, back_finish_d, back_free_q;
+  logic back_issue_q, back_issue_d, back_pass_end_q, back_finish_q, back_finish_d;
+  logic back_free_q, back_free_d;
   context_t back_context_q;
   logic unused_context;
   assign unused_context = ^back_context_q;
@@ -545,13 +544,15 @@ module vector_unit #(
       default:    arrived = 1'b1;
     endcase
   end
-  assign context_take = context_valid && back_free_q && arrived;
-  assign root_take = context_take && context_word.way == WayRoot;
-  assign scalars_take = context_take && context_word.way == WayScalars;
-  assign factors_take = context_take && context_word.way == WayFactors;
-  assign back_d = context_take || !back_free_q;
-  assign back_issue_d = back_d && credit_left;
+  assign context_ready = context_valid && arrived;
+  assign context_take = context_ready && back_free_q;
+  // Taken as soon as it is there.
+  assign root_take = context_valid && back_free_q && context_word.way == WayRoot;
+  assign scalars_take = context_valid && back_free_q && context_word.way == WayScalars;
+  assign factors_take = context_valid && back_free_q && context_word.way == WayFactors;
+  assign back_issue_d = (context_ready || !back_free_q) && credit_left;
   assign back_finish_d = back_issue_d && back_last_beat_d && back_last_pass_d;
+  assign back_free_d = back_finish_d || (back_free_q && !context_ready);
 
   always_comb begin
     back_last_beat_d = back_last_beat_q;
@@ -597,7 +598,7 @@ module vector_unit #(
       waiting_q <= '0;
       pool_waits_q <= 1'b0;
     end else begin
-      back_free_q <= !back_d || back_finish_d;
+      back_free_q <= back_free_d;
       back_issue_q <= back_issue_d;
       back_idle_q <= !back_issue_d;
       back_pass_end_q <= back_issue_d && back_last_beat_d;
@@ -666,6 +667,7 @@ module vector_unit #(
   beat_t [Stages:1] beat_q;
   logic [Stages:1] valid_q;
   logic [ResidWidth-1:0] issued_word;
+  logic [LaneWidth-1:0] issued_last_lane;
 
   always_comb begin
     issued = '0;
@@ -677,8 +679,7 @@ module vector_unit #(
       else if (back_context_q.passes) issued.kind = BeatNothing;
       else issued.kind = back_maximum_q ? BeatMaximum : BeatMean;
       issued.last = back_finish_q;
-      if (back_context_q.is_pool_features) issued.lanes = element_lane;
-      else issued.lanes = back_pass_end_q ? back_context_q.tail : '1;
+      issued_last_lane = back_pass_end_q ? back_context_q.last_lane : '1;
       issued.slot = back_feature_q[SlotWidth-1:0];
       issued.feature = FeatureWidth'(back_feature_q);
       issued.operand = back_addend_q ? SumWidth'(second_operand_q) : operand_q;
@@ -687,11 +688,13 @@ module vector_unit #(
       else issued.kind = front_context_q.is_pool ? BeatPool : BeatReduce;
       issued.first = front_context_q.is_pool ? front_first_q : front_row_first_q;
       issued.last = front_last_beat_q;
-      issued.lanes = front_last_beat_q ? front_context_q.tail : '1;
+      issued_last_lane = front_last_beat_q ? front_context_q.last_lane : '1;
       issued.slot = front_feature_q[SlotWidth-1:0];
       issued.feature = front_feature_q;
       issued.operand = SumWidth'(1);
     end
+    for (int unsigned l = 0; l < Lanes; l++) issued.lanes[l] = l <= 32'(issued_last_lane);
+    if (back_issue_q && back_context_q.is_pool_features) issued.lanes = element_lane;
     issued.eps = eps_q;
     issued.left_shift = left_shift_q;
     issued.logit_word = back_context_q.logit_word + LogitWidth'(back_feature_q >> SlotWidth);
@@ -1049,7 +1052,7 @@ module vector_unit #(
   end
 
   result_t result, written;
-  logic result_valid, written_valid, unused_result_ready;
+  logic result_valid, result_ready, written_valid, unused_result_ready;
   logic [CreditWidth-1:0] unused_result_level;
   logic signed [Lanes-1:0][15:0] y, written_y;
 
@@ -1083,28 +1086,34 @@ module vector_unit #(
       .ready_o(unused_result_ready),
       .data_i ({result, y}),
       .valid_o(written_valid),
-      .ready_i(result_pop),
+      .ready_i(result_ready),
       .data_o ({written, written_y}),
       .level_o(unused_result_level)
   );
 
-  assign result_pop = written_valid && (!resid_wr_en_o || resid_wr_ready_i) &&
-      (!conv_in_wr_en_o || conv_in_wr_ready_i);
+  always_comb begin
+    unique case (written.target)
+      ToResid:  result_ready = resid_wr_ready_i;
+      ToConvIn: result_ready = conv_in_wr_ready_i;
+      default:  result_ready = 1'b1;
+    endcase
+  end
+  assign result_pop = written_valid && result_ready;
   assign norm_wr_en_o = written_valid && written.target == ToNorm;
   assign resid_wr_en_o = written_valid && written.target == ToResid;
   assign conv_in_wr_en_o = written_valid && written.target == ToConvIn;
   assign norm_wr_addr_o = NormWidth'(written.dst_word);
   assign resid_wr_addr_o = ResidWidth'(written.dst_word);
   assign conv_in_wr_addr_o = ConvInWidth'(written.dst_word);
-  assign resid_wr_data_o = {Slots{written_y}};
+  assign resid_wr_data_o = written_y;
   assign resid_wr_mask_o = norm_wr_mask_o;
   assign conv_in_wr_mask_o = norm_wr_mask_o;
   assign conv_in_wr_data_o = norm_wr_data_o;
   always_comb begin
     for (int unsigned e = 0; e < RowAlign; e++) begin
       norm_wr_mask_o[e] = written.lanes[e%Lanes] && 32'(written.slot) == e / Lanes;
-      norm_wr_data_o[8*e+:8] = written_y[e%Lanes][7:0];
     end
+    for (int unsigned l = 0; l < Lanes; l++) norm_wr_data_o[8*l+:8] = written_y[l][7:0];
   end
 
   always_ff @(posedge clk_i) done_o <= !rst_i && result_pop && written.last;

@@ -19,6 +19,7 @@ ARRAY_READS = ("patch", "norm", "conv", "proj", "scan")
 ARRAY_WRITES = ("conv_in", "gate", "proj", "step", "logit", "resid", "head")
 READS = ("resid", "logit", "conv_in", "conv", "gate", "step", "proj", "head")
 WRITES = ("patch", "norm", "resid", "conv_in", "conv", "scan")
+VECTOR_WRITES = ("norm", "resid", "conv_in")
 SHARED = ("resid", "conv_in")  # written by the array and by the vector unit, which waits
 IMAGE_ELEMENTS = 8
 
@@ -47,11 +48,18 @@ class Model:
         getattr(self.dut, f"{port}_rd_addr_i").value = address
         return (port, self.word(name, address)) if enable else None
 
-    def random_word(self, name):
-        """An address among few, so that reads meet writes; a mask; values of the memory's range."""
+    def random_word(self, name, lanes):
+        """An address among few, so that reads meet writes; a mask; values of the memory's range for
+        so many elements, which may be any part of the word, and for all of the word."""
         bits, address = isa.SPACES[name].bits, random.choice((0, 1, 2, self.words(name) - 1))
-        word = random.getrandbits(bits * self.align)
-        return address, random.getrandbits(self.align), word, unpack(word, bits, self.align)
+        values = unpack(random.getrandbits(bits * lanes), bits, lanes)
+        return address, random.getrandbits(self.align), values, values * (self.align // lanes)
+
+    def lanes(self, port):
+        """Elements of a write port."""
+        if port == "array":
+            return self.build.requantize_lanes
+        return self.build.vector_lanes if port in VECTOR_WRITES else self.align
 
 
 def build():
@@ -75,12 +83,12 @@ async def fill(dut, model):
     full = (1 << model.align) - 1
     for name in isa.SPACES:
         for address in (0, 1, 2, model.words(name) - 1) if name != "resid" else ():
-            word = random.getrandbits(isa.SPACES[name].bits * model.align)
-            values = unpack(word, isa.SPACES[name].bits, model.align)
+            port = "array" if name in ARRAY_WRITES else name
+            *_, part, values = model.random_word(name, model.lanes(port))
             if name in ARRAY_WRITES:
-                array_write(dut, name, address, full, pack(values, 16))
+                array_write(dut, name, address, full, pack(part, 16))
             else:
-                port_write(dut, name, address, full, word)
+                port_write(dut, name, address, full, pack(part, isa.SPACES[name].bits))
             await RisingEdge(dut.clk_i)
             dut.array_wr_en_i.value = 0
             if name in WRITES:
@@ -89,8 +97,7 @@ async def fill(dut, model):
 
 
 def array_write(dut, name, address, mask, word):
-    dut.array_wr_en_i.value = 1
-    dut.array_wr_space_i.value = list(isa.SPACES).index(name)
+    dut.array_wr_en_i.value = 1 << list(isa.SPACES).index(name)
     dut.array_wr_addr_i.value = address
     dut.array_wr_mask_i.value = mask
     dut.array_wr_data_i.value = word
@@ -126,16 +133,17 @@ async def run_random(dut):
 
         target = random.choice(ARRAY_WRITES)
         by_array = random.getrandbits(1)
-        address, mask, _, values = model.random_word(target)
+        address, mask, part, values = model.random_word(target, model.lanes("array"))
         # What lies above an int8 result does not matter.
-        array_write(dut, target, address, mask, pack(values, 16))
-        dut.array_wr_en_i.value = by_array
-        if by_array:
+        array_write(dut, target, address, mask, pack(part, 16))
+        if not by_array:
+            dut.array_wr_en_i.value = 0
+        else:
             writes.append((target, address, mask, values))
         for name in WRITES:
-            address, mask, word, values = model.random_word(name)
+            address, mask, part, values = model.random_word(name, model.lanes(name))
             enable = random.getrandbits(1)
-            port_write(dut, name, address, mask, word)
+            port_write(dut, name, address, mask, pack(part, isa.SPACES[name].bits))
             getattr(dut, f"{name}_wr_en_i").value = enable
             waits = name in SHARED and by_array and target == name
             if enable and not waits:

@@ -341,12 +341,15 @@ class Bench:
 
     def _write(self):
         dut, align = self.dut, self.build.row_align
-        space = dut.wr_space_o.value.to_unsigned()
+        enable = dut.wr_en_o.value.to_unsigned()
+        assert enable.bit_count() == 1, "a write to several memories"
+        space = enable.bit_length() - 1
         mask = dut.wr_mask_o.value.to_unsigned()
-        raw = dut.wr_data_o.value.to_unsigned().to_bytes(2 * align, "little")
+        raw = dut.wr_data_o.value.to_unsigned().to_bytes(2 * self.build.requantize_lanes, "little")
         data = np.frombuffer(raw, "<i2" if space in (9, 10) else "i1")[
             :: 1 if space in (9, 10) else 2
         ]
+        data = np.resize(data, align)  # the mask says which part of the word is meant
         first = dut.wr_addr_o.value.to_unsigned() * align
         assert mask, "a write without elements"
         for i in range(align):

@@ -70,12 +70,8 @@ class SeriesHost:
         with np.errstate(over="ignore", invalid="ignore"):
             mean = x.mean(axis=-1, keepdims=True, dtype=np.float32)
             variance = np.square(x - mean).mean(axis=-1, keepdims=True, dtype=np.float32)
-        bad = np.argwhere(~np.isfinite(variance))
-        if len(bad):
-            raise ValueError(
-                f"input: window {bad[0][0]}, variable {bad[0][1]}: the variance overflows float32, "
-                "expected smaller values"
-            )
+        if problem := overflow(variance):
+            raise ValueError(f"input: {problem}")
         return mean, np.sqrt(variance + self._eps)
 
     def from_core(self, y: np.ndarray, statistics: Statistics | None) -> np.ndarray:
@@ -85,3 +81,15 @@ class SeriesHost:
             mean, deviation = statistics
             y = y * deviation + mean
         return y
+
+
+def overflow(variance: np.ndarray) -> str | None:
+    """What is wrong where float32 does not hold the variance [B, V, 1] of windows."""
+    bad = np.argwhere(~np.isfinite(variance))
+    if not len(bad):
+        return None
+    window, variable, _ = bad[0]
+    return (
+        f"window {window}, variable {variable}: the variance overflows float32, expected smaller "
+        "values"
+    )

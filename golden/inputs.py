@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
+from golden.host_series import overflow
 from model.args import ModelArgs
 from model.cmamba import instance_statistics
 from model.data import Splits, load_dataset
@@ -91,10 +91,7 @@ def read_windows(path: Path, args: ModelArgs) -> Tensor:
             f"[B, {expected[0]}, {expected[1]}]"
         )
     if args.instance_norm:
-        bad = torch.nonzero(~torch.isfinite(instance_statistics(x)[1]))
-        if len(bad):
-            raise InputError(
-                f"{path}: 'x': window {int(bad[0][0])}, variable {int(bad[0][1])}: the variance "
-                "overflows float32, expected smaller values"
-            )
+        _, deviation = instance_statistics(x)
+        if problem := overflow(deviation.numpy()):
+            raise InputError(f"{path}: 'x': {problem}")
     return x

@@ -16,34 +16,34 @@ A MambaRegressor maps frames [B, T, Din] to positions [B, 2], in the units of it
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
-import errno
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from golden.builds import fitting_build
-from golden.compile import compile_learned, compile_model
-from golden.forecaster import BACKENDS, Forecaster
-from golden.inputs import compilable, read_args, read_windows
-from golden.package import Package, PackageError
-from golden.program import CompileError
-from golden.streams import AcceleratorError
-from host.errors import BoardError
+from common import command_line
+from common.atomic_write import atomic_write, require_writable
+from compiler.compile import compile_learned, compile_model
+from evaluation.forecaster import BACKENDS, Forecaster
+from isa.fitting import fitting_build
+from isa.package import Package
 from model.args import ModelArgs
-from model.atomic_write import atomic_write
 from model.folded_regressor import FoldedRegressor
-from model.io import CheckpointError, InputError, load_model, weights_sha256
+from model.inputs import compilable, read_args, read_windows
+from model.io import load_model, weights_sha256
 from model.position_error import distances, in_words, summarize
-from model.quantization.calibrate import CalibrationError, Histogram, calibrate
+from model.quantization.calibrate import Histogram, calibrate
 from model.quantization.fake import QUANT_MODES, set_quant_mode
 from model.quantization.parameters import is_prepared, prepare_calibrated
 from model.quantization.structure import Quantizable
 from model.registry import args_from_json, args_of_use, entry_of
-from rtl.simulator import SimulationError
 
 
 def integer_package(model: Quantizable, x: torch.Tensor, args: argparse.Namespace) -> Package:
@@ -116,16 +116,6 @@ def difference_in_words(y: np.ndarray, reference: np.ndarray) -> str:
     )
 
 
-def require_writable(path: Path) -> None:
-    """Raises OSError, before anything is computed, where no file can be written."""
-    for wrong, code, name in (
-        (not path.parent.is_dir(), errno.ENOENT, path.parent),
-        (path.is_dir(), errno.EISDIR, path),
-    ):
-        if wrong:
-            raise OSError(code, os.strerror(code), str(name))
-
-
 def require_finite(reference: np.ndarray, args: argparse.Namespace) -> None:
     """Raises ValueError where the FP32 forecast of a window is none."""
     bad = np.argwhere(~np.isfinite(reference))
@@ -136,6 +126,7 @@ def require_finite(reference: np.ndarray, args: argparse.Namespace) -> None:
         )
 
 
+@command_line.command()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -163,7 +154,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--package", type=Path, help="compiled package for the integer back ends")
     parser.add_argument("--calibration", type=Path, help=".npz with windows to calibrate on")
     parser.add_argument("--board", metavar="IP[:PORT]", help="board on the network")
-    parser.add_argument("--bitfile", help="bitstream for the board, beside its .hwh")
+    parser.add_argument("--bitfile", type=Path, help="bitstream for the board, beside its .hwh")
     args = parser.parse_args(argv)
     if args.backend != "board" and (args.board or args.bitfile):
         parser.error("--board and --bitfile go with --backend board")
@@ -177,46 +168,34 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(
             "--calibration goes with an integer back end or --quant-mode, without --package"
         )
-    try:
-        if args.output:
-            require_writable(args.output)
-        model = load_model(args.weights, read_args(args.args), kind=torch.nn.Module)
-        x = read_windows(args.input, model.args)
-        with torch.no_grad():
-            reference = model(x).numpy()
-        require_finite(reference, args)
-        y = reference
-        if fake or args.backend != "fp32":
-            model = compilable(model)
-        if fake:
-            y = fake_int8_forecast(model, x, args).numpy()
-        if args.backend != "fp32":
-            board = {"address": args.board, "bitfile": args.bitfile}
-            options = board if args.backend == "board" else {}
-            y = Forecaster(integer_package(model, x, args), args.backend, **options)(x.numpy())
-        print(f"input: {tuple(x.shape)} output: {tuple(y.shape)}")
-        if y is not reference:
-            print(f"{name} against fp32: {difference_in_words(y, reference)}")
-            if isinstance(model, FoldedRegressor):
-                print(f"distance of the positions: {in_words(summarize(distances(y, reference)))}")
-        if args.output:
-            with atomic_write(args.output) as file:
-                np.savez(file, y=y.astype(np.float32))
-    except (
-        AcceleratorError,
-        BoardError,
-        CalibrationError,
-        CheckpointError,
-        CompileError,
-        ImportError,
-        InputError,
-        OSError,
-        PackageError,
-        SimulationError,
-        ValueError,
-    ) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if args.output:
+        names = ("weights", "args", "input", "package", "calibration", "bitfile")
+        command_line.require_distinct(
+            [args.output], {f"--{name}": getattr(args, name) for name in names}
+        )
+        require_writable(args.output)
+    model = load_model(args.weights, read_args(args.args), kind=torch.nn.Module)
+    x = read_windows(args.input, model.args)
+    with torch.no_grad():
+        reference = model(x).numpy()
+    require_finite(reference, args)
+    y = reference
+    if fake or args.backend != "fp32":
+        model = compilable(model)
+    if fake:
+        y = fake_int8_forecast(model, x, args).numpy()
+    if args.backend != "fp32":
+        board = {"address": args.board, "bitfile": args.bitfile}
+        options = board if args.backend == "board" else {}
+        y = Forecaster(integer_package(model, x, args), args.backend, **options)(x.numpy())
+    print(f"input: {tuple(x.shape)} output: {tuple(y.shape)}")
+    if y is not reference:
+        print(f"{name} against fp32: {difference_in_words(y, reference)}")
+        if isinstance(model, FoldedRegressor):
+            print(f"distance of the positions: {in_words(summarize(distances(y, reference)))}")
+    if args.output:
+        with atomic_write(args.output) as file:
+            np.savez(file, y=y.astype(np.float32))
     return 0
 
 

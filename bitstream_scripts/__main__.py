@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import os
 import shutil
@@ -9,9 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import isa
 from bitstream_scripts import generate, reports
 from bitstream_scripts.design import DESIGN, FREQUENCIES_MHZ
-from golden import isa
+from common import command_line
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "build/bitstream"
@@ -24,7 +30,8 @@ IMPLEMENTATION = (
 )
 
 
-def main() -> int:
+@command_line.command()
+def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status, 1 if there is no bitstream."""
     parser = argparse.ArgumentParser(
         prog="python -m bitstream_scripts",
@@ -46,7 +53,7 @@ def main() -> int:
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes of Vivado")
     parser.add_argument("--keep", action="store_true", help="a bitstream even if timing is not met")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.frequency not in FREQUENCIES_MHZ:
         parser.error(f"--frequency is {args.frequency}, expected 10 to 400")
     if args.jobs < 1:

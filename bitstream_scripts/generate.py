@@ -9,6 +9,11 @@ top of the packaged IP.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import dataclasses
 import re
@@ -17,7 +22,7 @@ from pathlib import Path
 
 from bitstream_scripts.design import DESIGN, Design
 from bitstream_scripts.registers import accelerator_registers
-from model import generated
+from common import command_line, generated
 from rtl.tb.simulate import MODULE_FOLDERS, packages
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -136,10 +141,12 @@ def outputs() -> dict[Path, str]:
     return {HERE / "design.tcl": design_tcl(), HERE / "cmamba_ip.v": ip_top()}
 
 
-def main() -> int:
+@command_line.command()
+def main(argv: list[str] | None = None) -> int:
+    """0; 1: with --check, a file is not current."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if not current")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     return generated.update(ROOT, outputs(), check=args.check, command="make design")
 
 

@@ -9,6 +9,12 @@ Vivado's own file is used.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
+import argparse
 import sys
 from collections.abc import Iterable
 from xml.etree import ElementTree
@@ -16,6 +22,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from bitstream_scripts.design import DESIGN, HP_PORTS, Design
 from bitstream_scripts.registers import Field, Register, accelerator_registers
+from common import command_line
 
 # Crystal of the ZCU102 and the I/O PLL that makes PL clocks from it, as the board preset sets it.
 PS_REFERENCE_MHZ = 33.33
@@ -313,5 +320,15 @@ def hwh_of(design: Design = DESIGN) -> str:
     return f'<?xml version="1.0" encoding="UTF-8" standalone="no" ?>\n{body}\n'
 
 
-if __name__ == "__main__":
+@command_line.command()
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    argparse.ArgumentParser(
+        prog="python -m bitstream_scripts.hwh", description="Write the .hwh to standard output."
+    ).parse_args(argv)
     sys.stdout.write(hwh_of())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

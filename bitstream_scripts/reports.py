@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from model.atomic_write import atomic_write
+from common.atomic_write import atomic_write
 from rtl.synth import report
 from rtl.synth.resources import DEVICE, Resources
 from rtl.synth.timing import Path as TimingPath

@@ -11,6 +11,11 @@ model.train_forecast, starts it anew.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import os
 import sys
@@ -19,17 +24,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from common import command_line
+from common.atomic_write import require_writable_folder, write_text
+from common.errors import REPORTED
+from common.exit_status import one_line
 from experiments import settings, table
 from experiments.run import Result, RunError, Trainings, result_of, settings_in_full
 from experiments.settings import Run
-from golden.streams import AcceleratorError
 from hls.bindings import extension
 
-# Also those of data, checkpoints and the compiler, which are ValueErrors.
-ERRORS = (AcceleratorError, ImportError, OSError, RunError, ValueError)
-INTERRUPTED = 130  # exit status
 
-
+@command_line.command()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m experiments",
@@ -66,25 +71,23 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(str(error))
     folder = args.output / args.experiment
     try:
-        extension()  # before hours of work, as the settings
+        require_writable_folder(folder)  # before hours of work, as what follows
+        extension()
         for run in runs:
             try:
                 settings_in_full(run)
             except ValueError as error:
                 raise ValueError(f"{run.name}: {error}") from error
         results = _results(runs, folder, args.jobs)
-    except ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from there", file=sys.stderr)
-        return INTERRUPTED
+        return command_line.INTERRUPTED
     suffix = experiment.suffix(runs)
     text = "\n\n".join(
         table.markdown(experiment, model, results)
         for model in dict.fromkeys(run.model for run in runs)
     )
-    (folder / f"table{suffix}.md").write_text(text + "\n", encoding="utf-8")
+    write_text(folder / f"table{suffix}.md", text + "\n")
     picture = folder / f"mse{suffix}.png"
     table.plot(experiment, results, picture)
     print(f"\nMSE / MAE on the test split\n\n{text}\n\n{picture}")
@@ -129,8 +132,8 @@ def _results(runs: list[Run], folder: Path, jobs: int) -> dict[Run, Result]:
 def _result(future: Future[Result], run: Run) -> Result:
     try:
         return future.result()
-    except ERRORS as error:
-        raise RunError(f"{run.name}: {error}") from error
+    except REPORTED as error:
+        raise RunError(f"{run.name}: {one_line(error)}") from error
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from common.atomic_write import write_text
+from common.errors import CmambaError
+from compiler.compile import compile_learned
+from evaluation.forecaster import Forecaster
 from experiments.settings import Run
 from golden.cases import compile_on
-from golden.compile import compile_learned
-from golden.forecaster import Forecaster
-from model.atomic_write import atomic_write
 from model.data import load_dataset
 from model.io import load_model
 from model.metrics import evaluate, torch_forecaster
@@ -30,7 +31,7 @@ Result = dict[str, dict[str, float]]
 integer program."""
 
 
-class RunError(Exception):
+class RunError(CmambaError):
     """A training that failed, or was stopped."""
 
 
@@ -98,18 +99,13 @@ def result_of(run: Run, folder: Path, threads: int, trainings: Trainings) -> Res
     if not kept.exists() or kept.read_text(encoding="utf-8") != settings:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _write(kept, settings)
+        write_text(kept, settings)
     if not result.exists():
         fp32, qat = folder / "fp32.safetensors", folder / "qat.safetensors"
         for out, options in ((fp32, _fp32_options(run)), (qat, _qat_options(run, fp32))):
             _train(out, {"threads": threads} | options, trainings)
-        _write(result, json.dumps(_evaluate(run, fp32, qat), indent=2) + "\n")
+        write_text(result, json.dumps(_evaluate(run, fp32, qat), indent=2) + "\n")
     return json.loads(result.read_text(encoding="utf-8"))
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_write(path) as file:
-        file.write(text.encode())
 
 
 def _fp32_options(run: Run) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 
+from common.atomic_write import atomic_write
 from experiments.run import Result
 from experiments.settings import Experiment, Run
 
@@ -92,5 +93,6 @@ def plot(experiment: Experiment, results: dict[Run, Result], path: Path) -> None
     axes.set_ylabel("test MSE")
     axes.grid(alpha=0.4)
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=110, format="png")
+    with atomic_write(path) as file:
+        figure.savefig(file, dpi=110, format="png")
     plt.close(figure)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import sys
 from functools import partial
@@ -9,16 +14,21 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from golden import accuracy, isa
-from golden.builds import fitting_build
+import isa
+from common import command_line, exit_status
+from common.atomic_write import require_writable_folder
+from common.errors import REPORTED
+from compiler.estimate import estimate
+from compiler.estimate import summary_table as cycle_table
+from evaluation import accuracy
 from golden.cases import CASES, build_case
-from golden.estimate import estimate
-from golden.estimate import summary_table as cycle_table
 from golden.series import write_series
 from golden.vectors import golden_tokens, write_golden
+from isa.fitting import fitting_build
 from model.data import DataError, Splits
 
 
+@command_line.command()
 def main(argv: list[str] | None = None) -> int:
     names = [case.name for case in CASES]
     parser = argparse.ArgumentParser(
@@ -37,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     if unknown:
         parser.error(f"unknown case {', '.join(sorted(unknown))}, expected {', '.join(names)}")
 
+    require_writable_folder(args.output)
     measured, cycles, missing = [], {}, []
     chosen = [case for case in CASES if not args.cases or case.name in args.cases]
     progress = tqdm(chosen, unit="package", disable=None)
@@ -55,9 +66,8 @@ def main(argv: list[str] | None = None) -> int:
         except DataError as error:
             missing.append(f"{case.name}: not written: {error}")
             continue
-        except (ImportError, OSError, ValueError) as error:
-            print(f"error: {case.name}: {error}", file=sys.stderr)
-            return 1
+        except REPORTED as error:
+            return exit_status.report(f"error: {case.name}", error)
         build = fitting_build(compiled.package)
         cycles.setdefault(build, {})[case.name] = estimate(compiled.package, isa.build(build))
     for line in missing:

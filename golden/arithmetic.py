@@ -6,12 +6,13 @@ contract gives them; results are int64 as well. The names are the contract's.
 
 from __future__ import annotations
 
-from math import isqrt
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from isa import decay_tables
 
 RECIPROCAL_BITS = 17
 
@@ -26,7 +27,7 @@ class Params(NamedTuple):
 
     @classmethod
     def from_array(cls, words: np.ndarray) -> Params:
-        """From a structured array [n] with these fields (`golden.words.PARAM_DTYPE`)."""
+        """From a structured array [n] with these fields (`isa.words.PARAM_DTYPE`)."""
         return cls(*(torch.from_numpy(words[name].astype(np.int64)) for name in cls._fields))
 
 
@@ -54,26 +55,12 @@ def requantize(a: Tensor, params: Params) -> Tensor:
     return rne_shift(a * params.multiplier, params.shift) + params.zero_point
 
 
-def _exp2_table(log2_steps: int) -> Tensor:
-    """round(65536 * 2^(-i / 2^log2_steps)) for i = 0..63.
-
-    ``log2_steps`` square roots in a row give the floor of twice the value, exactly.
-    """
-    values = []
-    for i in range(64):
-        root = 1 << ((17 << log2_steps) - i)
-        for _ in range(log2_steps):
-            root = isqrt(root)
-        values.append((root + 1) >> 1)
-    return torch.tensor(values)
-
-
-HI = _exp2_table(6)
-LO = _exp2_table(12)
+_HIGH = torch.tensor(decay_tables.HIGH)
+_LOW = torch.tensor(decay_tables.LOW)
 
 
 def _decay(t: Tensor) -> Tensor:
-    return rne_shift(HI[(t >> 6) & 63] * LO[t & 63], 16 + (t >> 12).clamp(max=18))
+    return rne_shift(_HIGH[(t >> 6) & 63] * _LOW[t & 63], 16 + (t >> 12).clamp(max=18))
 
 
 # The exponent is clamped at 18, where at most 2^32 is shifted by 34 bits: zero from there on.

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from golden.compile import DEFAULT_OPTIONS, Options, compile_learned, compile_model
-from golden.inputs import load_splits, read_model
-from golden.package import Package
+from compiler.compile import DEFAULT_OPTIONS, Options, compile_learned, compile_model
+from isa.package import Package
 from model.data import Splits
 from model.data.frames import FrameSplits
+from model.inputs import load_splits, read_model
 from model.quantization.calibrate import calibrate, calibration_windows
 from model.quantization.parameters import is_prepared
 from model.quantization.structure import Quantizable

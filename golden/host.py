@@ -12,7 +12,7 @@ import numpy as np
 
 from golden.host_frames import FrameHost
 from golden.host_series import SeriesHost
-from golden.package import Package
+from isa.package import Package
 from model.args import ModelArgs
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from model.args import ModelArgs
 from model.published_args import PublishedArgs
+from model.windows import overflow
 
 Statistics = tuple[np.ndarray, np.ndarray]
 """Mean and standard deviation of windows, float32 [B, V, 1] each."""
@@ -81,15 +82,3 @@ class SeriesHost:
             mean, deviation = statistics
             y = y * deviation + mean
         return y
-
-
-def overflow(variance: np.ndarray) -> str | None:
-    """What is wrong where float32 does not hold the variance [B, V, 1] of windows."""
-    bad = np.argwhere(~np.isfinite(variance))
-    if not len(bad):
-        return None
-    window, variable, _ = bad[0]
-    return (
-        f"window {window}, variable {variable}: the variance overflows float32, expected smaller "
-        "values"
-    )

@@ -18,17 +18,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from golden import arithmetic, isa, rules
+import isa
+from golden import arithmetic
 from golden.arithmetic import Params
-from golden.builds import fitting_build
-from golden.package import Package
+from isa import rules
+from isa.fitting import fitting_build
+from isa.package import Package
+from isa.streams import check_tokens
 
 # Iterations that run at once: enough to hide torch's cost per call, few enough for the caches.
 BATCH = 32
 
 
 def untile(package: Package, instruction: isa.Instruction) -> Tensor:
-    """Weights of a LINEAR: int32 [positions, n_out, n_in rounded up to whole tiles].
+    """Weights of a LINEAR: int32 [positions, n_out, n_in].
 
     ``positions`` is 1 unless the instruction reduces.
     """
@@ -41,7 +44,7 @@ def untile(package: Package, instruction: isa.Instruction) -> Tensor:
         # [O, I, group, lane of the group, j] to [O, lane, I, group, j]
         tiles = tiles.reshape(n_o, n_i, split, package.tile_out // split, package.tile_in)
         matrix = tiles.transpose(0, 3, 1, 2, 4).reshape(n_o * package.tile_out // split, -1)
-        matrices.append(matrix[: instruction.n_out])
+        matrices.append(matrix[: instruction.n_out, : instruction.n_in])
     return torch.from_numpy(np.stack(matrices).astype(np.int32))
 
 
@@ -187,11 +190,12 @@ class IntegerModel:
             parts["params"] = Params.from_array(parts["params"])
         return _Step(instruction, **parts)
 
-    def run(self, tokens: Tensor, trace: dict[str, Tensor] | None = None) -> Tensor:
-        """Run the schedule once for each iteration.
+    def run(self, tokens: np.ndarray, trace: dict[str, Tensor] | None = None) -> np.ndarray:
+        """Run the schedule once for each iteration, as `isa.streams.Runner.run`.
 
         Args:
-            tokens: int8 [n_iterations, n_sequences, n_positions, token_bytes].
+            tokens: int8 [n_iterations, n_sequences, n_positions, token_bytes], of any number of
+                iterations.
             trace: gets the result of every instruction, by name: int8 or int16
                 [n_iterations, rows, n]. ``rows`` is one for each token of the instruction
                 (sequence * n_positions + position); for SEND and a reducing LINEAR one for each
@@ -206,12 +210,8 @@ class IntegerModel:
         """
         package = self.package
         shape = (package.n_sequences, package.n_positions, package.token_bytes)
-        if tokens.dtype != torch.int8 or tokens.ndim != 4 or tuple(tokens.shape[1:]) != shape:
-            expected = ", ".join(map(str, shape))
-            raise ValueError(
-                f"tokens: expected torch.int8 [n_iterations, {expected}], "
-                f"found {tokens.dtype} {list(tokens.shape)}"
-            )
+        tokens = check_tokens(tokens, shape)
+        given = torch.from_numpy(tokens)
         results = self._trace_tensors(len(tokens)) if trace is not None else None
         forecast = torch.empty(
             len(tokens), package.n_sequences, package.forecast_elements, dtype=torch.int16
@@ -220,14 +220,14 @@ class IntegerModel:
         def run_batch(start: int) -> None:
             rows = slice(start, start + BATCH)
             part = None if results is None else [result[rows] for result in results]
-            forecast[rows] = self._run_batch(tokens[rows], part)
+            forecast[rows] = self._run_batch(given[rows], part)
 
         with _batch_threads() as threads, ThreadPoolExecutor(threads) as pool:
             # The list raises what a batch has raised.
             list(pool.map(run_batch, range(0, len(tokens), BATCH)))
         if trace is not None:
             trace.update(zip(self.names, results, strict=True))
-        return forecast
+        return forecast.numpy()
 
     def _trace_tensors(self, n_iterations: int) -> list[Tensor]:
         results = []

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common.atomic_write import atomic_write
 from golden.cases import CompiledCase
-from model.atomic_write import atomic_write
 
 # A week of hours.
 WINDOWS = 7 * 24

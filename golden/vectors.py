@@ -15,18 +15,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from common.atomic_write import atomic_folder, atomic_write, write_text
 from golden.cases import CompiledCase
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
-from golden.package import Package
+from isa.package import Package
 from model.data import spread
 
 N_WINDOWS = 2
@@ -64,25 +63,12 @@ def write_golden(
     if folder.exists() and not (folder / "manifest.txt").is_file():
         raise FileExistsError(f"{folder}: found no manifest.txt, so it is not replaced")
     trace: dict[str, torch.Tensor] = {}
-    forecast = IntegerModel(package).run(torch.from_numpy(tokens), trace).numpy()
+    forecast = IntegerModel(package).run(tokens, trace)
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    replaced = temporary.with_name(f"{temporary.name}.old")
-    try:
-        values = _write(temporary, package, tokens, forecast, trace)
+    with atomic_folder(folder) as new:
+        values = _write(new, package, tokens, forecast, trace)
         for write in write_more:
-            write(temporary)
-        temporary.chmod(0o755)
-        if folder.exists():
-            folder.rename(replaced)
-        temporary.rename(folder)
-    except BaseException:
-        if replaced.exists() and not folder.exists():
-            replaced.rename(folder)
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    shutil.rmtree(replaced, ignore_errors=True)
+            write(new)
     return values
 
 
@@ -99,7 +85,8 @@ def _write(
 
     def write(name: str, array: np.ndarray) -> None:
         data = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes()
-        (folder / name).write_bytes(data)
+        with atomic_write(folder / name) as file:
+            file.write(data)
         checksums[name] = hashlib.sha256(data).hexdigest()
 
     write("input.bin", tokens)
@@ -124,7 +111,7 @@ def _write(
                 "dtype": str(array.dtype),
             }
         )
-    (folder / "manifest.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(folder / "manifest.txt", "\n".join(lines) + "\n")
     manifest = {
         "n_forecasts": n_forecasts,
         "input": list(tokens.shape),
@@ -133,5 +120,5 @@ def _write(
         "sha256": checksums,
     }
     text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    write_text(folder / "manifest.json", text)
     return values

@@ -1,10 +1,12 @@
 # Targets of the HLS C++: csim, the Python bindings, and the Vitis HLS flow. Included by the Makefile.
 #
+#   V=1         show the compiler's commands
 #   SANITIZE=1  csim and bindings with AddressSanitizer and UBSan
 #   NATIVE=1    csim of the build with standard integers
 #   HLS=vitis   csim with the vendor's tool
-#   GOLDEN=...  golden folders to run, instead of all in build/golden (cosim: the smallest)
-#   BUILD=...   build of golden/isa/builds.toml, instead of default and deep (Vitis: default)
+#   GOLDEN=...  golden folders to run, instead of all in build/golden (cosim: the smallest); a folder
+#               with a space in its name goes alone
+#   BUILD=...   build of isa/builds.toml, instead of default and deep (Vitis: default)
 
 VARIANT    := $(if $(NATIVE),native,ap)
 CHECKED    := $(if $(SANITIZE),-sanitize)
@@ -12,20 +14,31 @@ HLS_BUILDS := $(or $(BUILD),default deep)
 
 # --- compilation: build/hls/BUILD/VARIANT/ holds the objects of one variant ------------------------
 
+# Prints -isystem FOLDER for what an expression of Python yields, in quotes of the shell. As system
+# headers they are in no .d file, where a path of odd characters would not be read again.
+# Python runs at the first use only.
+as_system = $(shell $(PY) -c 'import importlib.util, pathlib, shlex, sysconfig; \
+    folder = lambda package: pathlib.Path(importlib.util.find_spec(package).origin).parent; \
+    print(*(f"-isystem {shlex.quote(str(path))}" for path in ($(1),)))')
 # AMD's open ap_int.h and hls_stream.h lie in the hls4ml wheel, which is found without importing it.
-AP_TYPES = $(shell $(PY) -c 'import importlib.util, pathlib; print(pathlib.Path( \
-    importlib.util.find_spec("hls4ml").origin).parent / "templates/vivado/ap_types")')
-PYBIND11 = $(shell $(PY) -m pybind11 --includes)
+AP_TYPES = $(eval AP_TYPES := $$(call as_system,folder("hls4ml") / "templates/vivado/ap_types"))$(AP_TYPES)
+PYBIND11 = $(eval PYBIND11 := $$(call as_system,folder("pybind11") / "include"$$(comma) \
+    sysconfig.get_path("include")))$(PYBIND11)
+comma := ,
 
-HLS_CXXFLAGS := -std=c++14 -MMD -MP -fPIC -fvisibility=hidden -Wall -Wextra \
+HLS_CXXFLAGS := -std=c++14 -fPIC -fvisibility=hidden -Wall -Wextra \
     -Wno-unknown-pragmas -Wno-unused-label -Ihls/include
 # AMD's constructors mask what they have not set yet, hence the warnings. They shift negative numbers
 # to the left, which C++ has only defined since 2020: the native build is the one that looks for that.
-ap_FLAGS      = -O2 -Ihls/include/csim -isystem $(AP_TYPES) -Wno-uninitialized -Wno-maybe-uninitialized
+ap_FLAGS      = -O2 -Ihls/include/csim $(AP_TYPES) -Wno-uninitialized -Wno-maybe-uninitialized
 ap_UNCHECKED  = -fno-sanitize=shift-base
 # The native build runs on the machine that compiles it.
 native_FLAGS  = -O3 -march=native -DCMAMBA_NATIVE
 sanitize      = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+# $(1) options, before -c SOURCE -o OBJECT. A half-written file never bears the name of a whole one.
+dependencies = -MMD -MP -MF $(1:.o=.d).tmp -MT $(1)
+rename       = @mv $(1:.o=.d).tmp $(1:.o=.d) && mv $(1).tmp $(1)
 
 HLS_OBJECTS := $(patsubst hls/%.cpp,%.o,$(wildcard hls/src/*.cpp))
 TB_OBJECTS  := $(patsubst hls/%.cpp,%.o,$(wildcard hls/tb/*.cpp))
@@ -34,18 +47,20 @@ TB_OBJECTS  := $(patsubst hls/%.cpp,%.o,$(wildcard hls/tb/*.cpp))
 define HLS_RULES
 build/hls/$(1)/$(2)$(3)/%.o: hls/%.cpp hls/hls.mk | $(READY)
 	@mkdir -p $$(@D)
-	$(CXX) $$(HLS_CXXFLAGS) -Ihls/build/$(1) $$($(2)_FLAGS) \
-	    $(if $(3),$$(sanitize) $$($(2)_UNCHECKED)) $$(MODULE_FLAGS) -c $$< -o $$@
+	$$(call quiet,CXX,$$@)$(CXX) $$(HLS_CXXFLAGS) -Ihls/build/$(1) $$($(2)_FLAGS) \
+	    $(if $(3),$$(sanitize) $$($(2)_UNCHECKED)) $$(MODULE_FLAGS) $$(call dependencies,$$@) -c $$< -o $$@.tmp
+	$$(call rename,$$@)
 
 build/hls/$(1)/$(2)$(3)/bindings/module.o: MODULE_FLAGS = -std=c++17 -O1 -DCMAMBA_MODULE=$(4) $$(PYBIND11)
 
 build/csim/$(1)/$(2)$(3): $(addprefix build/hls/$(1)/$(2)$(3)/,$(HLS_OBJECTS) $(TB_OBJECTS))
 	@mkdir -p $$(@D)
-	$(CXX) $(if $(3),$$(sanitize)) $$^ -o $$@
+	$$(call quiet,LINK,$$@)$(CXX) $(if $(3),$$(sanitize)) $$^ -o $$@.tmp
+	@mv $$@.tmp $$@
 
 build/bindings$(3)/$(4).so: $(addprefix build/hls/$(1)/$(2)$(3)/,$(HLS_OBJECTS) bindings/module.o)
 	@mkdir -p $$(@D)
-	$(CXX) -shared $(if $(3),$$(sanitize)) $$^ -o $$@.tmp
+	$$(call quiet,LINK,$$@)$(CXX) -shared $(if $(3),$$(sanitize)) $$^ -o $$@.tmp
 	@mv $$@.tmp $$@
 endef
 define HLS_BUILD_RULES
@@ -54,45 +69,53 @@ $(call HLS_RULES,$(1),ap,-sanitize,cmamba_hls_$(1))
 $(call HLS_RULES,$(1),native,,cmamba_native_$(1))
 $(call HLS_RULES,$(1),native,-sanitize,cmamba_native_$(1))
 endef
-$(foreach build,$(notdir $(wildcard hls/build/*)),$(eval $(call HLS_BUILD_RULES,$(build))))
+$(foreach build,$(BUILDS),$(eval $(call HLS_BUILD_RULES,$(build))))
 -include $(shell find build/hls -name '*.d' 2>/dev/null)
 
 VITIS = CMAMBA_BUILD=$(BUILD) hls/vitis/run.sh
 
-# A plain `make` compiles on all cores, too.
-PARALLEL_MAKE = $(MAKE) --no-print-directory -j$(shell nproc)
+# $(call make_hls,FILES): with all cores. $(call modules,BUILDS): the Python modules.
+make_hls = $(call locked,build/hls,$(PARALLEL_MAKE) $(1))
+modules  = $(foreach build,$(1),$(foreach module,cmamba_hls cmamba_native, \
+    build/bindings$(CHECKED)/$(module)_$(build).so))
 
 # --- targets -------------------------------------------------------------------------------------
 
 ifeq ($(HLS),vitis)
 CSIM_BUILD := $(or $(BUILD),default)
-run_csim    = $(VITIS) csim $$folders
+run_csim    = eval "$(VITIS) csim $$folders"
 else
 CSIM_BUILD := $(BUILD)
-run_csim    = program=build/csim/$$build/$(VARIANT)$(CHECKED); $(PARALLEL_MAKE) $$program || exit 1; \
-    echo $$program $$folders; $$program $$folders
+run_csim    = program=build/csim/$$build/$(VARIANT)$(CHECKED); $(call make_hls,$$program) || exit 1; \
+    echo $$program $$folders; eval "$$program $$folders"
 endif
 
 # Each folder on the first build that holds its package; with BUILD, all that it holds. A build that
 # none needs is not compiled.
+##@ Hardware with open tools
 .PHONY: csim
 csim: $(READY) $(if $(GOLDEN),,$(GOLDEN_CURRENT)) ## compare the HLS C++ with every golden tensor (NATIVE=1, SANITIZE=1, HLS=vitis)
-	@runs=$$($(call builds_of,$(CSIM_BUILD),$(or $(GOLDEN),$$(dirname build/golden/*/manifest.txt)))) || exit 1; \
+	$(if $(call has_option,n),@,+@)if [ -z "$$GOLDEN" ]; then set -- $$(dirname build/golden/*/manifest.txt); \
+	elif [ -d "$$GOLDEN" ]; then set -- "$$GOLDEN"; else set -- $$GOLDEN; fi; \
+	for folder; do if ! [ -d "$$folder" ]; then \
+	    echo "make: GOLDEN: there is no folder $$folder; make golden writes some to build/golden" >&2; exit 1; \
+	fi; done; \
+	runs=$$($(call builds_of,$(CSIM_BUILD),"$$@")) || exit 1; \
 	echo "$$runs" | { status=0; while read -r build folders; do \
 	    { $(run_csim); } </dev/null || status=1; \
 	done; exit $$status; }
 
 .PHONY: bindings
 bindings: $(READY) ## build the Python modules of the HLS C++
-	@$(PARALLEL_MAKE) $(foreach build,$(HLS_BUILDS),$(foreach module,cmamba_hls cmamba_native, \
-	    build/bindings$(CHECKED)/$(module)_$(build).so))
+	+@$(call make_hls,$(call modules,$(HLS_BUILDS)))
 
 # The tests run csim and load the modules.
 .PHONY: csim-programs
 csim-programs: bindings
-	@$(PARALLEL_MAKE) $(foreach build,$(HLS_BUILDS),build/csim/$(build)/ap build/csim/$(build)/native)
+	+@$(call make_hls,$(foreach build,$(HLS_BUILDS),build/csim/$(build)/ap build/csim/$(build)/native))
 test: csim-programs
 
+##@ Checks
 .PHONY: sanitize
 sanitize: ## csim and the HLS tests with AddressSanitizer and UBSan
 	$(MAKE) bindings SANITIZE=1
@@ -102,10 +125,11 @@ sanitize: ## csim and the HLS tests with AddressSanitizer and UBSan
 	    ASAN_OPTIONS=detect_leaks=0 CMAMBA_BINDINGS=build/bindings-sanitize \
 	    $(PY) -m pytest tests/test_hls_kernels.py tests/test_hls_top.py
 
+##@ Hardware with vendor tools
 .PHONY: csynth cosim export
 csynth: ## synthesize with Vitis HLS: timing and resources in build/reports
 	@$(VITIS) csynth
 cosim: ## C/RTL co-simulation of what csynth gave, on the smallest golden package
-	@$(VITIS) cosim $(GOLDEN)
+	@$(VITIS) cosim $(if $(GOLDEN),"$$GOLDEN")
 export: ## package what csynth gave as Vivado IP
 	@$(VITIS) export

@@ -18,8 +18,8 @@ from host.errors import __all__ as _errors
 WITHOUT_PYNQ = (
     "the driver needs the package pynq (4.0.0), which is not installed. On the board it is part of "
     "the PYNQ image: run the image's Python, /usr/local/share/pynq-venv/bin/python3, as root. On a "
-    "PC, `make venv` installs it with the rest; by hand it is PYNQ_REMOTE=1 pip install "
-    "pynq==4.0.0 'numpy<2'."
+    "PC, `make venv` installs it with the rest; by hand it is pip install --group board, then "
+    "PYNQ_REMOTE=1 pip install --no-deps --group pynq, in the folder of pyproject.toml."
 )
 
 # Public name: the module that has it.

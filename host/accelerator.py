@@ -18,20 +18,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from golden import isa
+import isa
 from golden.host import HostSide
-from golden.package import Package
-from golden.streams import BEAT_BYTES, StreamShape
 from host.device import active_device, clock_mhz
 from host.errors import BoardError, NotLoadedError
 from host.fabric import Fabric, Run
 from host.package_check import check_package
 from host.profile import Profile, Times, read_profile
-from host.remote import add_deadlines, connection_errors
+from host.remote import connection_errors, with_deadlines
+from isa.package import Package
+from isa.streams import BEAT_BYTES, StreamShape
 
 # A batch is cut where its buffers would be larger: 16 MiB are 100,000 patches of ETTh1.
 _MAX_BUFFER = 1 << 24
@@ -63,6 +63,28 @@ class _Loaded:
         return self.shape.iterations * self.shape.n_sequences * row
 
 
+class _Part(NamedTuple):
+    """Of a batch, as much as fits a transfer: windows or tokens at first, then its forecasts."""
+
+    values: np.ndarray
+    is_last: bool
+
+
+class _Started(NamedTuple):
+    """A run under way, and what makes forecasts of its result.
+
+    `statistics` are what `encode` has left for `decode`.
+    """
+
+    run: Run
+    statistics: Any
+    is_last: bool
+
+
+_Encode = Callable[[np.ndarray], tuple[np.ndarray, Any]]
+_Decode = Callable[[np.ndarray, Any], np.ndarray]
+
+
 class Accelerator:
     """The accelerator of a bitstream.
 
@@ -83,10 +105,10 @@ class Accelerator:
     memory.
 
     Raises:
-        OverlayError: the bitstream does not have one accelerator and one AXI DMA.
+        OverlayError: the bitstream or its .hwh is damaged, of another part or of another design.
         RegisterError: the registers hold what makes no sense.
         BoardError: there is no board, or it does not answer.
-        OSError: no such bitstream.
+        OSError: no such bitstream, no .hwh beside it, or no permission to read them.
     """
 
     def __init__(
@@ -103,8 +125,7 @@ class Accelerator:
             raise ValueError(
                 f"watchdog_cycles: found {watchdog_cycles}, expected 1 to {(1 << 32) - 1}"
             )
-        self._device = device or active_device()
-        add_deadlines(self._device)
+        self._device = with_deadlines(active_device() if device is None else device)
         self._loaded: _Loaded | None = None
         self._clock_mhz: float | None = None
         with connection_errors(self._device):
@@ -242,14 +263,7 @@ class Accelerator:
         return self._stream(loaded, checked(), 1, encode, decode)
 
     def run(self, tokens: np.ndarray) -> np.ndarray:
-        """Forecasts from tokens to int16, without the host's conversions.
-
-        Args:
-            tokens: int8 [n_iterations, n_sequences, n_positions, token_bytes], n_iterations a
-                multiple of the package's `iterations`.
-
-        Returns:
-            int16 [n_iterations, n_sequences, forecast_elements].
+        """Forecasts without the host's conversions, as `isa.streams.Runner.run`.
 
         Raises:
             As `forecast`.
@@ -277,8 +291,8 @@ class Accelerator:
         loaded: _Loaded,
         batches: Iterator[np.ndarray],
         rows: int,
-        encode: Callable[[np.ndarray], tuple[np.ndarray, Any]],
-        decode: Callable[[np.ndarray, Any], np.ndarray],
+        encode: _Encode,
+        decode: _Decode,
     ) -> Iterator[np.ndarray]:
         """Batches in parts that fit a transfer, `rows` of an array a forecast, two in work."""
         max_bytes = self._open().dma.max_bytes
@@ -290,62 +304,56 @@ class Accelerator:
             )
         step = max(1, min(max_bytes, _MAX_BUFFER) // largest) * rows
 
-        def parts() -> Iterator[tuple[np.ndarray, bool]]:
+        def parts() -> Iterator[_Part]:
             for batch in batches:
                 for start in range(0, len(batch), step):
-                    yield batch[start : start + step], start + step >= len(batch)
+                    yield _Part(batch[start : start + step], start + step >= len(batch))
 
         done: list[np.ndarray] = []
-        for y, is_last in self._double_buffered(loaded, parts(), encode, decode):
-            done.append(y)
-            if is_last:
+        for part in self._double_buffered(loaded, parts(), encode, decode):
+            done.append(part.values)
+            if part.is_last:
                 yield done[0] if len(done) == 1 else np.concatenate(done)
                 done.clear()
 
     def _double_buffered(
         self,
         loaded: _Loaded,
-        parts: Iterator[tuple[np.ndarray, bool]],
-        encode: Callable[[np.ndarray], tuple[np.ndarray, Any]],
-        decode: Callable[[np.ndarray, Any], np.ndarray],
-    ) -> Iterator[tuple[np.ndarray, bool]]:
-        running: tuple[Run, Any, bool] | None = None
+        parts: Iterator[_Part],
+        encode: _Encode,
+        decode: _Decode,
+    ) -> Iterator[_Part]:
+        running: _Started | None = None
         try:
-            for part, is_last in parts:
-                tokens, rest = encode(part)
+            for part in parts:
+                tokens, statistics = encode(part.values)
                 with connection_errors(self._device):
                     fabric = self._open()
                     run = self._prepare(fabric, loaded, tokens)
                     try:
                         if running is not None:
-                            fabric.finish(running[0])
+                            fabric.finish(running.run)
                         fabric.start(run)
                     except BaseException:
                         fabric.release(run)
                         raise
-                before, running = running, (run, rest, is_last)
+                before, running = running, _Started(run, statistics, part.is_last)
                 if before is not None:
-                    yield self._result(loaded, before, decode)
+                    yield self._result(before, decode)
             if running is not None:
                 with connection_errors(self._device):
-                    self._open().finish(running[0])
+                    self._open().finish(running.run)
                 before, running = running, None
-                yield self._result(loaded, before, decode)
+                yield self._result(before, decode)
         finally:
             if running is not None and self._fabric is not None:
-                self._fabric.abandon(running[0])
+                self._fabric.abandon(running.run)
 
-    def _result(
-        self,
-        loaded: _Loaded,
-        run: tuple[Run, Any, bool],
-        decode: Callable[[np.ndarray, Any], np.ndarray],
-    ) -> tuple[np.ndarray, bool]:
-        run, rest, is_last = run
+    def _result(self, done: _Started, decode: _Decode) -> _Part:
         try:
-            return decode(run.sink.array, rest), is_last
+            return _Part(decode(done.run.sink.array, done.statistics), done.is_last)
         finally:
-            self._open().release(run)
+            self._open().release(done.run)
 
     def _prepare(self, fabric: Fabric, loaded: _Loaded, tokens: np.ndarray) -> Run:
         """A run with the tokens in its buffer."""

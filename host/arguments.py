@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import re
 import subprocess
@@ -12,12 +13,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from host.errors import BoardError
+import isa
+from host.errors import BoardConnectionError
 
 ROOT = Path(__file__).resolve().parents[1]
 # Folders of golden folders: in the board's archive, and where `make golden` writes them.
 _GOLDEN = (ROOT / "packages", ROOT / "build/golden")
 GOLDEN_FILES = ("package.bin", "input.bin", "forecast.bin")
+
+
+def build_name(text: str) -> str:
+    """Type of an option: a build of isa/builds.toml."""
+    if text not in isa.builds():
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected one of {[*isa.builds()]}")
+    return text
 
 
 def add_board_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +46,7 @@ def add_board_arguments(parser: argparse.ArgumentParser) -> None:
         "--virtual",
         metavar="BUILD",
         nargs="?",
+        type=build_name,
         const="default",
         help="a virtual board of its own, with this build in its PL (%(const)s)",
     )
@@ -64,7 +74,8 @@ def virtual_board(build: str) -> Iterator[tuple[str, str]]:
     """Address and bitstream of a virtual board in a process of its own.
 
     Raises:
-        BoardError: it does not start.
+        BoardConnectionError: it does not start.
+        OSError: its bitstream cannot be written.
     """
     with tempfile.TemporaryDirectory() as folder, _virtual_board(build, folder) as board:
         yield board
@@ -73,14 +84,13 @@ def virtual_board(build: str) -> Iterator[tuple[str, str]]:
 @contextmanager
 def _virtual_board(build: str, folder: str) -> Iterator[tuple[str, str]]:
     if importlib.util.find_spec("host.virtual_board") is None:
-        raise BoardError("there is no virtual board in this copy of host")
-    command = [sys.executable, "-m", "host.virtual_board"]
-    subprocess.run(
-        [*command, "--write-overlay", folder], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
-    )
+        raise BoardConnectionError("there is no virtual board in this copy of host")
+    importlib.import_module("host.virtual_board").write_overlay(folder)
+    command = [sys.executable, "-m", "host.virtual_board", "--until-eof"]
     process = subprocess.Popen(
         [*command, "--build", build, "--port", "0"],
         cwd=ROOT,
+        stdin=subprocess.PIPE,  # which ends with this process, however that ends
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -90,7 +100,8 @@ def _virtual_board(build: str, folder: str) -> Iterator[tuple[str, str]]:
         found = re.search(r"127\.0\.0\.1:\d+", line)
         if not found:
             process.terminate()
-            raise BoardError(f"the virtual board has not started: {process.stderr.read().strip()}")
+            said = process.stderr.read().strip().splitlines() or ["it says nothing"]
+            raise BoardConnectionError(f"the virtual board has not started: {said[-1]}")
         yield found[0], f"{folder}/cmamba.bit"
     finally:
         process.terminate()

@@ -7,6 +7,11 @@ the accelerator's clock are the hardware's; on a virtual board the rest is the s
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import sys
 import time
@@ -15,11 +20,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common import command_line, exit_status
+from common.errors import REPORTED
 from golden.host import HostSide
-from golden.package import PackageError
-from golden.streams import AcceleratorError
 from host.arguments import add_board_arguments, golden_folders, open_accelerator
-from host.errors import BoardError
 from host.profile import STEPS
 from host.table import Table
 
@@ -78,8 +82,9 @@ def _batches(text: str) -> list[int]:
     return numbers
 
 
+@command_line.command()
 def main(argv: list[str] | None = None) -> int:
-    """0, or 1 where there is no board or package, or one of them does not work."""
+    """0; 1: the board does not work; 2: there is no board, or no package that fits it."""
     parser = argparse.ArgumentParser(
         prog="python -m host.bench", description="Measure the steps of a forecast on a board."
     )
@@ -102,9 +107,8 @@ def main(argv: list[str] | None = None) -> int:
             profile = accelerator.profile()
         name = path.parent.name if path.name == "package.bin" else path.stem
         size = path.stat().st_size
-    except (AcceleratorError, BoardError, ImportError, OSError, PackageError, ValueError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+    except REPORTED as error:
+        return exit_status.report("bench", error)
     print(f"load of {name}, {size:,} bytes: {1e3 * load:,.1f} ms")
     print(table(f"{name}, accelerator at {profile.clock_mhz:.1f} MHz, median", columns))
     return 0

@@ -3,7 +3,7 @@
     cmamba-board/
       INSTALL.md               what to do with it on the board; more in host/README.md
       MANIFEST.json            versions, and SHA-256 and size of every other file
-      host/ golden/ model/ rtl/   the driver and the modules that it imports, no others
+      host/ isa/ golden/ ...      the driver and the modules that it imports, no others
       packages/NAME/           package.bin, input.bin and forecast.bin for the self-test, and
                                series.npz, data to forecast
       notebooks/               where there are notebooks
@@ -13,6 +13,11 @@ The same sources give the same bytes.
 """
 
 from __future__ import annotations
+
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
 
 import argparse
 import ast
@@ -27,13 +32,14 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from golden import isa
-from model.atomic_write import atomic_write
+import isa
+from common import command_line, exit_status
+from common.atomic_write import atomic_write
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "cmamba-board"
 # Packages of the repository, and what else the driver may import: PYNQ's image has it.
-OURS = ("golden", "hls", "host", "model", "rtl")
+OURS = ("common", "compiler", "golden", "hls", "host", "isa", "model", "rtl")
 THIRD_PARTY = {"IPython", "grpc", "matplotlib", "numpy", "pynq"}
 # The board's Python.
 PYTHON = (3, 10)
@@ -43,6 +49,15 @@ NEWER = {
     *("hashlib.file_digest", "itertools.batched", "typing.LiteralString", "typing.Never"),
     *("typing.NotRequired", "typing.Required", "typing.Self", "typing.Unpack"),
     *("typing.assert_never", "typing.override"),
+}
+# Of numpy, what came later than 1.21, the oldest of an image; ruff refuses what left with numpy 2.
+NEWER_NUMPY = {
+    *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_count"),
+    *("bitwise_invert", "bitwise_left_shift", "bitwise_right_shift", "bool", "concat"),
+    *("cumulative_prod", "cumulative_sum", "dtypes", "exceptions", "from_dlpack", "isdtype"),
+    *("long", "matrix_transpose", "matvec", "permute_dims", "pow", "strings", "trapezoid"),
+    *("ulong", "unique_all", "unique_counts", "unique_inverse", "unique_values", "unstack"),
+    *("vecdot", "vecmat"),
 }
 # Modules of host/ that run on a PC only; what they need is not on a board.
 PC_ONLY = {"host.board_package", "host.notebook"}
@@ -81,7 +96,7 @@ def import_closure(modules: Iterable[str], root: Path = ROOT) -> dict[str, Path]
     Imports inside functions count, those for type checkers only do not.
 
     Raises:
-        ValueError: a module imports what a board does not have, or is no Python of the board's
+        ValueError: a module uses what a board does not have, or is no Python of the board's
             version; with its file.
     """
     found: dict[str, Path] = {}
@@ -98,6 +113,15 @@ def import_closure(modules: Iterable[str], root: Path = ROOT) -> dict[str, Path]
         except SyntaxError as error:
             version = ".".join(map(str, PYTHON))
             raise ValueError(f"{path}: line {error.lineno} is not Python {version}") from None
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Attribute)
+                and ast.unparse(node.value) in ("np", "numpy")
+                and node.attr in NEWER_NUMPY
+            ):
+                raise ValueError(
+                    f"{path}: line {node.lineno} uses numpy.{node.attr}, which numpy 1.21 lacks"
+                )
         for imported, line, is_guarded in _imports(tree):
             top = imported.split(".")[0]
             if top in OURS:
@@ -158,10 +182,10 @@ def contents(
     files: dict[str, bytes] = {}
     for path in import_closure(driver_modules(root), root).values():
         files[str(path.relative_to(root))] = path.read_bytes()
-    # Python 3.10 reads no TOML (golden.isa).
-    for path in sorted((root / "golden/isa").glob("*.toml")):
+    # Python 3.10 reads no TOML (isa).
+    for path in sorted((root / "isa").glob("*.toml")):
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        files[f"golden/isa/{path.stem}.json"] = json.dumps(table, indent=1).encode()
+        files[f"isa/{path.stem}.json"] = json.dumps(table, indent=1).encode()
     for path in sorted((root / "host/notebooks").glob("*.ipynb")):
         files[f"notebooks/{path.name}"] = path.read_bytes()
     for name in packages:
@@ -181,12 +205,12 @@ def contents(
 def manifest(files: Mapping[str, bytes], commit: str | None) -> bytes:
     """Versions, and SHA-256 and size of every file, as JSON."""
     pinned = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    board = [r for r in pinned["dependency-groups"]["board"] if isinstance(r, str)]
+    pynq = next(r for r in pinned["dependency-groups"]["pynq"] if r.startswith("pynq=="))
     document = {
         "commit": commit,
         "instruction_set": ".".join(map(str, isa.VERSION)),
         "python": ".".join(map(str, PYTHON)),
-        "pynq": next(r.removeprefix("pynq==") for r in board if r.startswith("pynq==")),
+        "pynq": pynq.removeprefix("pynq=="),
         "bitstream": BITSTREAM_FILES[0] in files,
         "packages": sorted({path.split("/")[1] for path in files if path.startswith("packages/")}),
         "files": {
@@ -223,8 +247,9 @@ def _commit() -> str | None:
     return result.stdout.strip() or None
 
 
+@command_line.command()
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit status, 1 if the archive cannot be made."""
+    """0; 1: the archive cannot be written; 2: what should be in it is not there."""
     parser = argparse.ArgumentParser(
         prog="python -m host.board_package",
         description="Pack driver, packages, notebook and bitstream for the board.",
@@ -250,8 +275,7 @@ def main(argv: list[str] | None = None) -> int:
         with atomic_write(args.output) as file:
             file.write(archive(files))
     except (OSError, ValueError) as error:
-        print(f"board-package: {error}", file=sys.stderr)
-        return 1
+        return exit_status.report("board-package", error)
     for name in left_out:
         print(f"package {name}: left out, {args.golden / name} does not exist (make golden)")
     if BITSTREAM_FILES[0] not in files:

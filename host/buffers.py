@@ -40,8 +40,15 @@ class Buffer:
         self._memory.flush()
 
     def invalidate(self) -> None:
-        """Let the host see what the device has written."""
-        self._memory.invalidate()
+        """Let the host see what the device has written.
+
+        Raises:
+            BoardError: the board gives another number of bytes.
+        """
+        try:
+            self._memory.invalidate()
+        except ValueError as error:
+            raise BoardError(f"reading a buffer of {self.nbytes} bytes: {error}") from error
 
     def free(self) -> None:
         """Give the memory back; `array` is gone."""
@@ -89,12 +96,16 @@ class BufferPool:
 
     def _allocate(self, nbytes: int) -> Buffer:
         buffer = Buffer(self._device, nbytes)
-        if buffer.address % 16 or (buffer.address + nbytes) >> self._address_bits:
+        if (
+            buffer.address % 16
+            or not buffer.address
+            or (buffer.address + nbytes) >> self._address_bits
+        ):
             address = buffer.address
             buffer.free()
             raise BoardError(
                 f"buffer of {nbytes} bytes: found address 0x{address:X}, expected a multiple of 16 "
-                f"within {self._address_bits} bits"
+                f"above 0, within {self._address_bits} bits"
             )
         return buffer
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from golden import isa
+import isa
 from host.errors import RegisterError
 from host.table import Table
 from rtl.regs import registers as reg

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pynq
+from pynq.buffer import PynqBuffer
 
 from host.errors import BoardConnectionError
+from host.remote import connect_listed
+
+# pynq 4.0.0 was written for numpy 1. Since numpy 2 an array has an attribute `device` that cannot
+# be set, and pynq's buffers set one of that name. An attribute of their own class comes before it.
+PynqBuffer.device = None
 
 
 def active_device() -> Any:
-    """The board itself, or the first of PYNQ_REMOTE_DEVICES.
+    """pynq's active device if there is one already; or the board itself, or the first of
+    PYNQ_REMOTE_DEVICES, which becomes pynq's active one.
 
     Raises:
-        BoardConnectionError: there is none.
+        BoardConnectionError: there is none, or it does not answer.
     """
+    if not {"_active_device", "_devices"} & vars(pynq.Device).keys() and not _is_board():
+        # pynq would wait for the answers of all of them for ever.
+        device = connect_listed()
+        if device is not None:
+            pynq.Device.active_device = device
     try:
         return pynq.Device.active_device
     except RuntimeError as error:
@@ -24,6 +37,11 @@ def active_device() -> Any:
             f"no board: {error}. On a PC, set PYNQ_REMOTE_DEVICES to the IP of a board, or give "
             "device=host.connect('IP')"
         ) from error
+
+
+def _is_board() -> bool:
+    """Whether pynq takes the machine that this runs on for a board."""
+    return Path("/sys/class/fpga_manager/fpga0/firmware").exists()
 
 
 @contextmanager

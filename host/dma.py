@@ -81,7 +81,7 @@ class Dma:
     Args:
         mmio: `pynq.MMIO` on its registers.
         parameters: of the IP, as the .hwh has them.
-        timeout: seconds for a reset.
+        timeout: seconds for a reset, and for the end of a transfer.
     """
 
     def __init__(self, mmio: Any, parameters: dict[str, Any], timeout: float) -> None:
@@ -91,6 +91,30 @@ class Dma:
         self.receive = Channel(mmio, "S2MM", _S2MM)
         self.max_bytes = (1 << int(parameters.get("c_sg_length_width", 14))) - 1
         self.address_bits = int(parameters.get("c_addr_width", 32))
+
+    def check(self) -> tuple[int, int]:
+        """The status of MM2S and of S2MM. Raises DmaError where one holds an error."""
+        return self.send.check(), self.receive.check()
+
+    def state(self) -> str:
+        """Both status registers in words."""
+        return f"DMA MM2S {describe(self.send.status)}, S2MM {describe(self.receive.status)}"
+
+    def wait_idle(self) -> None:
+        """The rest of both transfers, when the accelerator has taken and given all of them.
+
+        Raises:
+            DmaError: one has ended with an error.
+            BoardTimeoutError: one does not end.
+        """
+        for channel in (self.send, self.receive):
+            end = time.monotonic() + self._timeout
+            while not (status := channel.check()) & IDLE:
+                if time.monotonic() > end:
+                    raise BoardTimeoutError(
+                        f"the run has ended, but DMA {channel.name} has not for "
+                        f"{self._timeout:g} s: {describe(status)}"
+                    )
 
     def reset(self) -> None:
         """Forget transfers, errors and beats inside, and run both channels.

@@ -7,8 +7,10 @@ registers, the connection. After any of them the next load or forecast starts fr
 
 from __future__ import annotations
 
-from golden.errors import PackageError
-from golden.streams import AcceleratorError
+from common.errors import CmambaError
+from common.exit_status import WRONG
+from isa.errors import PackageError
+from isa.streams import AcceleratorError
 
 __all__ = [
     "ACCELERATOR_ERRORS",
@@ -23,6 +25,7 @@ __all__ = [
     "BadShapeError",
     "BadTileError",
     "BadVersionError",
+    "BoardAddressError",
     "BoardConnectionError",
     "BoardError",
     "BoardTimeoutError",
@@ -116,7 +119,7 @@ ACCELERATOR_ERRORS: dict[str, type[AcceleratorError]] = {
     "TIMEOUT": HardwareTimeoutError,
     "BUS_ERROR": BusError,
 }
-"""The class of each error code, by its name in `golden.isa.ERRORS`."""
+"""The class of each error code, by its name in `isa.ERRORS`."""
 
 
 def accelerator_error(code: int, what: str) -> AcceleratorError:
@@ -143,7 +146,7 @@ class OtherBuildError(PackageError):
         self.build = build
 
 
-class BoardError(RuntimeError):
+class BoardError(CmambaError, RuntimeError):
     """Something around the accelerator does not work."""
 
 
@@ -154,9 +157,17 @@ class BoardTimeoutError(BoardError):
 class BoardConnectionError(BoardError):
     """The board is not there, or the connection to it was lost."""
 
+    exit_status = WRONG
+
+
+class BoardAddressError(BoardConnectionError, ValueError):
+    """What should name a board is not an address."""
+
 
 class OverlayError(BoardError):
-    """The bitstream is not one that this driver can drive."""
+    """The bitstream or its .hwh is damaged, or not one that this driver can drive."""
+
+    exit_status = WRONG
 
 
 class RegisterError(BoardError):

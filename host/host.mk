@@ -8,6 +8,7 @@ BOARD_BUILD := $(or $(BUILD),default)
 # The build that holds every model of the notebook.
 NOTEBOOK_BUILD := $(or $(BUILD),deep)
 
+##@ The board, real or virtual
 .PHONY: board
 board: build/simulator/$(BOARD_BUILD)/cmamba_rtl_$(BOARD_BUILD).so ## serve a virtual ZCU102; its overlay is written to build/overlay (BUILD=, ARGS=)
 	$(PY) -m host.virtual_board --write-overlay build/overlay

@@ -7,6 +7,7 @@ from typing import Any
 
 import pynq
 
+from host.bitfile import check_bitfile
 from host.errors import OverlayError
 
 
@@ -16,12 +17,28 @@ def open_overlay(
     """The overlay, which is not downloaded yet, and its IPs: accelerator, AXI DMA.
 
     Raises:
-        OverlayError: the driver cannot drive it.
-        OSError: no such bitstream.
+        OverlayError: a file is damaged, or the driver cannot drive what it describes.
+        OSError: no such bitstream, or no .hwh beside it.
     """
-    overlay = pynq.Overlay(str(bitfile), device=device, download=False)
+    bitfile = Path(bitfile).absolute()
+    check_bitfile(bitfile)
+    if not device.has_capability("REMOTE"):  # `host.remote_device` reads none
+        _forget_metadata()
+    try:
+        overlay = pynq.Overlay(str(bitfile), device=device, download=False)
+    except OSError:
+        raise
+    except Exception as error:  # whatever pynq's parsers meet in a .hwh that lacks something
+        raise OverlayError(
+            f"{bitfile.with_suffix('.hwh')}: pynq cannot read it: "
+            f"{' '.join(f'{type(error).__name__}: {error}'.split())}"
+        ) from error
     core = _find(overlay.ip_dict, "cmamba", "the accelerator")
     dma = _find(overlay.ip_dict, "axi_dma", "the AXI DMA")
+    for name in ("c_include_sg", "c_sg_length_width", "c_addr_width"):
+        value = str(dma["parameters"].get(name, 0))
+        if not value.isdecimal():
+            raise OverlayError(f"{dma['fullpath']}: {name} is {value!r}, expected a number")
     if int(dma["parameters"].get("c_include_sg", 0)):
         raise OverlayError(f"{dma['fullpath']}: found scatter-gather, expected the simple mode")
     if "WATCHDOG_CYCLES" not in (core.get("registers") or ("WATCHDOG_CYCLES",)):
@@ -30,6 +47,12 @@ def open_overlay(
             "registers of the RTL: an export of Vitis HLS has others (make bitstream CORE=rtl)"
         )
     return overlay, core, dma
+
+
+def _forget_metadata() -> None:
+    """On a board, pynq takes what it parsed of an earlier .hwh for as long as the .bit is the same.
+    It parses again where it does not find that."""
+    (Path(pynq.pl_server.__file__).parent / "_current_metadata.pkl").unlink(missing_ok=True)
 
 
 def _find(ip_dict: dict[str, dict[str, Any]], core: str, what: str) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from golden import isa
-from golden.builds import fitting_build
-from golden.errors import PackageError
-from golden.package import Package
+import isa
 from host.capabilities import Capabilities
 from host.errors import OtherBuildError
+from isa.errors import PackageError
+from isa.fitting import fitting_build
+from isa.package import Package
 
 
 def check_package(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from golden import isa
+import isa
 from host.table import Table
 from rtl.regs import registers as reg
 

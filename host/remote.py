@@ -1,43 +1,129 @@
-"""Boards on the network: pynq's remote devices, with an end to every wait.
+"""Boards on the network: their addresses, and their failures as exceptions of `host.errors`.
 
-pynq's client waits for an answer for ever. Here every call has a deadline, and a board that is gone
-or does not answer becomes an exception of `host.errors`.
+The client itself is `host.remote_device`, which needs pynq and gRPC; this module needs neither.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from host.errors import BoardConnectionError, BoardError, BoardTimeoutError
+from host.errors import (
+    BoardAddressError,
+    BoardConnectionError,
+    BoardError,
+    BoardTimeoutError,
+)
 
 DEFAULT_PORT = 7967
 BITFILES = ("cmamba.bit", "build/bitstream/cmamba.bit", "build/overlay/cmamba.bit")
-# Of a call. Buffers move in calls of up to 16 MiB.
+# Of a connection, and of each call that finds out what the board is.
+CONNECT_SECONDS = 5.0
+# Of a later call. Buffers move in calls of up to 16 MiB.
 CALL_SECONDS = 60.0
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of IP, IP:PORT, NAME, NAME:PORT, or of an IPv6 address: ::1, [::1]:PORT.
+
+    Raises:
+        BoardAddressError: not an address.
+    """
+    host, port = text, str(DEFAULT_PORT)
+    if bracketed := re.fullmatch(r"\[(.*)\](?::(.*))?", text):
+        host, port = bracketed[1], port if bracketed[2] is None else bracketed[2]
+        known = _is_ipv6(host)
+    elif not (known := _is_ipv6(text)):
+        if ":" in text:
+            host, _, port = text.rpartition(":")
+        known = re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?", host)
+    if not known or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 1 << 16:
+        raise BoardAddressError(
+            f"board: found {text!r}, expected IP or IP:PORT (IPv6: [IP]:PORT), or a name for the IP"
+        )
+    return host, int(port)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def connect(address: str) -> Any:
     """The board at IP or IP:PORT, as a pynq device.
 
     Raises:
-        ValueError: not an address.
+        BoardAddressError: not an address; a ValueError as well.
         BoardConnectionError: nothing answers there, or it is no board.
     """
-    import grpc
-    from pynq.pl_server.remote_device import RemoteDevice
+    return _connect(*parse_address(address))
 
-    host, colon, port = address.rpartition(":")
-    if not colon:
-        host, port = address, str(DEFAULT_PORT)
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 1 << 16:
-        raise ValueError(f"board: found {address!r}, expected IP or IP:PORT")
+
+def connect_listed() -> Any:
+    """The first board that PYNQ_REMOTE_DEVICES names; None where it names none.
+
+    Raises:
+        As `connect`.
+    """
+    listed = [part.strip() for part in os.environ.get("PYNQ_REMOTE_DEVICES", "").split(",")]
+    first = next(filter(None, listed), None)
+    if first is None:
+        return None
     try:
-        return RemoteDevice(0, host, int(port), tag=f"{host}:{port}")
-    except (RuntimeError, grpc.RpcError) as error:
-        raise BoardConnectionError(f"no board answers at {host}:{port}: {error}") from error
+        return connect(first)
+    except BoardConnectionError as error:
+        raise type(error)(f"PYNQ_REMOTE_DEVICES: {error}") from error
+
+
+def _connect(host: str, port: int) -> Any:
+    import grpc
+
+    from host.remote_device import BoardDevice
+
+    try:
+        return BoardDevice(host, port, connect_seconds=CONNECT_SECONDS, call_seconds=CALL_SECONDS)
+    except RuntimeError as error:
+        raise BoardConnectionError(f"no board at {_where(host, port)}: {error}") from error
+    except grpc.RpcError as error:
+        raise BoardConnectionError(
+            f"no board answers at {_where(host, port)}: {_cause(error, CONNECT_SECONDS)}"
+        ) from error
+
+
+def _where(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+# What gRPC says of a connection that does not come about, and what that means.
+_MEANINGS = {
+    "Failed parsing HTTP/2": "what listens there does not speak gRPC",
+    "Trying to connect an http1.x server": "what listens there is a web server",
+    "before receiving SETTINGS frame": "it takes the connection and says nothing",
+    "tcp handshaker shutdown": "the connection is not taken: a wrong address, or a firewall",
+    "errors resolving": "no such name",
+}
+
+
+def _cause(error: Any, seconds: float) -> str:
+    """Of a `grpc.RpcError`, in a line."""
+    code, details = error.code().name, " ".join(str(error.details()).split())
+    if code == "DEADLINE_EXCEEDED":
+        return f"no answer for {seconds:g} s"
+    if code == "UNIMPLEMENTED":
+        return (
+            f"what answers there is no PYNQ.remote server, or one of another version than this "
+            f"pynq: {details}"
+        )
+    details = details.rpartition("last error: ")[2]
+    meanings = [meaning for phrase, meaning in _MEANINGS.items() if phrase in details]
+    return f"{meanings[-1]} ({details})" if meanings else f"{code}: {details}"
 
 
 def find_bitfile() -> str:
@@ -55,33 +141,17 @@ def find_bitfile() -> str:
     )
 
 
-def add_deadlines(device: Any) -> None:
-    """Let the calls to a remote device end after `CALL_SECONDS`. Other devices stay as they are."""
-    if not device.has_capability("REMOTE") or hasattr(device, "_call_seconds"):
-        return
-    import grpc
+def with_deadlines(device: Any) -> Any:
+    """`device`, or where it is pynq's own client another one of the same board, whose calls end.
 
-    class Details(grpc.ClientCallDetails):
-        def __init__(self, details: grpc.ClientCallDetails) -> None:
-            self.method, self.metadata = details.method, details.metadata
-            self.credentials, self.wait_for_ready = details.credentials, details.wait_for_ready
-            self.compression = details.compression
-            self.timeout = device._call_seconds if details.timeout is None else details.timeout
+    Raises:
+        BoardConnectionError: nothing answers there, or it is no board.
+    """
+    if not device.has_capability("REMOTE"):
+        return device
+    from host.remote_device import BoardDevice
 
-    class Deadline(
-        grpc.UnaryUnaryClientInterceptor,
-        grpc.UnaryStreamClientInterceptor,
-        grpc.StreamUnaryClientInterceptor,
-    ):
-        def _intercept(self, call: Any, details: grpc.ClientCallDetails, request: Any) -> Any:
-            return call(Details(details), request)
-
-        intercept_unary_unary = intercept_unary_stream = intercept_stream_unary = _intercept
-
-    device._call_seconds = CALL_SECONDS
-    channel = grpc.intercept_channel(device.client.channel, Deadline())
-    # Each stub is made anew, of its own class, on the channel with deadlines.
-    device._stub = {name: type(stub)(channel) for name, stub in device._stub.items()}
+    return device if isinstance(device, BoardDevice) else _connect(device.ip_addr, device.port)
 
 
 @contextmanager
@@ -105,7 +175,10 @@ def _named(error: Exception, device: Any) -> BoardError | None:
 
     if not isinstance(error, grpc.RpcError):
         return None
-    where = f"the board at {device.ip_addr}:{device.port}"
-    if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return BoardTimeoutError(f"{where} has not answered for {CALL_SECONDS:g} s")
-    return BoardConnectionError(f"{where}: {error.code().name}: {error.details()}")
+    where = f"the board at {_where(device.ip_addr, device.port)}"
+    code = error.code()
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return BoardTimeoutError(f"{where} has not answered for {device.call_seconds:g} s")
+    if code in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.PERMISSION_DENIED):
+        return BoardError(f"{where} refuses: {error.details()}")
+    return BoardConnectionError(f"{where}: {_cause(error, device.call_seconds)}")

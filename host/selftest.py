@@ -7,6 +7,11 @@ it must be right.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import sys
 from collections.abc import Callable
@@ -15,11 +20,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from golden.errors import PackageError
-from golden.streams import BEAT_BYTES, AcceleratorError, StreamShape, to_beats
+from common import command_line, exit_status
+from common.errors import CmambaError
 from host.arguments import add_board_arguments, golden_folders, open_accelerator
 from host.errors import BoardError, OtherBuildError, TlastEarlyError
 from host.table import Table
+from isa.streams import BEAT_BYTES, StreamShape, to_beats
 
 if TYPE_CHECKING:
     from host.accelerator import Accelerator
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 Row = tuple[str, str, str, str, str]
 
 
-class SelfTestError(RuntimeError):
+class SelfTestError(CmambaError, RuntimeError):
     """Something is not as it should be."""
 
 
@@ -126,7 +132,7 @@ def selftest(accelerator: Accelerator, folders: list[Path]) -> tuple[Table, list
     def attempt(name: str, check: Callable[[], Row]) -> None:
         try:
             rows.append(check())
-        except (AcceleratorError, BoardError, PackageError, SelfTestError, ValueError) as error:
+        except (CmambaError, ValueError) as error:
             rows.append((name, "FAILED", "", "", ""))
             failures.append(f"{name}: {error}")
 
@@ -152,6 +158,7 @@ def selftest(accelerator: Accelerator, folders: list[Path]) -> tuple[Table, list
     return Table(f"Self-test, build {accelerator.capabilities.build.name}", head, rows), failures
 
 
+@command_line.command()
 def main(argv: list[str] | None = None) -> int:
     """0: all is well; 1: something differs; 2: there is no board, or nothing to compare."""
     parser = argparse.ArgumentParser(
@@ -173,8 +180,8 @@ def main(argv: list[str] | None = None) -> int:
         with open_accelerator(args) as accelerator:
             table, failures = selftest(accelerator, folders)
     except (BoardError, ImportError, OSError, ValueError) as error:
-        print(f"selftest: {error}", file=sys.stderr)
-        return 2
+        exit_status.report("selftest", error)
+        return exit_status.WRONG
     print(table)
     for failure in failures:
         print(failure)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.args import ModelArgs
-from model.quant_point import QuantDepthwiseConv, QuantLinear, QuantPoint
+from model.quant_point import Kind, QuantDepthwiseConv, QuantLinear, QuantPoint
 from model.selective_scan import selective_scan
 
 
@@ -55,10 +55,12 @@ class MambaBlock(nn.Module):
         self.q_norm = QuantPoint()
         self.q_u_in, self.q_z = QuantPoint(), QuantPoint()
         self.q_conv, self.q_u = QuantPoint(), QuantPoint()
-        self.q_dt_low, self.q_B, self.q_C = QuantPoint(), QuantPoint(), QuantPoint()
-        self.q_dt, self.q_delta = QuantPoint(), QuantPoint()
-        self.q_h, self.q_y = QuantPoint(), QuantPoint()
-        self.q_gate, self.q_gated, self.q_out = QuantPoint(), QuantPoint(), QuantPoint()
+        self.q_dt_low = QuantPoint()
+        self.q_B, self.q_C = QuantPoint(Kind.INT8_SYMMETRIC), QuantPoint(Kind.INT8_SYMMETRIC)
+        self.q_dt, self.q_delta = QuantPoint(), QuantPoint(Kind.INSIDE)
+        self.q_h, self.q_y = QuantPoint(Kind.STATE), QuantPoint(Kind.SUM)
+        self.q_gate, self.q_gated = QuantPoint(Kind.INSIDE), QuantPoint()
+        self.q_out = QuantPoint(Kind.ADDEND)
         self.scan_hook: Callable[..., Tensor] | None = None  # takes the place of the scan
 
     def causal_conv(self, u: Tensor) -> Tensor:
@@ -102,7 +104,7 @@ class PatchMamba(nn.Module):
     def __init__(self, args: ModelArgs) -> None:
         super().__init__()
         self.layers = nn.ModuleList(MambaBlock(args) for _ in range(args.n_layer))
-        self.q_residual = nn.ModuleList(QuantPoint() for _ in range(args.n_layer))
+        self.q_residual = nn.ModuleList(QuantPoint(Kind.RESIDUAL) for _ in range(args.n_layer))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, K, D] -> [B, K, D]"""
@@ -121,8 +123,8 @@ class ChannelAttention(nn.Module):
         super().__init__()
         self.fc1 = QuantLinear(d_model, d_model // reduction_ratio)
         self.fc2 = QuantLinear(d_model // reduction_ratio, d_model)
-        self.q_pool, self.q_hidden = QuantPoint(), QuantPoint()
-        self.q_logit, self.q_gate, self.q_scaled = QuantPoint(), QuantPoint(), QuantPoint()
+        self.q_pool, self.q_hidden, self.q_logit = QuantPoint(), QuantPoint(), QuantPoint()
+        self.q_gate, self.q_scaled = QuantPoint(Kind.INSIDE), QuantPoint(Kind.RESIDUAL)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, K, D] -> [B, K, D]"""

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from model.args import ModelArgs
 from model.blocks import CMambaBlock, MambaBlock, RMSNorm
-from model.quant_point import QuantLinear, QuantPoint
+from model.quant_point import Kind, QuantLinear, QuantPoint
 
 INSTANCE_NORM_EPS = 1e-5
 
@@ -53,10 +53,10 @@ class CMamba(nn.Module):
             args.num_patches * args.d_model, args.core_channels * args.forecast_len
         )
 
-        self.q_input, self.q_embed = QuantPoint(), QuantPoint()
+        self.q_input, self.q_embed = QuantPoint(), QuantPoint(Kind.ADDEND)
         # The residual stream: as it enters the first block, and as it leaves each.
-        self.q_residual = nn.ModuleList(QuantPoint() for _ in range(args.n_layer + 1))
-        self.q_norm_f, self.q_output = QuantPoint(), QuantPoint()
+        self.q_residual = nn.ModuleList(QuantPoint(Kind.RESIDUAL) for _ in range(args.n_layer + 1))
+        self.q_norm_f, self.q_output = QuantPoint(), QuantPoint(Kind.INT16)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, V, L] -> [B, V, H]"""

@@ -19,7 +19,7 @@ from torch import Tensor
 from model.blocks import RMSNorm
 from model.cmamba import CMamba
 from model.data_units import DataUnits
-from model.quant_point import QuantLinear, QuantPoint
+from model.quant_point import Kind, QuantLinear, QuantPoint
 from model.regressor import MambaRegressor
 from model.regressor_args import RegressorArgs
 
@@ -33,7 +33,7 @@ class FoldedRegressor(CMamba, DataUnits):
         self.output_layer = QuantLinear(args.num_patches * args.d_model, args.output_features)
         self.frame_projection = QuantLinear(args.num_features, args.num_channels)
         self.frame_norm = RMSNorm(args.num_channels, args.norm_eps)
-        self.q_frames, self.q_centered = QuantPoint(), QuantPoint()
+        self.q_frames, self.q_centered = QuantPoint(), QuantPoint(Kind.INT16)
 
     def to_tokens(self, x: Tensor) -> Tensor:
         """[B, T, Din] -> [B, L, Din]"""

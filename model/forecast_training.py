@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +15,7 @@ from model.io import save_checkpoint
 from model.metrics import evaluate, torch_forecaster
 from model.registry import build_from
 from model.training.args import LoopArgs
-from model.training.distributed import ProcessGroup
-from model.training.loops import TrainingLoop
+from model.training.splits import SplitsLoop
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
 
@@ -41,41 +37,21 @@ class TrainArgs(LoopArgs):
             raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, found '{self.loss}'")
 
 
-class Trainer(TrainingLoop):
+class Trainer(SplitsLoop):
     """One training of a forecaster."""
+
+    where = ("data",)
+    of_data = ("num_channels", "seq_len", "forecast_len")
+    width = "V"
+    model_args: ModelArgs
+    splits: Splits
 
     @property
     def criterion(self) -> str:
         """The validation figure that goes with the loss."""
         return "mae" if self.args.loss == "l1" else "mse"
 
-    def __init__(
-        self,
-        model_args: ModelArgs,
-        train_args: TrainArgs,
-        splits: Splits,
-        out: Path,
-        group: ProcessGroup | None = None,
-        log: Path | None = None,
-    ) -> None:
-        """Raises: ValueError (model and data do not fit together)."""
-        for name, expected in (
-            ("num_channels", splits.train.num_channels),
-            ("seq_len", splits.train.seq_len),
-            ("forecast_len", splits.train.forecast_len),
-        ):
-            if getattr(model_args, name) != expected:
-                where = f"{type(model_args).__name__}.{name}"
-                found = getattr(model_args, name)
-                raise ValueError(f"{where}: found {found}, the data have {expected}")
-        self.model_args = model_args
-        self.splits = splits
-        super().__init__(
-            self.build, splits.train, train_args, out, group=group or ProcessGroup(), log=log
-        )
-
     def build(self) -> nn.Module:
-        """The model that training starts from."""
         return build_from(self.model_args)
 
     def _batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,9 +63,6 @@ class Trainer(TrainingLoop):
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         return evaluate(torch_forecaster(model), self.splits.val)
-
-    def identity(self) -> dict[str, dict[str, Any]]:
-        return {"model_args": dataclasses.asdict(self.model_args)}
 
     def save(self, model: nn.Module) -> None:
         save_checkpoint(model, self.out, dtype=torch.float16)

@@ -3,10 +3,13 @@
 A checkpoint is a state_dict of a model of `model.registry`, and its arguments as JSON if they
 travel with it (without the key 'model', they are those of a CMamba):
 
-    .pt, .pth      the dict itself, or the dict under 'model' or 'state_dict'; arguments at 'args',
-                   as a JSON string or a dict
+    .pt, .pth      the dict itself, or the only dict of tensors in it, such as 'model', 'state_dict'
+                   or 'model_state_dict'; arguments at 'args', as a JSON string or a dict
     .npz           one array per tensor; arguments in the string array 'args'
     .safetensors   arguments in the metadata, at 'args'
+
+Wrappers put a prefix before all names, such as 'module.', '_orig_mod.' or 'model.'; a model is read
+from behind it. Of an average (AveragedModel), its count is left out.
 
 Nothing is unpickled that could run code. Tensors are float32 in memory whatever the file stores.
 A damaged .pt or .npz is noticed by its checksums; safetensors has none, so that there only damage
@@ -28,22 +31,24 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from common.atomic_write import atomic_write
+from common.errors import CmambaError
 from model.args import ModelArgs
-from model.atomic_write import atomic_write
 from model.quantization import parameters
 from model.quantization.structure import Quantizable
 from model.registry import args_from_json, args_to_json, build_from
 
+_SHOWN = 3  # of the names in a message
 _FORMATS = ".pt, .pth, .npz or .safetensors"
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
-class CheckpointError(ValueError):
+class CheckpointError(CmambaError, ValueError):
     """A checkpoint cannot be read or written, or does not fit the model; names the file."""
 
 
-class InputError(ValueError):
+class InputError(CmambaError, ValueError):
     """A file of input windows cannot be used; the message names the file."""
 
 
@@ -88,7 +93,8 @@ def load_checkpoint(
     """Read the tensors (as float32 on the CPU) and the arguments of a checkpoint.
 
     `args`, if given, takes the place of the arguments in the file; without either the second
-    result is None. Raises CheckpointError, naming the file and every tensor at fault.
+    result is None. Names are those of the file. Raises CheckpointError, naming the file and the
+    first tensors at fault.
     """
     path = Path(path)
     if not path.is_file():
@@ -108,10 +114,10 @@ def load_checkpoint(
         raise
     except Exception as error:
         raise CheckpointError(
-            f"{path}: not a readable {path.suffix} checkpoint "
-            f"({type(error).__name__}: {_in_one_line(error)})"
+            f"{path}: not a readable {path.suffix} checkpoint ({_reason(path, error)})"
         ) from error
 
+    tensors = {name: value for name, value in tensors.items() if not _is_count(name, tensors)}
     if not tensors:
         raise CheckpointError(f"{path}: found no tensor, expected a state_dict")
     faults = [
@@ -168,24 +174,27 @@ def load_model(
     if quantized:
         parameters.declare(model)
     expected = model.state_dict()
+    tensors = _unwrapped(path, tensors, expected)
     missing = [
-        f"missing {name} {list(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name not in tensors
+        f"{name} {list(tensor.shape)}" for name, tensor in expected.items() if name not in tensors
     ]
     unexpected = [
-        f"unexpected {name} {list(tensor.shape)}"
-        for name, tensor in tensors.items()
-        if name not in expected
+        f"{name} {list(tensor.shape)}" for name, tensor in tensors.items() if name not in expected
     ]
     misshaped = [
         f"{name}: found shape {list(tensors[name].shape)}, expected {list(tensor.shape)}"
         for name, tensor in expected.items()
         if name in tensors and tensors[name].shape != tensor.shape
     ]
-    _raise_if_any(path, misshaped + (missing + unexpected if strict else []))
-    for difference in missing + unexpected:
-        warnings.warn(f"{path}: {difference}", stacklevel=2)
+    faults = [_first_few(misshaped)] if misshaped else []
+    differences = {"missing": missing, "unexpected": unexpected}
+    for what, found in differences.items():
+        if found and strict:
+            faults.append(f"{what} {_first_few(found, ', ')}")
+        elif found and not misshaped:
+            warnings.warn(f"{path}: {what} {_first_few(found, ', ')}", stacklevel=2)
+    if faults:
+        raise CheckpointError(f"{path}: {'; '.join(faults)}")
     model = build_from(args, quantized)
     if quantized:
         parameters.declare(model)
@@ -216,9 +225,7 @@ def load_npz_input(path: str | Path) -> Tensor:
     try:
         arrays = _npz_arrays(path)
     except Exception as error:  # as in load_checkpoint
-        raise InputError(
-            f"{path}: not a readable .npz ({type(error).__name__}: {error})"
-        ) from error
+        raise InputError(f"{path}: not a readable .npz ({_reason(path, error)})") from error
     key = next(iter(arrays)) if len(arrays) == 1 else "x"
     if key not in arrays:
         found = ", ".join(map(repr, arrays)) or "nothing"
@@ -248,10 +255,74 @@ def _read_pt(path: Path) -> tuple[Mapping[str, Any], Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: found {_describe(content)}, expected a dict of tensors")
     args = content.get("args")
+    models = [name for name, value in content.items() if _is_state_dict(value)]
+    if len(models) > 1:
+        raise CheckpointError(
+            f"{path}: found several state_dicts: {', '.join(map(repr, models))}; save one of them "
+            "alone"
+        )
+    if models:
+        return content[models[0]], args
     for key in ("model", "state_dict"):
         if isinstance(content.get(key), dict):
             return content[key], args
+    if isinstance(content.get("shadow_params"), list):
+        raise CheckpointError(
+            f"{path}: found 'shadow_params', an average without names; copy it to a model and save "
+            "the state_dict of that"
+        )
     return {name: value for name, value in content.items() if name != "args"}, args
+
+
+def _is_state_dict(value: object) -> bool:
+    return isinstance(value, dict) and any(
+        isinstance(name, str) and isinstance(entry, Tensor) and entry.is_floating_point()
+        for name, entry in value.items()
+    )
+
+
+def _is_count(name: object, tensors: Mapping[str, Any]) -> bool:
+    """Whether an entry counts the steps of an AveragedModel; its 'module' has all else."""
+    if not isinstance(name, str) or not re.fullmatch(r"(.*\.)?n_averaged", name):
+        return False
+    inside = name.removesuffix("n_averaged") + "module."
+    return all(str(other).startswith(inside) for other in tensors if other != name)
+
+
+def _unwrapped(
+    path: Path, tensors: dict[str, Tensor], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The tensors by the model's names, if they all lie behind one prefix; else as they are.
+
+    Raises CheckpointError, naming the prefixes, where the model's tensors are there behind several,
+    or beside others.
+    """
+    # torch.compile's also stands between the names of modules.
+    plain = {name.replace("_orig_mod.", ""): tensor for name, tensor in tensors.items()}
+    tensors = plain if len(plain) == len(tensors) else tensors
+    if expected.keys() & tensors.keys():
+        return tensors
+    modules = next(iter(tensors)).split(".")[:-1]
+    for count in range(1, len(modules) + 1):
+        prefix = ".".join(modules[:count]) + "."
+        inside = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+        if all(name.startswith(prefix) for name in tensors) and expected.keys() & inside.keys():
+            return inside
+    first = next(iter(expected))
+    prefixes = [
+        prefix
+        for name in tensors
+        if name.endswith(f".{first}")
+        and all((prefix := name.removesuffix(first)) + other in tensors for other in expected)
+    ]
+    if prefixes:
+        others = [name for name in tensors if not name.startswith(tuple(prefixes))]
+        also = f", beside {_first_few(others, ', ')}" if others else ""
+        raise CheckpointError(
+            f"{path}: found the model's tensors behind {' and '.join(map(repr, prefixes))}{also}; "
+            "save the state_dict of the model alone"
+        )
+    return tensors
 
 
 def _read_npz(path: Path) -> tuple[Mapping[str, Any], Any]:
@@ -313,6 +384,17 @@ def _describe(value: object) -> str:
     return f"{value.dtype} {list(value.shape)}{storage}"
 
 
+def _reason(path: Path, error: Exception) -> str:
+    """Why a reader has refused a file: what the file is, if it is text, or else what it says."""
+    with open(path, "rb") as file:
+        first = file.read(80).partition(b"\n")[0].rstrip(b"\r")
+    if first.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS; `git lfs pull` fetches the file that it stands for"
+    if len(first) > 3 and first.isascii() and first.decode().isprintable():
+        return f"it is text that begins with {first[:40].decode()!r}"
+    return ": ".join(filter(None, (type(error).__name__, _in_one_line(error))))
+
+
 def _in_one_line(error: Exception) -> str:
     """What an error says, without PyTorch's stacks, and without its advice to run code of a file
     that holds more than tensors."""
@@ -335,4 +417,10 @@ def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
 
 def _raise_if_any(path: Path, faults: list[str]) -> None:
     if faults:
-        raise CheckpointError("\n  ".join([f"{path}:", *faults]))
+        raise CheckpointError(f"{path}: {_first_few(faults)}")
+
+
+def _first_few(what: list[str], separator: str = "; ") -> str:
+    """The first of a list, and how many more there are."""
+    more = [f"and {len(what) - _SHOWN} more"] if len(what) > _SHOWN else []
+    return separator.join([*what[:_SHOWN], *more])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from model.atomic_write import atomic_write
+from common.atomic_write import atomic_write, write_text
 from model.data.frames import FrameWindows
 from model.metrics import ForecastFn
 
@@ -67,8 +67,7 @@ def write_table(path: Path, windows: FrameWindows, found: np.ndarray, true: np.n
     for i, (position, position_found, error) in enumerate(rows):
         numbers = (f"{value:.4f}" for value in (*position, *position_found, error))
         table.writerow([windows.name(i), *numbers])
-    with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
+    write_text(path, text.getvalue())
 
 
 def plot_cdf(path: Path, errors: Mapping[str, np.ndarray], unit: str = "m") -> None:
@@ -93,7 +92,5 @@ def plot_cdf(path: Path, errors: Mapping[str, np.ndarray], unit: str = "m") -> N
     axes.set_yticks([0, 0.2, 0.5, 0.8, 0.9, 1])
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150)
     with atomic_write(path) as file:
-        file.write(content.getbuffer())
+        figure.savefig(file, format="png", dpi=150)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from model.blocks import RMSNorm, initialize_dt
 from model.cmamba import instance_statistics, require_windows, sincos_positions
 from model.published_args import PublishedArgs
-from model.quant_point import QuantLinear, QuantPoint
+from model.quant_point import Kind, QuantLinear, QuantPoint
 from model.selective_scan import selective_scan
 
 
@@ -38,10 +38,11 @@ class Mixer(nn.Module):
         initialize_dt(self.dt_proj)
 
         self.q_u_in, self.q_z, self.q_u = QuantPoint(), QuantPoint(), QuantPoint()
-        self.q_dt_low, self.q_B, self.q_C = QuantPoint(), QuantPoint(), QuantPoint()
-        self.q_skip, self.q_dt, self.q_delta = QuantPoint(), QuantPoint(), QuantPoint()
-        self.q_h, self.q_y = QuantPoint(), QuantPoint()
-        self.q_gate, self.q_gated = QuantPoint(), QuantPoint()
+        self.q_dt_low = QuantPoint()
+        self.q_B, self.q_C = QuantPoint(Kind.INT8_SYMMETRIC), QuantPoint(Kind.INT8_SYMMETRIC)
+        self.q_skip, self.q_dt, self.q_delta = QuantPoint(), QuantPoint(), QuantPoint(Kind.INSIDE)
+        self.q_h, self.q_y = QuantPoint(Kind.STATE), QuantPoint(Kind.SUM)
+        self.q_gate, self.q_gated = QuantPoint(Kind.INSIDE), QuantPoint()
         self.scan_hook: Callable[..., Tensor] | None = None  # takes the place of the scan
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,7 +91,7 @@ class GDDMLP(nn.Module):
         self.q_mean, self.q_max = QuantPoint(), QuantPoint()  # [B, V, K]
         self.q_hidden, self.q_activated = QuantPoint(), QuantPoint()  # [B, K, 4 * hidden]
         self.q_scale, self.q_shift = QuantPoint(), QuantPoint()  # logits, [B, K, V]
-        self.q_factor, self.q_offset = QuantPoint(), QuantPoint()  # their sigmoids
+        self.q_factor, self.q_offset = QuantPoint(Kind.INSIDE), QuantPoint(Kind.INSIDE)  # sigmoids
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, V, K, D] -> same"""
@@ -112,7 +113,7 @@ class Block(nn.Module):
         self.mixer = Mixer(args)
         self.gdd_mlp = GDDMLP(args)
         self.dropout = nn.Dropout(args.dropout)
-        self.q_norm, self.q_mixed = QuantPoint(), QuantPoint()
+        self.q_norm, self.q_mixed = QuantPoint(), QuantPoint(Kind.INT16_SUMMAND)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B * V, K, D] -> same"""
@@ -137,10 +138,10 @@ class PublishedCMamba(nn.Module):
         self.head_dropout = nn.Dropout(args.head_dropout)
         self.output_layer = QuantLinear(args.num_patches * args.d_model, args.forecast_len)
 
-        self.q_input, self.q_embed = QuantPoint(), QuantPoint()
+        self.q_input, self.q_embed = QuantPoint(), QuantPoint(Kind.ADDEND)
         # The residual stream as it enters each block.
-        self.q_residual = nn.ModuleList(QuantPoint() for _ in range(args.n_layer))
-        self.q_last, self.q_head, self.q_output = QuantPoint(), QuantPoint(), QuantPoint()
+        self.q_residual = nn.ModuleList(QuantPoint(Kind.RESIDUAL) for _ in range(args.n_layer))
+        self.q_last, self.q_head, self.q_output = QuantPoint(), QuantPoint(), QuantPoint(Kind.INT16)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, V, L] -> [B, V, H]"""

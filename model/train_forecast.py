@@ -10,7 +10,7 @@ the same number of threads, ends with the same bits as training that was never i
 training split, then trained with the roundings of the int8 program in the forward pass (LSQ). The
 calibrated model counts as epoch 0, so the result is never worse on the validation split. It is
 saved as float32, with what it has learned; from a checkpoint of that kind, `--qat` goes on.
-`python -m golden.compare` compares the two checkpoints as int8 programs.
+`python -m evaluation.compare` compares the two checkpoints as int8 programs.
 
 `torchrun --nproc-per-node N -m model.train_forecast ...` trains with N processes, each with a part
 of every batch.
@@ -18,14 +18,21 @@ of every batch.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import dataclasses
 import json
 import sys
 from typing import Any, NoReturn
 
+from common import command_line
 from model.args import ModelArgs
 from model.data import DATASETS, Splits, load_dataset
+from model.data.datasets import data_files
 from model.forecast_qat import QatArgs, QatTrainer
 from model.forecast_training import LOSSES, TrainArgs, Trainer
 from model.io import load_model
@@ -48,9 +55,6 @@ from model.training.distributed import ProcessGroup
 from model.training.qat import add_qat_options, read_source, refuse_qat_options
 
 MODELS = [name for name, entry in REGISTRY.items() if not issubclass(entry.build, MambaRegressor)]
-MODEL_OPTIONS = {"model"} | {
-    field.name for name in MODELS for field in dataclasses.fields(REGISTRY[name].args_class)
-}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,19 +102,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
-    """The training that the options describe. Raises: DataError, ValueError, ImportError."""
-    loop = _make_qat(options, group) if options.qat else _make_fp32(options, group)
-    if group.first:
-        args, splits = loop.model_args, loop.splits
-        print(
-            f"{splits.name}: V={args.num_channels}, windows train {len(splits.train)}, "
-            f"val {len(splits.val)}, test {len(splits.test)}; "
-            f"{sum(p.numel() for p in loop.model.parameters()):,} parameters"
-        )
-    return loop
-
-
 def settings_of(argv: list[str]) -> dict[str, dict[str, Any]]:
     """What a training with these options depends on besides its data, defaults included, in JSON's
     types: arguments of the training, and those of the model unless `--qat` names it.
@@ -155,7 +146,7 @@ def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
 
 
 def _make_qat(options: argparse.Namespace, group: ProcessGroup) -> QatTrainer:
-    model = read_source(options, MODEL_OPTIONS)
+    model = read_source(options, MODELS)
     if not isinstance(model, Quantizable) or isinstance(model.args, RegressorArgs):
         raise ValueError(f"--qat: {options.qat} is a regressor, expected a forecaster")
     train_args = args_from(options, QatArgs)
@@ -189,8 +180,11 @@ def _qat_figures(loop: QatTrainer) -> dict[str, Figures]:
     return figures
 
 
+@command_line.command()
 def main(argv: list[str] | None = None) -> int:
-    return run_command(_parser().parse_args(argv), make_loop, report)
+    options = _parser().parse_args(argv)
+    data = getattr(options, "data", TrainArgs.data)
+    return run_command(options, _make_fp32, _make_qat, report, inputs=data_files(data))
 
 
 if __name__ == "__main__":

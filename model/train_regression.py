@@ -17,19 +17,23 @@ Interruption, `--resume` and `torchrun` as in `model.train_forecast`.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
-import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.data.frame_datasets import load_frames
+from common import command_line
+from model.data.frame_datasets import frame_files, load_frames
 from model.data.frames import FrameSplits
 from model.folded_regressor import FoldedRegressor, fold
 from model.io import load_model
@@ -57,7 +61,6 @@ from model.training.command import (
     run_command,
 )
 from model.training.distributed import ProcessGroup
-from model.training.loops import TrainingLoop
 from model.training.qat import (
     QatLoop,
     QatLoopArgs,
@@ -65,11 +68,10 @@ from model.training.qat import (
     read_source,
     refuse_qat_options,
 )
+from model.training.splits import SplitsLoop
 
 MODELS = [name for name, entry in REGISTRY.items() if issubclass(entry.build, MambaRegressor)]
-MODEL_OPTIONS = {"model"} | {
-    field.name for name in MODELS for field in dataclasses.fields(REGISTRY[name].args_class)
-}
+TABLE, PLOT = ".errors.csv", ".cdf.png"  # what is written beside `--out`
 
 Positions = dict[str, tuple[np.ndarray, np.ndarray]]
 """Found and true positions of the validation and of the test set, [M, 2] each."""
@@ -88,34 +90,16 @@ class TrainArgs(LoopArgs):
             raise ValueError(f"huber_delta: expected above 0, found {self.huber_delta}")
 
 
-class Trainer(TrainingLoop):
+class Trainer(SplitsLoop):
     """One training of a regressor."""
 
     criterion = "mean"
-
-    def __init__(
-        self,
-        model_args: RegressorArgs,
-        train_args: TrainArgs,
-        splits: FrameSplits,
-        out: Path,
-        group: ProcessGroup | None = None,
-        log: Path | None = None,
-    ) -> None:
-        """Raises: ValueError (model and data do not fit together)."""
-        if model_args.num_features != splits.train.num_features:
-            raise ValueError(
-                f"RegressorArgs.num_features: found {model_args.num_features}, the data have "
-                f"{splits.train.num_features}"
-            )
-        self.model_args = model_args
-        self.splits = splits
-        super().__init__(
-            self.build, splits.train, train_args, out, group=group or ProcessGroup(), log=log
-        )
+    of_data = ("num_features",)
+    width = "Din"
+    model_args: RegressorArgs
+    splits: FrameSplits
 
     def build(self) -> nn.Module:
-        """The model that training starts from."""
         model = build_from(self.model_args)
         frames, positions = self.splits.frames, self.splits.positions
         statistics = (frames.mean, frames.std, positions.mean, positions.std)
@@ -128,9 +112,6 @@ class Trainer(TrainingLoop):
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         return summarize(distances(*predict_positions(torch_forecaster(model), self.splits.val)))
-
-    def identity(self) -> dict[str, dict[str, Any]]:
-        return {"model_args": dataclasses.asdict(self.model_args)}
 
     def describe(self, record: dict[str, float]) -> str:
         val = f"val {in_words(record, 'val_')}"
@@ -185,19 +166,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def make_loop(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
-    """The training that the options describe. Raises: DataError, ValueError, ImportError."""
-    loop = _make_qat(options, group) if options.qat else _make_fp32(options, group)
-    if group.first:
-        args, splits = loop.model_args, loop.splits
-        print(
-            f"{splits.name}: Din={args.num_features}, windows train {len(splits.train)}, "
-            f"val {len(splits.val)}, test {len(splits.test)}; "
-            f"{sum(p.numel() for p in loop.model.parameters()):,} parameters"
-        )
-    return loop
-
-
 def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
     refuse_qat_options(options)
     entry, given = chosen_model(options, MODELS)
@@ -208,7 +176,7 @@ def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
 
 
 def _make_qat(options: argparse.Namespace, group: ProcessGroup) -> QatTrainer:
-    model = read_source(options, MODEL_OPTIONS)
+    model = read_source(options, MODELS)
     if not isinstance(model, MambaRegressor | FoldedRegressor):
         raise ValueError(f"--qat: {options.qat} is a forecaster, expected a regressor")
     source = model if isinstance(model, FoldedRegressor) else fold(model)
@@ -226,9 +194,9 @@ def report(loop: Trainer) -> None:
         set_quant_mode(model, loop.args.quant_mode)
     positions = _predict(model, loop.splits)
     _print_figures(str(loop.out), positions)
-    write_table(Path(f"{loop.out}.errors.csv"), loop.splits.test, *positions["test"])
+    write_table(Path(f"{loop.out}{TABLE}"), loop.splits.test, *positions["test"])
     errors = {name: distances(*pair) for name, pair in positions.items()}
-    plot_cdf(Path(f"{loop.out}.cdf.png"), errors)
+    plot_cdf(Path(f"{loop.out}{PLOT}"), errors)
 
 
 def _predict(model: nn.Module, splits: FrameSplits) -> Positions:
@@ -242,8 +210,11 @@ def _print_figures(label: str, positions: Positions) -> None:
         print(f"{label} {name}: {in_words(summarize(distances(*pair)))}")
 
 
+@command_line.command()
 def main(argv: list[str] | None = None) -> int:
-    return run_command(_parser().parse_args(argv), make_loop, report)
+    options = _parser().parse_args(argv)
+    inputs = frame_files(options.data)
+    return run_command(options, _make_fp32, _make_qat, report, inputs, beside=(TABLE, PLOT))
 
 
 if __name__ == "__main__":

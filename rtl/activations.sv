@@ -15,7 +15,8 @@
 //   resid    | array, vector, loader | array (the addend), vector
 //   head     | array                 | stream_out
 //
-// Where array and vector unit write the same memory the array does not wait and the vector unit does.
+// Where array and vector unit write the same memory the array does not wait and the vector unit
+// does.
 
 `default_nettype none
 
@@ -41,8 +42,8 @@ module activations
 
     // The loader: eight elements of resid, while no unit runs.
     // verilator lint_off UNUSEDSIGNAL
-    // Addresses are made for the largest memory that a program can name; the loader has seen to it that
-    // they lie inside those that there are.
+    // Addresses are made for the largest memory that a program can name; the loader has seen to it
+    // that they lie inside those that there are.
     input wire logic         image_wr_en_i,
     input wire logic [ 23:0] image_wr_addr_i,
     input wire logic [127:0] image_wr_data_i,
@@ -53,8 +54,8 @@ module activations
     input wire logic [RowAlign-1:0]      patch_wr_mask_i,
     input wire logic [RowAlign-1:0][7:0] patch_wr_data_i,
 
-    // Array: its inputs, the addend, its results. Elements of int8 memories are the lower halves. The
-    // results of array and vector unit may be any part of a word, the mask says which.
+    // Array: its inputs, the addend, its results. Elements of int8 memories are the lower halves.
+    // The results of array and vector unit may be any part of a word, the mask says which.
     input  wire logic                      array_rd_en_i,
     input  wire logic [3:0]                array_rd_space_i,
     input  wire logic [WordAddrWidth-1:0]  array_rd_addr_i,

@@ -11,6 +11,11 @@ estimates. The pictures in build/bench show which unit works on which token when
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import re
 import sys
@@ -21,17 +26,18 @@ from pathlib import Path
 
 import numpy as np
 
-from golden import isa
-from golden.builds import fitting_build
-from golden.estimate import (
+import isa
+from common import command_line
+from compiler.estimate import (
     CLOCK_HZ,
     REFERENCE_MODELS,
     Estimate,
     estimate,
     random_package,
 )
-from golden.package import Package
-from golden.streams import BEAT_BYTES
+from isa.fitting import fitting_build
+from isa.package import Package
+from isa.streams import BEAT_BYTES
 from model.args import ModelArgs
 from rtl.simulator import RtlAccelerator, SimulationError, Simulator
 from rtl.tb.trace import Run, TraceReader, timeline
@@ -229,6 +235,7 @@ def plot(package: Package, measurement: Measurement, title: str, path: Path) -> 
     plt.close(figure)
 
 
+@command_line.command()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m rtl.bench",
@@ -236,7 +243,9 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--build", help="build in golden/isa/builds.toml, by default the one that holds a model"
+        "--build",
+        choices=isa.builds(),
+        help="build in isa/builds.toml, by default the one that holds a model",
     )
     parser.add_argument("--model", default="", help="only models whose names begin so")
     parser.add_argument("--output", type=Path, default=Path("build/bench"), help="for pictures")
@@ -246,18 +255,15 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--model: found {args.model!r}, expected the beginning of one of {[*MODELS]}")
     measurements: dict[str, dict[str, Measurement]] = {}  # of each build
     pictures = []
-    try:
-        for name, model_args in chosen.items():
-            package = random_package(model_args, isa.build(args.build) if args.build else None)
-            build = isa.build(args.build or fitting_build(package))
-            measurement = measure(package, build)
-            measurements.setdefault(build.name, {})[name] = measurement
-            stem = re.sub(r"\W+", "_", name.split("(")[0].strip().lower())
-            pictures.append(args.output / f"timeline_{stem}.png")
-            plot(package, measurement, name, pictures[-1])
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    args.output.mkdir(parents=True, exist_ok=True)
+    for name, model_args in chosen.items():
+        package = random_package(model_args, isa.build(args.build) if args.build else None)
+        build = isa.build(args.build or fitting_build(package))
+        measurement = measure(package, build)
+        measurements.setdefault(build.name, {})[name] = measurement
+        stem = re.sub(r"\W+", "_", name.split("(")[0].strip().lower())
+        pictures.append(args.output / f"timeline_{stem}.png")
+        plot(package, measurement, name, pictures[-1])
     for name, measured in measurements.items():
         print(table(measured, isa.build(name)) + "\n")
     for picture in pictures:

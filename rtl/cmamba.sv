@@ -1,5 +1,5 @@
-// The accelerator. Ports are named as Vitis HLS names those of hls/src/top.cpp, so that both fit the
-// same block design, driver and tests.
+// The accelerator. Ports are named as Vitis HLS names those of hls/src/top.cpp, so that both fit
+// the same block design, driver and tests.
 //
 //   s_axi_control --> control --> run_control --+--> loader --+--> program_check
 //                                               |     ^  |    |
@@ -164,8 +164,8 @@ module cmamba
 
   // ---------------------------------------------------------------- m_axi
 
-  // The loader's and weight_stream's. A package is loaded or runs: one of them has no command and takes
-  // no beat while the other one is at work.
+  // The loader's and weight_stream's. A package is loaded or runs: one of them has no command and
+  // takes no beat while the other one is at work.
   typedef struct packed {
     logic [63:0] addr;
     logic [31:0] beats;

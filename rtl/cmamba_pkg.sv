@@ -1,4 +1,4 @@
-// Generated from golden/isa/isa.toml by `make isa`. Do not edit.
+// Generated from isa/isa.toml by `make isa`. Do not edit.
 //
 // The formats of docs/instruction_set.md and docs/package.md. A struct has the fields of
 // a word without its reserved bits, which lie above them and are zero.
@@ -157,7 +157,8 @@ package cmamba_pkg;
   } recv_instruction_t;
   localparam int unsigned RecvInstructionBits = $bits(recv_instruction_t);
 
-  function automatic recv_instruction_t decode_recv(logic [InstructionBits-1:0] word);
+  function automatic recv_instruction_t decode_recv(
+      logic [InstructionBits-1:0] word);
     return recv_instruction_t'(word[RecvInstructionBits-1:0]);
   endfunction
 
@@ -187,7 +188,8 @@ package cmamba_pkg;
   } linear_instruction_t;
   localparam int unsigned LinearInstructionBits = $bits(linear_instruction_t);
 
-  function automatic linear_instruction_t decode_linear(logic [InstructionBits-1:0] word);
+  function automatic linear_instruction_t decode_linear(
+      logic [InstructionBits-1:0] word);
     return linear_instruction_t'(word[LinearInstructionBits-1:0]);
   endfunction
 
@@ -206,7 +208,8 @@ package cmamba_pkg;
   } conv_instruction_t;
   localparam int unsigned ConvInstructionBits = $bits(conv_instruction_t);
 
-  function automatic conv_instruction_t decode_conv(logic [InstructionBits-1:0] word);
+  function automatic conv_instruction_t decode_conv(
+      logic [InstructionBits-1:0] word);
     return conv_instruction_t'(word[ConvInstructionBits-1:0]);
   endfunction
 
@@ -243,7 +246,8 @@ package cmamba_pkg;
   } scan_instruction_t;
   localparam int unsigned ScanInstructionBits = $bits(scan_instruction_t);
 
-  function automatic scan_instruction_t decode_scan(logic [InstructionBits-1:0] word);
+  function automatic scan_instruction_t decode_scan(
+      logic [InstructionBits-1:0] word);
     return scan_instruction_t'(word[ScanInstructionBits-1:0]);
   endfunction
 
@@ -260,7 +264,8 @@ package cmamba_pkg;
   } norm_instruction_t;
   localparam int unsigned NormInstructionBits = $bits(norm_instruction_t);
 
-  function automatic norm_instruction_t decode_norm(logic [InstructionBits-1:0] word);
+  function automatic norm_instruction_t decode_norm(
+      logic [InstructionBits-1:0] word);
     return norm_instruction_t'(word[NormInstructionBits-1:0]);
   endfunction
 
@@ -275,7 +280,8 @@ package cmamba_pkg;
   } pool_instruction_t;
   localparam int unsigned PoolInstructionBits = $bits(pool_instruction_t);
 
-  function automatic pool_instruction_t decode_pool(logic [InstructionBits-1:0] word);
+  function automatic pool_instruction_t decode_pool(
+      logic [InstructionBits-1:0] word);
     return pool_instruction_t'(word[PoolInstructionBits-1:0]);
   endfunction
 
@@ -291,7 +297,8 @@ package cmamba_pkg;
   } scale_instruction_t;
   localparam int unsigned ScaleInstructionBits = $bits(scale_instruction_t);
 
-  function automatic scale_instruction_t decode_scale(logic [InstructionBits-1:0] word);
+  function automatic scale_instruction_t decode_scale(
+      logic [InstructionBits-1:0] word);
     return scale_instruction_t'(word[ScaleInstructionBits-1:0]);
   endfunction
 
@@ -304,11 +311,13 @@ package cmamba_pkg;
   } send_instruction_t;
   localparam int unsigned SendInstructionBits = $bits(send_instruction_t);
 
-  function automatic send_instruction_t decode_send(logic [InstructionBits-1:0] word);
+  function automatic send_instruction_t decode_send(
+      logic [InstructionBits-1:0] word);
     return send_instruction_t'(word[SendInstructionBits-1:0]);
   endfunction
 
-  // Mean and maximum over the features of a token: an element each of a row that all sequences share.
+  // Mean and maximum over the features of a token: an element each of a row that all sequences
+  // share.
   typedef struct packed {
     logic [15:0] columns;      // elements of dst from a sequence's mean to its maximum
     logic [15:0] n;            // features
@@ -321,7 +330,8 @@ package cmamba_pkg;
   } pool_features_instruction_t;
   localparam int unsigned PoolFeaturesInstructionBits = $bits(pool_features_instruction_t);
 
-  function automatic pool_features_instruction_t decode_pool_features(logic [InstructionBits-1:0] word);
+  function automatic pool_features_instruction_t decode_pool_features(
+      logic [InstructionBits-1:0] word);
     return pool_features_instruction_t'(word[PoolFeaturesInstructionBits-1:0]);
   endfunction
 
@@ -343,7 +353,8 @@ package cmamba_pkg;
   } modulate_instruction_t;
   localparam int unsigned ModulateInstructionBits = $bits(modulate_instruction_t);
 
-  function automatic modulate_instruction_t decode_modulate(logic [InstructionBits-1:0] word);
+  function automatic modulate_instruction_t decode_modulate(
+      logic [InstructionBits-1:0] word);
     return modulate_instruction_t'(word[ModulateInstructionBits-1:0]);
   endfunction
 

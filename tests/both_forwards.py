@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from golden import isa
-from golden.compile import compile_learned
+import isa
+from compiler.compile import compile_learned
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
 from model.quant_point import QuantPoint
@@ -33,7 +33,7 @@ def run_both(
     package = compile_learned(model, isa.build(build))
     if windows is None:
         windows = random_windows(model.args, n_windows, seed=5)
-    tokens = torch.from_numpy(HostSide(package).tokens(windows.numpy()))
+    tokens = HostSide(package).tokens(windows.numpy())
     trace = {}
     IntegerModel(package, build).run(tokens, trace)
 
@@ -53,7 +53,8 @@ def run_both(
         if isinstance(point, QuantPoint) and point.hook is not None:
             point.hook = watch(name, point.hook)
     source = package.metadata["input"]
-    x = (tokens.flatten(0, 1).double() - source["zero_point"]) * source["scale"]
+    integers = torch.from_numpy(tokens).flatten(0, 1).double()
+    x = (integers - source["zero_point"]) * source["scale"]
     with torch.no_grad():
         fake.core(x.to(dtype))
 

@@ -16,17 +16,17 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from golden import isa
-from golden.compile import Options, compile_model
+import isa
+from compiler.compile import Options, compile_model
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
-from golden.package import Package
+from isa.package import Package
 from model.args import ModelArgs
 from model.cmamba import CMamba
-from model.quant_point import QuantPoint
+from model.published import PublishedCMamba
+from model.quant_point import Kind, QuantPoint
 from model.quantization.affine import Affine, affine_int8, quantize_weight, weight_scales
 from model.quantization.calibrate import Histogram, calibrate
-from model.quantization.formats import is_symmetric
 from model.quantization.parameters import prepare_calibrated
 
 SMALL = {
@@ -96,11 +96,15 @@ def learned_model(args: ModelArgs, seed: int = 0) -> CMamba:
         for name, p in model.named_parameters():
             if name.endswith((".scale", ".weight_scale")):
                 p.mul_(torch.exp(0.1 * torch.randn_like(p)))
-            elif name.endswith(".zero_point") and not is_symmetric(
-                name.removesuffix(".zero_point")
-            ):
+            elif name.endswith(".zero_point") and not is_symmetric(model, name):
                 p.add_(torch.randn_like(p)).clamp_(-128, 127)
     return model
+
+
+def is_symmetric(model: CMamba | PublishedCMamba, zero_point: str) -> bool:
+    """Whether a parameter is the zero point of a tensor that knows none."""
+    point = model.get_submodule(zero_point.rpartition(".")[0])
+    return point.kind is Kind.INT8_SYMMETRIC
 
 
 def random_windows(args: ModelArgs, count: int = 8, seed: int = 1) -> Tensor:
@@ -126,7 +130,7 @@ class Compiled:
         package = package or self.package
         trace: dict[str, Tensor] = {}
         tokens = HostSide(package).tokens(self.windows.numpy())
-        IntegerModel(package, self.build).run(torch.from_numpy(tokens), trace)
+        IntegerModel(package, self.build).run(tokens, trace)
         return trace
 
     def int8(self, point: str) -> Affine:
@@ -136,15 +140,14 @@ class Compiled:
 
     def forecast(self) -> np.ndarray:
         host = HostSide(self.package)
-        tokens = torch.from_numpy(host.tokens(self.windows.numpy()))
-        y = IntegerModel(self.package, self.build).run(tokens)
-        return host.forecast(y.numpy(), self.windows.numpy())
+        y = IntegerModel(self.package, self.build).run(host.tokens(self.windows.numpy()))
+        return host.forecast(y, self.windows.numpy())
 
 
 def compile_random(
     args: ModelArgs,
     options: Options | None = None,
-    build: str = "default",
+    build: str | None = "default",
     edit: Callable[[dict[str, Tensor]], object] | None = None,
     windows: Tensor | None = None,
     seed: int = 0,
@@ -155,7 +158,7 @@ def compile_random(
         with torch.no_grad():
             edit(dict(model.named_parameters()))
     windows = random_windows(args) if windows is None else windows
-    options, build = options or Options(), isa.build(build)
+    options, build = options or Options(), isa.build(build) if build else None
     ranges = calibrate(model, model.to_tokens(windows))
     package = compile_model(model, ranges, options, build)
     return Compiled(model, windows, ranges, options, build, package)

@@ -6,9 +6,9 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from golden import isa
-from golden.compile import compile_model
-from golden.package import Package
+import isa
+from compiler.compile import compile_model
+from isa.package import Package
 from model.folded_regressor import FoldedRegressor, fold
 from model.quantization.calibrate import calibrate
 from model.quantization.parameters import prepare_calibrated

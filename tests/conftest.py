@@ -10,8 +10,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# A slow machine is no failure, so examples have no deadline. In CI the examples are the same in
-# every run; elsewhere they are drawn afresh.
-hypothesis.settings.register_profile("default", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
-hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+# A slow machine is no failure: examples have no deadline. They are drawn afresh in every run, also
+# in CI, where Hypothesis would take the same ones; a failure prints the decorator that repeats it.
+hypothesis.settings.register_profile(
+    "cmamba",
+    parent=hypothesis.settings.get_profile("default"),
+    deadline=None,
+    derandomize=False,
+    print_blob=True,
+)
+hypothesis.settings.load_profile("cmamba")

@@ -9,8 +9,7 @@ from model.published import PublishedCMamba
 from model.published_args import PublishedArgs
 from model.quantization.calibrate import calibrate
 from model.quantization.parameters import clamp_steps, prepare_calibrated
-from model.quantization.structure import is_symmetric
-from tests.compiled_models import random_windows
+from tests.compiled_models import is_symmetric, random_windows
 
 SMALL_PUBLISHED = {
     "num_channels": 4,
@@ -79,9 +78,7 @@ def learned_published(args: PublishedArgs, seed: int = 0) -> PublishedCMamba:
         for name, p in model.named_parameters():
             if name.endswith((".scale", ".weight_scale")):
                 p.mul_(torch.exp(0.1 * torch.randn_like(p)))
-            elif name.endswith(".zero_point") and not is_symmetric(
-                name.removesuffix(".zero_point")
-            ):
+            elif name.endswith(".zero_point") and not is_symmetric(model, name):
                 p.add_(torch.randn_like(p))
     clamp_steps(model)
     return model

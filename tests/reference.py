@@ -13,8 +13,8 @@ from math import isqrt
 
 import numpy as np
 
-from golden import isa
-from golden.package import Package
+import isa
+from isa.package import Package
 
 
 def rne(x: int, shift: int) -> int:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from golden import accuracy
-from golden.accuracy import TensorAccuracy, forecast_table, measure, plot, tensor_table
+from evaluation import accuracy
+from evaluation.accuracy import TensorAccuracy, forecast_table, measure, plot, tensor_table
+from evaluation.forecaster import Forecaster
 from golden.cases import CHECKPOINTS, Case, CompiledCase, build_case, compile_on
-from golden.forecaster import Forecaster
 from model.args import ModelArgs
 from model.data import Windows, load_dataset
 from model.io import load_model

@@ -2,7 +2,7 @@
 
 import torch
 
-from golden.bench import indexed_scan, peak_bytes, scans
+from evaluation.bench import indexed_scan, peak_bytes, scans
 from model.selective_scan import selective_scan_sequential
 
 

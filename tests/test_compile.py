@@ -10,17 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from golden import isa
-from golden.compile import Options, compile_model
+import isa
+from compiler.compile import Options, compile_model
+from compiler.lower.cmamba import CMambaLowering
+from compiler.program import CompileError, ProgramBuilder
+from compiler.schedule.check import ScheduleError, check_schedule
 from golden.integer_model import untile
-from golden.lower_cmamba import CMambaLowering
-from golden.package import Package
-from golden.program import CompileError, ProgramBuilder
-from golden.schedule_check import ScheduleError, check_schedule
+from isa.package import Package
 from model.args import ModelArgs
 from model.io import weights_sha256
 from model.quantization.affine import Affine, quantize_weight, room_for_bias, weight_scales
 from model.quantization.formats import Formats
+from model.quantization.structure import structure_of
 from tests.compiled_models import (
     SMALL,
     Compiled,
@@ -280,11 +281,9 @@ def test_tiles_hold_the_weights_of_each_output(build, d_model):
         if weight is None:
             continue
         found = untile(package, instruction).numpy()
-        n_in = weight.shape[2]
-        assert not found[:, :, n_in:].any()
         rows = weight.transpose(1, 0, 2)
         expected = quantize_weight(rows, weight_scales(rows))
-        np.testing.assert_array_equal(found[:, :, :n_in], expected.transpose(1, 0, 2))
+        np.testing.assert_array_equal(found, expected.transpose(1, 0, 2))
 
 
 def test_zero_points_are_folded_into_the_biases():
@@ -295,7 +294,7 @@ def test_zero_points_are_folded_into_the_biases():
     assert source.zero_point != 0
     names = [package.instruction_name(i) for i in range(len(package.instructions))]
     instruction = package.instructions[names.index("blocks.0.dt_proj")]
-    weight = untile(package, instruction)[0, :, : instruction.n_in].numpy()
+    weight = untile(package, instruction)[0].numpy()
     words = package.array_params[instruction.param_addr :][: instruction.n_out]
     # An input of zero points is an input of zeros: the accumulator is the bias alone.
     acc = words["bias"] + weight @ np.full(instruction.n_in, source.zero_point)
@@ -319,7 +318,9 @@ def test_scales_of_powers_of_two_need_no_multiplier():
 def lowering() -> CMambaLowering:
     """A CMambaLowering, for its parts that need no program."""
     model = random_model(ModelArgs(**SMALL))
-    return CMambaLowering(model, Formats({}, {}, {}), ProgramBuilder(isa.build(), 1, 1))
+    return CMambaLowering(
+        structure_of(model), Formats({}, {}, {}), ProgramBuilder(isa.build(), 1, 1)
+    )
 
 
 @given(st.integers(1, 64), st.integers(-128, 127), st.floats(1e-3, 1e12), st.integers(0, 1000))
@@ -421,6 +422,25 @@ def test_a_model_that_is_too_large_is_told_why_and_what_to_do(args, build, messa
     args = ModelArgs(**(SMALL | args))
     with pytest.raises(CompileError, match=message):
         compile_random(args, Options("minmax"), build, windows=random_windows(args, 1))
+
+
+def test_of_builds_that_are_too_small_the_last_is_named():
+    args = ModelArgs(**(SMALL | {"d_model": 600}))
+    with pytest.raises(CompileError, match=r"memory '\w+' needs .* in build 'deep'; use a smaller"):
+        compile_random(args, Options("minmax"), None, windows=random_windows(args, 1))
+
+
+def test_what_no_build_can_hold_is_tried_on_one(monkeypatch):
+    args, builds, run = ModelArgs(**(SMALL | {"d_conv": 9})), [], CMambaLowering.run
+
+    def noting(self):
+        builds.append(self.builder.build.name)
+        run(self)
+
+    monkeypatch.setattr(CMambaLowering, "run", noting)
+    with pytest.raises(CompileError, match="d_conv 9, expected at most 8 taps; train with"):
+        compile_random(args, Options("minmax"), None, windows=random_windows(args, 1))
+    assert builds == ["default"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from golden import isa
-from golden.package import Package
+import isa
+from golden.random_programs import deep_package, random_package, random_published
 from golden.vectors import write_golden
-from tests.program_builder import deep_package, random_package, random_published
+from isa.package import Package
 
 CSIM = Path(__file__).resolve().parents[1] / "build/csim"
 N_FORECASTS = 2
@@ -95,7 +95,7 @@ def test_flipped_bit_of_each_tensor(golden, broken, variant):
         file, name, opcode, right = tensor(golden, index)
         at = tuple(int(rng.integers(n)) for n in right.shape)
         wrong = right.copy()
-        wrong[at] ^= 1 << int(rng.integers(8))
+        wrong[at] ^= np.int8(1) << np.int8(rng.integers(8))
         wrong.tofile(broken / file.relative_to(golden))
         result = csim(broken, variant=variant)
         assert result.returncode == 1

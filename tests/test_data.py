@@ -1,7 +1,10 @@
 """Series, splits, windows and named data sets."""
 
+import bz2
+import gzip
 import hashlib
 import http.server
+import lzma
 import threading
 from pathlib import Path
 
@@ -107,6 +110,38 @@ def test_binary_file_is_an_error(tmp_path):
     path = tmp_path / "series.csv"
     path.write_bytes(bytes(range(256)))
     with pytest.raises(DataError, match="not a CSV table"):
+        read_csv_series(path)
+
+
+@pytest.mark.parametrize(
+    ("cells", "row"), [(["1", "3\x00.5", "2"], 3), (["1", "2", "\x00\x00"], 4)]
+)
+def test_a_nul_byte_is_an_error_not_the_end_of_a_cell(tmp_path, cells, row):
+    path = write(tmp_path, "date,a\n" + rows(cells))
+    with pytest.raises(DataError, match=f"row {row} holds a NUL byte, expected text in UTF-8"):
+        read_csv_series(path)
+
+
+def test_utf_16_is_an_error(tmp_path):
+    path = tmp_path / "series.csv"
+    path.write_text("date,a\n" + rows(["1", "2"]), encoding="utf-16")
+    with pytest.raises(DataError, match="row 1 holds a NUL byte, expected text in UTF-8"):
+        read_csv_series(path)
+
+
+@pytest.mark.parametrize("module", [gzip, bz2, lzma])
+def test_compressed_files(tmp_path, module):
+    suffix = {gzip: ".gz", bz2: ".bz2", lzma: ".xz"}[module]
+    path = tmp_path / f"series.csv{suffix}"
+    text = ("date,a\n" + rows(["1", "2.5"])).encode()
+    path.write_bytes(module.compress(text))
+    np.testing.assert_array_equal(read_csv_series(path).values, [[1], [2.5]])
+    for damaged in (text, module.compress(text)[:-9], module.compress(text)[:20] + b"x" * 20):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=rf"series\.csv\{suffix}: cannot be decompressed: ."):
+            read_csv_series(path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"series\.csv\{suffix}"):
         read_csv_series(path)
 
 
@@ -389,7 +424,7 @@ def test_sample_is_the_file_in_the_repository(tmp_path, capsys):
 
 
 def test_sample_checks_its_count(tmp_path, capsys):
-    assert sample.main(["--count", "0", "--output", str(tmp_path / "x.npz")]) == 1
+    assert sample.main(["--count", "0", "--output", str(tmp_path / "x.npz")]) == 2
     assert "0 windows asked for" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -399,3 +434,14 @@ def test_every_public_name_is_exported():
 
     assert all(hasattr(model.data, name) for name in model.data.__all__)
     assert csv_series.DataError is model.data.DataError
+
+
+def test_a_sample_does_not_overwrite_its_data(tmp_path, monkeypatch, capsys):
+    data = tmp_path / "ETTh1.csv"
+    data.write_text("date,a\n")
+    monkeypatch.setenv("CMAMBA_DATA", str(tmp_path))
+    for name in ("etth1", str(data)):
+        assert sample.main(["--data", name, "--output", str(data)]) == 2
+        message = f"error: {data}: would be overwritten, and is the file of --data; "
+        assert capsys.readouterr().err.startswith(message)
+    assert data.read_text() == "date,a\n"

@@ -10,15 +10,15 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from golden import isa
-from golden.compile import compile_learned
-from golden.dataflow_check import DataflowError, check_dataflow
+import isa
+from compiler.compile import compile_learned
+from compiler.program import CompilerDefectError, Entry, ProgramBuilder
+from compiler.schedule.check import ScheduleError, check_schedule
+from compiler.schedule.dataflow import DataflowError, check_dataflow
 from golden.integer_model import IntegerModel
-from golden.package import Package, PackageError
-from golden.program import CompilerDefectError, Entry, ProgramBuilder
-from golden.schedule_check import ScheduleError, check_schedule
+from golden.random_programs import entries_of, moved, random_package, random_published, shuffled
+from isa.package import Package, PackageError
 from model.published_args import PublishedArgs
-from tests.program_builder import entries_of, moved, random_package, random_published, shuffled
 from tests.published_models import SMALL_PUBLISHED, prepared_published
 
 
@@ -45,7 +45,7 @@ def rings(package: Package) -> list[isa.Operand]:
     return [i.dst for i in package.instructions if i.opcode != "SEND" and i.dst.log2_rows > 0]
 
 
-def every_tensor(package: Package, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+def every_tensor(package: Package, tokens: np.ndarray) -> dict[str, torch.Tensor]:
     trace: dict[str, torch.Tensor] = {}
     IntegerModel(package, "small").run(tokens, trace)
     return trace
@@ -63,7 +63,7 @@ def passes(package: Package, entries: list[Entry]) -> bool:
 
 def assert_same_tensors(package: Package, other: Package, rng: np.random.Generator) -> None:
     shape = (1, package.n_sequences, package.n_positions, package.token_bytes)
-    tokens = torch.from_numpy(rng.integers(-128, 128, shape).astype(np.int8))
+    tokens = rng.integers(-128, 128, shape, np.int8)
     expected, found = every_tensor(package, tokens), every_tensor(other, tokens)
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name

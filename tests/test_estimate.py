@@ -5,15 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from golden import estimate as module
-from golden import isa, timing
-from golden.compile import Options
-from golden.estimate import REFERENCE_MODELS, estimate, main, random_package, simulate
-from golden.schedule import NO_WAIT
+import isa
+from compiler import estimate as module
+from compiler.compile import Options
+from compiler.estimate import REFERENCE_MODELS, estimate, main, random_package, simulate
+from compiler.schedule import timing
+from compiler.schedule.order import NO_WAIT
+from golden.random_programs import deep_package
 from model.args import ModelArgs
 from model.published_args import PublishedArgs
 from tests.compiled_models import SMALL, compile_random
-from tests.program_builder import deep_package
 
 BUILD = isa.build()
 
@@ -227,7 +228,7 @@ def test_command_finds_the_build_of_a_package(package, tmp_path, capsys):
     tables = [line.split(":")[0] for line in lines if line.startswith("build ")]
     assert tables == ["build 'default'", "build 'deep'"]
     assert lines[-1].startswith(paths[1])
-    assert main(["--build", "default", paths[1]]) == 1
+    assert main(["--build", "default", paths[1]]) == 2
     assert "two.bin: " in capsys.readouterr().err
 
 
@@ -246,5 +247,5 @@ def test_command_errors(tmp_path, capsys):
         (["--build", "huge"], "no build 'huge'"),
         (["--build", "small"], "ETTh1 mixing (V=7, D=128, 4 blocks): the model does not fit"),
     ):
-        assert main(arguments) == 1
+        assert main(arguments) == 2
         assert message in capsys.readouterr().err

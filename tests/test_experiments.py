@@ -18,8 +18,8 @@ from experiments import run as runs
 from experiments import settings, table
 from experiments.__main__ import main
 from experiments.settings import Experiment, Published, Run
-from golden.streams import AcceleratorError
 from hls import bindings
+from isa.streams import AcceleratorError
 from model import train_forecast
 from model.forecast_training import TrainArgs
 from tests.sines import csv_of_sines
@@ -297,7 +297,7 @@ def test_command_without_the_bindings(replaced, monkeypatch, tmp_path, capsys):
 
 def test_command_with_settings_that_cannot_be(replaced, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(SMALL, "lr", "high")
-    assert main(["etth1", "--output", str(tmp_path / "out")]) == 1
+    assert main(["etth1", "--output", str(tmp_path / "out")]) == 2
     message = "error: a/h8/seed0: argument --lr: invalid float value: 'high'\n"
     assert capsys.readouterr().err == message and not replaced
 

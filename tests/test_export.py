@@ -1,12 +1,12 @@
-"""`python -m golden.export`."""
+"""`python -m compiler.export`."""
 
 import re
 
 import numpy as np
 import pytest
 
-from golden.export import main
-from golden.package import Package
+from compiler.export import main
+from isa.package import Package
 from model.args import ModelArgs
 from model.io import save_checkpoint
 from model.registry import args_of_use
@@ -76,7 +76,7 @@ def test_learned_formats_are_taken_as_they_are(given):
 def test_learned_formats_are_not_calibrated(given, flags, capsys):
     save_checkpoint(learned_model(ARGS), given["weights"])
     del given["calibration"]
-    assert run(given, *flags) == 1
+    assert run(given, *flags) == 2
     message = f"error: {flags[0]}: {given['weights']} has learned its formats"
     assert message in capsys.readouterr().err
     assert not given["output"].parent.exists()
@@ -100,7 +100,7 @@ def test_learned_formats_are_not_calibrated(given, flags, capsys):
 )
 def test_bad_input_leaves_nothing(given, change, message, capsys):
     options = {k: v for k, v in (given | change).items() if v is not None}
-    assert run(options) == 1
+    assert run(options) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ") and re.search(message, error)
     assert not given["output"].parent.exists()
@@ -108,7 +108,7 @@ def test_bad_input_leaves_nothing(given, change, message, capsys):
 
 def test_a_model_that_does_not_fit(given, capsys):
     save_checkpoint(random_model(ModelArgs(**(SMALL | {"d_state": 65}))), given["weights"])
-    assert run(given) == 1
+    assert run(given) == 2
     assert "error: blocks.0.scan: d_state 65, expected at most 64" in capsys.readouterr().err
     assert not given["output"].parent.exists()
 
@@ -117,12 +117,33 @@ def test_arguments_beside_the_output_are_kept(given, capsys):
     arguments = given["output"].with_suffix(".json")
     arguments.parent.mkdir()
     arguments.write_text(ARGS.to_json())
-    assert run(given | {"args": arguments}) == 1
+    assert run(given | {"args": arguments}) == 2
     assert "model.json: expected no file, or the copy of a package" in capsys.readouterr().err
     assert [p.read_text() for p in arguments.parent.iterdir()] == [ARGS.to_json()]
 
 
 def test_an_output_that_would_be_its_own_twin(given, capsys):
-    assert run(given | {"output": given["output"].with_suffix(".json")}) == 1
+    assert run(given | {"output": given["output"].with_suffix(".json")}) == 2
     assert "model.json: expected another suffix" in capsys.readouterr().err
-    assert not list(given["output"].parent.iterdir())
+    assert not given["output"].parent.exists()
+
+
+@pytest.mark.parametrize("option", ["weights", "calibration"])
+def test_an_output_that_is_an_input(given, option, tmp_path, capsys):
+    found = given[option]
+    before = found.read_bytes()
+    link = tmp_path / "link.bin"
+    link.symlink_to(found)
+    assert run(given | {"output": link}) == 2
+    message = f"error: {link}: would be overwritten, and is the file of --{option}; "
+    assert capsys.readouterr().err.startswith(message)
+    assert found.read_bytes() == before
+
+
+def test_an_output_that_is_the_data_set(given, tmp_path, capsys):
+    data = tmp_path / "data.bin"  # a CSV by any name
+    data.write_text("date,a\n")
+    del given["calibration"]
+    assert run(given | {"dataset": data, "output": data}) == 2
+    assert "would be overwritten, and is the file of --dataset" in capsys.readouterr().err
+    assert data.read_text() == "date,a\n"

@@ -103,8 +103,9 @@ def test_every_parameter_and_step_gets_a_gradient(fields):
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert {f"{point}.scale" for point in structure_of(model.args).int8_points()} <= trained
-    assert {f"{layer.name}.weight_scale" for layer in structure_of(model.args).layers()} <= trained
+    structure = structure_of(model)
+    assert {f"{point}.scale" for point in structure.int8} <= trained
+    assert {f"{layer}.weight_scale" for layer in structure.layers} <= trained
     still = {n for n, p in model.named_parameters() if n.endswith("scale") and not p.grad.any()}
     assert not still, f"these never learn: {still}"
 
@@ -172,7 +173,7 @@ def test_a_model_without_steps_is_refused():
     with pytest.raises(ValueError, match="no quantization parameters: calibrate"):
         set_quant_mode(model, "fakeq")
     with pytest.raises(ValueError, match="no quantization parameters"):
-        learned_formats(model)
+        learned_formats(structure_of(model))
     with pytest.raises(ValueError, match="quant_mode: found 'int4', expected one of fp32, fakeq"):
         set_quant_mode(model, "int4")
 
@@ -198,10 +199,10 @@ def test_a_copy_rounds_with_its_own_steps():
 
 def test_learned_formats_are_a_fixed_point():
     model = prepared(SMALL)
-    formats = learned_formats(model)
+    formats = learned_formats(structure_of(model))
     again = copy.deepcopy(model)
-    prepare(again, formats, extremes(again))
-    once, twice = formats, learned_formats(again)
+    prepare(again, formats, extremes(structure_of(again)))
+    once, twice = formats, learned_formats(structure_of(again))
     assert once.points == twice.points and once.scans == twice.scans
     for name, scales in once.weights.items():
         np.testing.assert_array_equal(scales, twice.weights[name])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from golden.compile import compile_learned
-from golden.forecaster import Forecaster
+from compiler.compile import compile_learned
+from evaluation.forecaster import Forecaster
 from model.args import ModelArgs
 from model.data import load_dataset
 from model.forecast_qat import QatArgs, QatTrainer
@@ -22,6 +22,7 @@ from model.quantization.calibrate import calibrate, calibration_windows
 from model.quantization.fake import set_quant_mode
 from model.quantization.formats import calibrated_formats
 from model.quantization.parameters import is_prepared, learned_formats
+from model.quantization.structure import structure_of
 from model.registry import build_model
 from model.train_forecast import main
 from model.training.distributed import ProcessGroup
@@ -29,6 +30,7 @@ from model.training.loops import TrainingError
 from tests.both_forwards import run_both
 from tests.compiled_models import SMALL, random_model
 from tests.published_models import SMALL_PUBLISHED, random_published
+from tests.resumed import run_resumed
 from tests.sines import SHORT, SMALL_MODEL, csv_of_sines, sine_splits
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,7 +71,8 @@ def test_it_starts_from_what_the_compiler_would_calibrate(splits, tmp_path):
     loop = trainer(splits, tmp_path / "w.safetensors")
     model = random_model(ARGS)
     ranges = calibrate(model, model.to_tokens(calibration_windows(splits)))
-    expected, found = calibrated_formats(model, ranges), learned_formats(loop.model)
+    expected = calibrated_formats(structure_of(model), ranges)
+    found = learned_formats(structure_of(loop.model))
     assert {p: a.zero_point for p, a in found.points.items()} == {
         p: a.zero_point for p, a in expected.points.items()
     }
@@ -156,22 +159,7 @@ def test_no_step_of_the_optimizer_leaves_a_step_below_zero(splits, tmp_path):
 def test_resumed_training_ends_with_the_same_bits(splits, tmp_path, options):
     whole = trainer(splits, tmp_path / "whole.safetensors", **options)
     whole.run()
-    first = trainer(splits, tmp_path / "parts.safetensors", **options)
-    train_epoch = first.train_epoch
-
-    def interrupted_in_the_second_epoch():
-        record = train_epoch()
-        if first.epoch == 1:
-            raise KeyboardInterrupt
-        return record
-
-    first.train_epoch = interrupted_in_the_second_epoch
-    with pytest.raises(KeyboardInterrupt):
-        first.run()
-    torch.rand(7)
-    second = trainer(splits, tmp_path / "parts.safetensors", **options)
-    second.load_state()
-    second.run()
+    second = run_resumed(lambda: trainer(splits, tmp_path / "parts.safetensors", **options))
     assert (second.start, second.history) == (whole.start, whole.history)
     assert second.out.read_bytes() == whole.out.read_bytes()
 
@@ -293,7 +281,7 @@ def test_command_with_a_checkpoint_that_has_learned(files, tmp_path, capsys):
     options = ["--qat", str(learned), "--data", str(data), "--out", str(out), *SHORT]
     assert main(options) == 0
     assert "int8, epoch 0" in capsys.readouterr().out
-    assert main([*options, "--steps", "lsq"]) == 1
+    assert main([*options, "--steps", "lsq"]) == 2
     assert f"error: --steps: {learned} has steps, learned before\n" in capsys.readouterr().err
 
 
@@ -305,7 +293,7 @@ def test_command_with_a_checkpoint_that_has_learned(files, tmp_path, capsys):
         (["--dropout", "0.1"], "--dropout: does not go with --qat, {fp32} says it"),
         (["--qat", "none.safetensors"], "none.safetensors: no such file"),
         (["--qat", "data/test_data.npz"], "data/test_data.npz: holds no model arguments"),
-        (["--out", "{fp32}"], "--out: expected another file than --qat, found {fp32}"),
+        (["--out", "{fp32}"], "{fp32}: would be overwritten, and is the file of --qat"),
         (["--data", "nyc_weather"], "ModelArgs.num_channels: found 2, the data have 8"),
         (["--precision", "bf16"], "precision: expected fp32, found 'bf16'"),
         (["--resume"], "nothing to resume"),
@@ -315,7 +303,7 @@ def test_command_reports_errors(files, tmp_path, capsys, arguments, message):
     data, fp32 = files
     before = fp32.read_bytes()
     base = ["--qat", str(fp32), "--data", str(data), "--out", str(tmp_path / "w.safetensors")]
-    assert main([*base, *SHORT, *(argument.format(fp32=fp32) for argument in arguments)]) == 1
+    assert main([*base, *SHORT, *(argument.format(fp32=fp32) for argument in arguments)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     assert message.format(fp32=fp32) in error
@@ -327,7 +315,7 @@ def test_command_with_a_regressor(files, tmp_path, capsys):
     regressor = tmp_path / "regressor.safetensors"
     save_checkpoint(build_model("regressor", num_channels=4, d_model=8, n_layer=1), regressor)
     base = ["--qat", str(regressor), "--data", str(data), "--out", str(tmp_path / "w.safetensors")]
-    assert main([*base, *SHORT]) == 1
+    assert main([*base, *SHORT]) == 2
     error = f"error: --qat: {regressor} is a regressor, expected a forecaster\n"
     assert capsys.readouterr().err == error
 
@@ -347,7 +335,7 @@ def test_options_of_qat_go_with_it(files, tmp_path, capsys):
     data, _ = files
     for option in (["--steps", "lsq"], ["--learn-zero-points"], ["--quant-mode", "fakeq"]):
         base = ["--data", str(data), "--out", str(tmp_path / "w.safetensors"), *SHORT, *SMALL_MODEL]
-        assert main([*base, *option]) == 1
+        assert main([*base, *option]) == 2
         assert capsys.readouterr().err == f"error: {option[0]}: goes with --qat\n"
 
 

@@ -9,20 +9,21 @@ import pytest
 import torch
 
 import run_infer
-from golden import accuracy, export
-from golden.accuracy import forecast_table, measure, position_table, summary_tables
+from compiler import export
+from evaluation import accuracy
+from evaluation.accuracy import forecast_table, measure, position_table, summary_tables
+from evaluation.forecaster import Forecaster
 from golden.cases import CASES, CompiledCase, build_case
-from golden.forecaster import Forecaster
 from golden.host import HostSide
-from golden.inputs import compilable
 from golden.integer_model import IntegerModel
-from golden.package import Package
 from golden.vectors import golden_tokens
+from isa.package import Package
 from model.args import ModelArgs
 from model.data.frame_datasets import load_frames
 from model.data.frames import FrameSplits
 from model.data.synthetic_frames import World, write_recordings
 from model.folded_regressor import fold
+from model.inputs import compilable
 from model.io import save_checkpoint
 from model.metrics import torch_forecaster
 from model.position_error import distances, summarize
@@ -155,14 +156,14 @@ def test_an_exported_package_runs(files, capsys):
 def test_the_package_of_another_regressor_is_refused(files, capsys):
     package = compile_regressor(ARGS, seed=1)
     package.write(files / "other.bin")
-    assert infer(files, "--backend", "int8", "--package", files / "other.bin") == 1
+    assert infer(files, "--backend", "int8", "--package", files / "other.bin") == 2
     assert "compiled from another model: metadata field 'weights_sha256'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shape", [(6, 20, 7), (6, 1, 9)])
 def test_input_windows_of_other_features(files, shape, capsys):
     np.savez(files / "x.npz", x=np.zeros(shape, np.float32))
-    assert infer(files, "--backend", "int8") == 1
+    assert infer(files, "--backend", "int8") == 2
     expected = r"x.npz: 'x': found shape .*, expected \[B, T, Din\] = \[B, T >= 1, 8\]"
     assert re.search(expected, capsys.readouterr().err)
 
@@ -181,7 +182,7 @@ def test_export_says_what_it_lacks(files, flags, message, capsys):
     np.savez(files / "short.npz", x=np.zeros((2, 4, 3), np.float32))
     flags = [flag.replace("FOLDER", str(files)) for flag in flags]
     given = ["--weights", str(files / "model.safetensors"), "--output", str(files / "out.bin")]
-    assert export.main([*given, *flags]) == 1
+    assert export.main([*given, *flags]) == 2
     assert re.search(message, capsys.readouterr().err)
     assert not (files / "out.bin").exists()
 
@@ -250,7 +251,7 @@ def test_golden_tokens_are_frames_of_the_test_split(compiled):
     tokens = golden_tokens(compiled)
     assert isinstance(compiled.splits, FrameSplits)
     assert tokens.shape == (3, 1, 32, 16)
-    assert IntegerModel(compiled.package).run(torch.from_numpy(tokens)).shape == (3, 1, 2)
+    assert IntegerModel(compiled.package).run(tokens).shape == (3, 1, 2)
 
 
 def test_the_synthetic_frames_have_a_name(compiled):

@@ -8,10 +8,11 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from golden import arithmetic, isa
+import isa
+from golden import arithmetic
 from golden.arithmetic import Params
-from golden.words import CONV_PARAM_DTYPE, PARAM_DTYPE, pack_words
 from hls.bindings import extension
+from isa.words import CONV_PARAM_DTYPE, PARAM_DTYPE, pack_words
 
 BUILD = isa.build()
 MAX_MULTIPLIER = 2**17 - 1

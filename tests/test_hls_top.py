@@ -7,17 +7,22 @@ import zlib
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from golden import isa
-from golden.errors import PackageError
+import isa
 from golden.integer_model import IntegerModel
-from golden.package import Package
-from golden.streams import StreamShape
+from golden.random_programs import (
+    deep_package,
+    random_package,
+    random_published,
+    shuffled,
+    with_padding,
+)
 from hls.bindings import BEAT_BYTES, Accelerator, AcceleratorError, extension
-from tests.program_builder import deep_package, random_package, random_published, shuffled
+from isa.errors import PackageError
+from isa.package import Package
+from isa.streams import StreamShape
 
 BUILD = isa.build()
 BUILDS = {"ap_int": False, "native": True}
@@ -36,8 +41,8 @@ def model_run(package, tokens, build="default"):
     """Forecasts and {instruction index: tensor} of the integer model."""
     model = IntegerModel(package, build)
     trace = {}
-    forecast = model.run(torch.from_numpy(tokens), trace)
-    return forecast.numpy(), {i: trace[name].numpy() for i, name in enumerate(model.names)}
+    forecast = model.run(tokens, trace)
+    return forecast, {i: trace[name].numpy() for i, name in enumerate(model.names)}
 
 
 def assert_same_tensors(got, expected):
@@ -79,8 +84,9 @@ def test_random_programs(program, seed, largest, reorder):
         package = shuffled(package, rng)
     tokens = tokens_for(package, rng, 2)
     forecast, tensors = model_run(package, tokens)
+    data = with_padding(package, rng).to_bytes()
     for native in BUILDS.values():
-        accelerator = Accelerator(package.to_bytes(), native)
+        accelerator = Accelerator(data, native)
         assert_same_tensors(accelerator.run_traced(tokens), tensors)
         np.testing.assert_array_equal(accelerator.run(tokens), forecast)
 
@@ -325,7 +331,7 @@ def with_checksums(data):
 
 def python_code(data):
     try:
-        Package.from_bytes(data, build=BUILD)
+        Package.from_bytes(data, build=BUILD, any_padding=True)
     except PackageError as error:
         return error.code
     return 0

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golden.compile import Options
+from compiler.compile import Options
 from golden.host import HostSide
 from model.args import ModelArgs
 from tests.compiled_models import SMALL, compile_random, model_args, random_windows

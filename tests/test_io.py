@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 import zipfile
 
 import numpy as np
@@ -10,6 +11,7 @@ import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from model.args import ModelArgs
 from model.cmamba import CMamba
@@ -296,6 +298,29 @@ def test_any_bytes_are_rejected(tmp_path_factory, suffix, content):
         load_checkpoint(file)
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 420535\n",
+            "it is a pointer of Git LFS; `git lfs pull` fetches the file that it stands for",
+        ),
+        ("<!DOCTYPE html>\r\n<html>\n", "it is text that begins with '<!DOCTYPE html>'"),
+        ("Entry not found", "it is text that begins with 'Entry not found'"),
+    ],
+)
+def test_text_in_place_of_a_checkpoint_is_named(path, suffix, content, what):
+    path(suffix).write_bytes(content.encode())
+    with pytest.raises(CheckpointError) as error:
+        load_checkpoint(path(suffix))
+    assert str(error.value) == f"{path(suffix)}: not a readable {suffix} checkpoint ({what})"
+    path(".npz").write_bytes(content.encode())
+    with pytest.raises(InputError) as error:
+        load_npz_input(path(".npz"))
+    assert str(error.value) == f"{path('.npz')}: not a readable .npz ({what})"
+
+
 class Bomb:
     """Creates a file when unpickled."""
 
@@ -358,6 +383,18 @@ def test_failed_write_leaves_nothing(path, monkeypatch):
     assert os.listdir(path("").parent) == []
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_full_disk_is_an_error_that_names_the_file(path, suffix):
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, unlimited[1]))
+    try:
+        with pytest.raises(OSError, match=rf"File too large: '{path(suffix)}'"):
+            save_checkpoint(small(), path(suffix))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert os.listdir(path("").parent) == []
+
+
 # --- input windows -------------------------------------------------------------------------------
 
 
@@ -401,3 +438,114 @@ def test_unreadable_input(path):
         archive.writestr("x", b"not an array")
     with pytest.raises(InputError, match="x: found bytes, expected an array"):
         load_npz_input(path(".npz"))
+
+
+# --- wrappers of other frameworks ----------------------------------------------------------------
+
+
+def averaged(model):
+    average = torch.optim.swa_utils.AveragedModel(model)
+    average.update_parameters(model)
+    return average.state_dict()
+
+
+def behind(*prefixes):
+    return lambda model: {p + name: t for p in prefixes for name, t in model.state_dict().items()}
+
+
+WRAPPED = {
+    "DataParallel": lambda model: nn.DataParallel(model).state_dict(),
+    "compiled": lambda model: torch.compile(model).state_dict(),
+    "compiled in DataParallel": lambda m: nn.DataParallel(torch.compile(m)).state_dict(),
+    "a compiled block": behind("_orig_mod."),
+    "Lightning": lambda model: {
+        "state_dict": behind("model.")(model),
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": []}],
+        "callbacks": {"ModelCheckpoint": {"best_model_score": torch.tensor(0.3)}},
+    },
+    "an attribute of another name": behind("forecaster.net."),
+    "AveragedModel": averaged,
+    "AveragedModel in a dict": lambda model: {"swa": averaged(model), "epoch": 3},
+    "model_state_dict": lambda model: {
+        "model_state_dict": model.state_dict(),
+        "optimizer_state_dict": torch.optim.AdamW(model.parameters()).state_dict(),
+        "loss": 0.3,
+    },
+    "model and optimizer": lambda model: {
+        "model": model.state_dict(),
+        "optimizer": torch.optim.AdamW(model.parameters()).state_dict(),
+        "rng": {"cpu": torch.get_rng_state()},
+    },
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPED)
+def test_a_wrapped_model(path, wrapper):
+    model = small()
+    torch.save(WRAPPED[wrapper](model), path(".pt"))
+    assert_same(model, load_model(path(".pt"), model.args))
+
+
+def test_a_compiled_block(path):
+    model = small()
+    model.blocks[0] = torch.compile(model.blocks[0])
+    torch.save(model.state_dict(), path(".pt"))
+    assert "blocks.0._orig_mod.D" in model.state_dict()
+    assert_same(small(), load_model(path(".pt"), model.args))
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_wrapped_model_in_other_files(path, suffix):
+    save_state(behind("module.")(small()), path(suffix))
+    assert_same(small(), load_model(path(suffix), small().args))
+
+
+AMBIGUOUS = {
+    "two models": (
+        lambda model: {"state_dict": model.state_dict(), "state_dict_ema": model.state_dict()},
+        "found several state_dicts: 'state_dict', 'state_dict_ema'; save one of them alone",
+    ),
+    "two prefixes": (
+        behind("online_model.", "ema_model."),
+        "found the model's tensors behind 'online_model.' and 'ema_model.'; save the state_dict ",
+    ),
+    "a loss with weights": (
+        lambda model: behind("model.")(model) | {"criterion.weight": torch.ones(3)},
+        "found the model's tensors behind 'model.', beside criterion.weight; save the state_dict",
+    ),
+    "shadow_params": (
+        lambda model: {"decay": 0.9, "shadow_params": list(model.state_dict().values())},
+        "found 'shadow_params', an average without names; ",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrapper", AMBIGUOUS)
+def test_a_wrapper_that_leaves_a_choice_is_named_in_one_line(path, wrapper):
+    wrap, message = AMBIGUOUS[wrapper]
+    torch.save(wrap(small()), path(".pt"))
+    with pytest.raises(CheckpointError) as error:
+        load_model(path(".pt"), small().args)
+    assert str(error.value).startswith(f"{path('.pt')}: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_differences_are_the_first_few_and_a_count(path):
+    state = {f"encoder.{i}": torch.zeros(2) for i in range(7)}
+    torch.save(state, path(".pt"))
+    with pytest.raises(CheckpointError) as error:
+        load_model(path(".pt"), small().args)
+    count = len(small().state_dict())
+    names = [f"{name} {list(t.shape)}" for name, t in list(small().state_dict().items())[:3]]
+    assert str(error.value) == (
+        f"{path('.pt')}: missing {', '.join(names)}, and {count - 3} more; unexpected "
+        "encoder.0 [2], encoder.1 [2], encoder.2 [2], and 4 more"
+    )
+
+
+def test_what_a_wrapped_model_lacks_is_told_by_its_own_names(path):
+    state = behind("module.")(small())
+    del state["module.norm_f.weight"]
+    torch.save(state, path(".pt"))
+    with pytest.raises(CheckpointError, match=r"model\.pt: missing norm_f\.weight \[16\]$"):
+        load_model(path(".pt"), small().args)

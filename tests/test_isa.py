@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golden import isa
-from golden.isa import generate
+import isa
+from isa import generate
 
 FORMATS = {
     "operand": isa.OPERAND,
@@ -138,7 +138,7 @@ def test_builds():
 
 def test_generated_files_are_current():
     run = subprocess.run(
-        [sys.executable, "-m", "golden.isa.generate", "--check"],
+        [sys.executable, "-m", "isa.generate", "--check"],
         cwd=generate.ROOT,
         capture_output=True,
         text=True,

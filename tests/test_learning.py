@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.args import ModelArgs
+from model.quant_point import Kind
 from model.quantization import learning
 from model.quantization.calibrate import calibrate, record
 from model.quantization.fake import set_quant_mode
 from model.quantization.parameters import clamp_steps, faults, learned_formats
-from model.quantization.structure import is_symmetric, structure_of
+from model.quantization.structure import structure_of
 from tests.compiled_models import SMALL, random_model, random_windows
 
 ARGS = ModelArgs(**(SMALL | {"topology": "nested", "reduction_ratio": 4}))
@@ -30,16 +31,16 @@ def test_steps_of_lsq_are_those_of_the_paper():
     model = started("lsq")
     fp32 = random_model(ARGS)
     tensors = record(fp32, fp32.to_tokens(random_windows(ARGS)))
-    for point in structure_of(ARGS).int8_points():
+    for point in structure_of(model).int8:
         step = 2 * tensors[point].double().abs().mean() / 127**0.5
         # To the width of a bin.
         assert model.get_submodule(point).scale.item() == pytest.approx(step.item(), rel=2e-3)
-    for layer in structure_of(ARGS).layers():
-        module = model.get_submodule(layer.name)
+    for name in structure_of(model).layers:
+        module = model.get_submodule(name)
         for weight, step in zip(module.weight, module.weight_scale, strict=True):
             assert step.item() == pytest.approx(2 * weight.abs().mean().item() / 127**0.5)
     assert not list(faults(model))
-    learned_formats(model)  # no format fails
+    learned_formats(structure_of(model))  # no format fails
 
 
 def test_a_tensor_that_is_always_zero_keeps_its_step():
@@ -47,8 +48,8 @@ def test_a_tensor_that_is_always_zero_keeps_its_step():
     for steps in learning.STEPS:
         models[steps] = random_model(ARGS)
         with torch.no_grad():
-            for layer in structure_of(ARGS).layers():
-                models[steps].get_submodule(layer.name).weight[0] = 0
+            for name in structure_of(models[steps]).layers:
+                models[steps].get_submodule(name).weight[0] = 0
         x = torch.zeros_like(random_windows(ARGS))
         learning.start(models[steps], x, steps)
         assert not list(faults(models[steps]))
@@ -71,9 +72,10 @@ def test_every_trained_parameter_is_in_one_group(zero_points):
     names = {id(p): name for name, p in model.named_parameters()}
     decayed = {names[id(p)] for group in groups if group["weight_decay"] for p in group["params"]}
     assert decayed and all(name.endswith(".weight") for name in decayed)
-    asymmetric = sum(not is_symmetric(point) for point in structure_of(ARGS).int8_points())
+    kinds = [point.kind for point in structure_of(model).int8.values()]
+    assert Kind.INT8_SYMMETRIC in kinds
     count = sum(names[i].endswith(".zero_point") for i in found)
-    assert count == (asymmetric if zero_points else 0)
+    assert count == (kinds.count(Kind.INT8) if zero_points else 0)
 
 
 def test_an_output_without_weights_does_not_hasten_the_others():
@@ -141,9 +143,9 @@ def test_zero_points_that_are_trained_get_gradients():
     model = copy.deepcopy(STARTED).train()
     set_quant_mode(model, "fakeq")
     model(random_windows(ARGS)).square().sum().backward()
-    for point in structure_of(ARGS).int8_points():
-        gradient = model.get_submodule(point).zero_point.grad
-        assert (gradient is None) == is_symmetric(point), point
+    for name, point in structure_of(model).int8.items():
+        symmetric = point.kind is Kind.INT8_SYMMETRIC
+        assert (point.zero_point.grad is None) == symmetric, name
 
 
 def test_what_training_moves_too_far_is_brought_back():

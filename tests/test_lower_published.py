@@ -9,20 +9,20 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from golden import isa
-from golden.compile import compile_learned, compile_model
-from golden.forecaster import Forecaster
+import isa
+from compiler.compile import compile_learned, compile_model
+from compiler.program import CompileError
+from compiler.schedule.check import check_schedule
+from compiler.schedule.order import dependencies
+from evaluation.forecaster import Forecaster
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
-from golden.package import Package
-from golden.program import CompileError
-from golden.schedule import dependencies
-from golden.schedule_check import check_schedule
+from golden.random_programs import entries_of
+from isa.package import Package
 from model.published_args import PublishedArgs
 from model.quantization.calibrate import calibrate
 from tests.both_forwards import run_both
 from tests.compiled_models import random_windows, sqnr
-from tests.program_builder import entries_of
 from tests.published_models import (
     SMALL_PUBLISHED,
     learned_published,
@@ -89,17 +89,12 @@ def test_the_host_pads_the_end_of_a_window():
 def test_forecasts_are_those_of_the_output_layer(args, seed):
     """Every variable's forecast leaves before its row is written again, in the variables' order."""
     package = compile_learned(learned_published(args, seed))
-    tokens = torch.randint(
-        -128,
-        128,
-        (2, package.n_sequences, package.n_positions, package.token_bytes),
-        dtype=torch.int8,
-        generator=torch.Generator().manual_seed(seed),
-    )
+    shape = (2, package.n_sequences, package.n_positions, package.token_bytes)
+    tokens = np.random.default_rng(seed).integers(-128, 128, shape, np.int8)
     trace: dict[str, torch.Tensor] = {}
     forecast = IntegerModel(package).run(tokens, trace)
-    assert torch.equal(forecast, trace["output_layer"])
-    assert torch.equal(forecast, trace["forecast"])
+    for name in ("output_layer", "forecast"):
+        np.testing.assert_array_equal(forecast, trace[name].numpy())
 
 
 def test_forecasts_are_close_to_fp32():

@@ -8,15 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golden import isa
-from golden.compile import compile_formats
+import isa
+from compiler.compile import compile_formats
+from compiler.program import CompileError
+from compiler.schedule.check import ScheduleError, check_schedule
 from golden.integer_model import IntegerModel, untile
-from golden.package import Package
-from golden.program import CompileError
-from golden.schedule_check import ScheduleError, check_schedule
 from hls.bindings import Accelerator
+from isa.package import Package
 from model.quantization.affine import quantize_weight
 from model.quantization.parameters import learned_formats
+from model.quantization.structure import structure_of
 from model.regressor_args import RegressorArgs
 from tests.both_forwards import run_both
 from tests.compiled_models import sqnr
@@ -49,7 +50,7 @@ def instruction(package: Package, name: str) -> isa.Instruction:
 def test_a_regressor_of_any_shape(args, build, seed):
     """Every tensor of the program is that of the fake-quantized forward."""
     model = prepared_regressor(args, seed)
-    formats = learned_formats(model)
+    formats = learned_formats(structure_of(model))
     package = compile_formats(model, formats, {}, isa.build(build))
     data = package.to_bytes()
     assert compile_formats(model, formats, {}, isa.build(build)).to_bytes() == data
@@ -73,7 +74,8 @@ def test_positions_are_close_to_fp32(args, seed):
     run = run_both(model, torch.float64, windows=frames)
     with torch.no_grad():
         expected = model.core(model.to_tokens(frames)).numpy()
-    y = run.integer["q_output"][:, 0].numpy() * learned_formats(model)["q_output"].scale
+    scale = learned_formats(structure_of(model))["q_output"].scale
+    y = run.integer["q_output"][:, 0].numpy() * scale
     # Of 60 such models the worst had 30 dB, the median 39 dB.
     assert sqnr(expected, y) > 25
 
@@ -86,7 +88,7 @@ def test_every_tensor_of_the_hls_kernels(args, seed):
     shape = (3, package.n_sequences, package.n_positions, package.token_bytes)
     tokens = np.random.default_rng(seed).integers(-128, 128, shape, dtype=np.int8)
     trace = {}
-    IntegerModel(package).run(torch.from_numpy(tokens), trace)
+    IntegerModel(package).run(tokens, trace)
     found = Accelerator(package.to_bytes(), native=False).run_traced(tokens)
     for index in range(len(package.instructions)):
         name = package.instruction_name(index)
@@ -97,13 +99,14 @@ def test_the_embedding_meets_the_frames_of_its_patch():
     """Its weights, read as [D, frame, channel], are those of the model; the rest is zero."""
     args = RegressorArgs(**SMALL)
     model = prepared_regressor(args)
-    package = compile_formats(model, learned_formats(model), {}, isa.build("small"))
+    package = compile_formats(model, learned_formats(structure_of(model)), {}, isa.build("small"))
     embedding = instruction(package, "patch_embedding")
     row = instruction(package, "frame_norm").dst.stride
     assert row == 16 and embedding.src.stride == args.stride * row
     found = untile(package, embedding)[0].numpy()
     weight = model.patch_embedding.weight.detach().double().numpy()
-    expected = quantize_weight(weight, learned_formats(model).weights["patch_embedding"])
+    scales = learned_formats(structure_of(model)).weights["patch_embedding"]
+    expected = quantize_weight(weight, scales)
     by_frame = expected.reshape(12, 6, 4).transpose(0, 2, 1)  # [D, P, C]
     found = found[:, : 4 * row].reshape(12, 4, row)
     np.testing.assert_array_equal(found[:, :, :6], by_frame)

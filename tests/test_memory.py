@@ -10,7 +10,7 @@ _FAULTS = """
 import resource, sys
 import torch
 if sys.argv[1] == "keep":
-    from model.memory import keep_freed_memory
+    from common.memory import keep_freed_memory
     assert keep_freed_memory()
 net = torch.nn.Sequential(*(torch.nn.Linear(64, 64) for _ in range(12)))
 x = torch.randn(1 << 15, 64)  # 8 MiB, as is each activation and each of their gradients

@@ -1,16 +1,16 @@
 """The notebook, run from its first cell to its last in what the board gets, on a virtual board."""
 
 import json
+import sys
 import tarfile
 
 import nbformat
 import numpy as np
 import pytest
-import torch
 
-from golden import isa
+import isa
+from compiler.compile import compile_model
 from golden.cases import CASES, CompiledCase
-from golden.compile import compile_model
 from golden.integer_model import IntegerModel
 from golden.series import write_series
 from golden.vectors import golden_tokens
@@ -36,7 +36,7 @@ def golden(tmp_path_factory):
     package = compile_model(model, ranges, build=BUILD)
     compiled = CompiledCase(case, model, splits, package)
     tokens = golden_tokens(compiled)
-    forecast = IntegerModel(package, BUILD).run(torch.from_numpy(tokens)).numpy()
+    forecast = IntegerModel(package, BUILD).run(tokens)
     (folder / case.name).mkdir()
     package.write(folder / case.name / "package.bin")
     (folder / case.name / "input.bin").write_bytes(tokens.tobytes())
@@ -90,6 +90,18 @@ def test_a_cell_that_fails_is_an_error(tmp_path):
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
         execute(tmp_path / "bad.ipynb", tmp_path / "run.ipynb", {})
     assert "ZeroDivisionError" in (tmp_path / "run.ipynb").read_text()
+
+
+def test_it_runs_in_this_python_whatever_kernels_are_installed(tmp_path, monkeypatch):
+    kernel = tmp_path / "kernels/python3/kernel.json"
+    kernel.parent.mkdir(parents=True)
+    argv = ["/usr/bin/false", "{connection_file}"]
+    kernel.write_text(json.dumps({"argv": argv, "display_name": "other", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    cell = nbformat.v4.new_code_cell("import sys; print(sys.executable)")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "which.ipynb")
+    execute(tmp_path / "which.ipynb", tmp_path / "run.ipynb", {})
+    assert texts(nbformat.read(tmp_path / "run.ipynb", as_version=4)) == f"{sys.executable}\n"
 
 
 def test_the_outputs_in_the_repository_are_of_a_run():

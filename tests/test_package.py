@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golden import isa
-from golden.package import Package, PackageError
-from golden.words import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE, pack_words, unpack_words
-from tests.program_builder import random_package
+import isa
+from golden.random_programs import random_package
+from isa.package import Package, PackageError
+from isa.words import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE, pack_words, unpack_words
 
 ARRAYS = (
     "schedule",

@@ -10,10 +10,10 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from golden.program import CompileError
+from compiler.program import CompileError
 from model.published import PublishedCMamba
 from model.published_args import PublishedArgs
-from model.quant_point import QuantPoint
+from model.quant_point import Kind, QuantPoint
 from model.quantization import learning
 from model.quantization.affine import Affine, quantize_weight
 from model.quantization.calibrate import calibrate, record
@@ -49,15 +49,16 @@ SCAN = "blocks.0.mixer"
 
 
 def test_layers_and_points_are_those_of_the_model():
-    model, structure = random_published(SMALL), structure_of(SMALL)
+    model = random_published(SMALL)
+    structure = structure_of(model)
     linear = {n for n, m in model.named_modules() if hasattr(m, "weight_scale")}
-    assert {layer.name for layer in structure.layers()} == linear
+    assert structure.layers.keys() == linear
     tensors = record(model, model.to_tokens(random_windows(SMALL, 2)))
-    inside = ("q_embed", "q_delta", "q_gate", "q_y", "q_factor", "q_offset")
-    known = {*structure.int8_points(), *structure.residual_points()}
-    known |= {wide.point for wide in structure.int16_points()}
-    assert {n for n in tensors if not n.endswith(inside)} == known
-    for layer in structure.layers():
+    results = {name for operation in structure.operations for name in operation.results}
+    inside = (Kind.ADDEND, Kind.STATE, Kind.SUM, Kind.INSIDE)
+    known = {name for name, point in structure.points.items() if point.kind not in inside}
+    assert results | {"q_input"} == known
+    for layer in structure.layers.values():
         module = model.get_submodule(layer.name)
         assert sum(group.size for group in layer.groups) == module.out_features
         features = {tensors[source].shape[-1] for source in layer.sources}
@@ -96,7 +97,7 @@ def test_shapes_of_the_gdd_mlps_tensors():
 def test_skip_weights_of_a_token_need_no_multiplier(args, power_of_two, seed):
     model = random_published(args, seed)
     ranges = calibrate(model, model.to_tokens(random_windows(args, 3)))
-    formats = calibrated_formats(model, ranges, power_of_two=power_of_two)
+    formats = calibrated_formats(structure_of(model), ranges, power_of_two=power_of_two)
     for name, scan in formats.scans.items():
         dt, u, b, c, skip = (formats[f"{name}.q_{p}"] for p in ("dt", "u", "B", "C", "skip"))
         one = scan.delta * b.scale * c.scale * 2.0 ** (scan.state_shift + scan.skip_shift)
@@ -115,12 +116,12 @@ def test_skip_weights_of_a_token_need_no_multiplier(args, power_of_two, seed):
 def formats_of_scan(**steps):
     """(points, formats) of a scan of a prepared model with some steps multiplied."""
     model = prepared_published(SMALL)
-    points = scan_points(model, SCAN)
+    points = scan_points(structure_of(model), SCAN)
     for name, factor in steps.items():
         affine = points[f"{SCAN}.q_{name}"]
         points[f"{SCAN}.q_{name}"] = Affine(affine.scale * factor, affine.zero_point)
     before = dict(points)
-    formats = scan_formats(model, SCAN, points, extremes(model))
+    formats = scan_formats(model, SCAN, points, extremes(structure_of(model)))
     changed = {p.removeprefix(f"{SCAN}.q_") for p in points if points[p] != before[p]}
     return before, points, formats, changed
 
@@ -155,9 +156,9 @@ def test_training_cannot_make_steps_of_a_scan_too_fine(point, other):
     too_fine = step.item()
     clamp_steps(model)
     assert step > too_fine and torch.equal(still, kept)
-    points = scan_points(model, SCAN)
+    points = scan_points(structure_of(model), SCAN)
     before = dict(points)
-    scan_formats(model, SCAN, points, extremes(model))
+    scan_formats(model, SCAN, points, extremes(structure_of(model)))
     assert points == before
 
 
@@ -169,9 +170,9 @@ def test_training_starts_with_steps_that_every_scan_holds(steps):
         R, N = SMALL.dt_rank, SMALL.d_state
         model.blocks[0].mixer.x_proj.weight[R + N : R + 2 * N] *= 1e-9
     learning.start(model, random_windows(SMALL), steps)
-    formats = learned_formats(model)
+    formats = learned_formats(structure_of(model))
     assert formats.scans[SCAN].skip_shift == MAX_SKIP_SHIFT
-    for point, affine in scan_points(model, SCAN).items():
+    for point, affine in scan_points(structure_of(model), SCAN).items():
         assert formats[point] == affine
 
 
@@ -180,7 +181,7 @@ def test_the_largest_output_of_a_mixer_bounds_the_residual_stream():
     with torch.no_grad():
         model.blocks[1].mixer.out_proj.weight.mul_(1e4)
     ranges = calibrate(model, model.to_tokens(random_windows(SMALL)))
-    formats = calibrated_formats(model, ranges)
+    formats = calibrated_formats(structure_of(model), ranges)
     assert formats["blocks.1.q_mixed"].scale == formats.residual.scale
     assert formats["blocks.0.q_mixed"].scale < formats.residual.scale
 
@@ -225,7 +226,7 @@ def real_numbers(model: PublishedCMamba) -> PublishedCMamba:
     weights = {n: p for n, p in model.state_dict().items() if n in plain.state_dict()}
     plain.load_state_dict(weights)
     with torch.no_grad():
-        for name, scales in learned_formats(model).weights.items():
+        for name, scales in learned_formats(structure_of(model)).weights.items():
             weight = plain.get_parameter(f"{name}.weight")
             q = quantize_weight(weight.numpy(), scales)
             weight.copy_(torch.from_numpy(q * scales[:, None]))
@@ -235,17 +236,19 @@ def real_numbers(model: PublishedCMamba) -> PublishedCMamba:
 def bounds(model: PublishedCMamba) -> dict[str, float]:
     """Steps that an operation may be off its real numbers, by point: half a step for its rounding,
     and what its tables and multipliers lose."""
-    formats = learned_formats(model)
+    formats = learned_formats(structure_of(model))
     found = dict.fromkeys(formats.points, 0.52)
-    for layer in structure_of(model.args).layers():
+    for layer in structure_of(model).layers.values():
         for group in layer.groups:
             affine = formats[group.point]
             if affine.bits == 16:  # a bias is rounded to whole steps of the accumulator
                 unit = formats[layer.sources[0]].scale * formats.weights[layer.name].max()
                 found[group.point] = 0.52 + 32767 * 2.0**-17 + 0.5 * unit / affine.scale
     found["q_residual.0"] += 0.5  # positions
-    for point in structure_of(model.args).residual_points():
-        if point != "q_residual.0":  # the shift's rounding, and the scale's 16 fraction bits
+    for point in found:
+        if (
+            point.startswith("q_residual.") and point != "q_residual.0"
+        ):  # the shift's rounding, and the scale's 16 fraction bits
             found[point] = 0.52 + 0.5 + 32767 * 2.0**-17
     for name in formats.scans:
         found[f"{name}.q_gated"] = 0.75
@@ -257,7 +260,7 @@ def test_every_operation_rounds_the_real_number(seed):
     """The network in real numbers runs on the tensors of the fakeq forward, point by point."""
     model = learned_published(SMALL, seed).double()
     model.positions = model.positions.double()
-    formats, plain = learned_formats(model), real_numbers(model)
+    formats, plain = learned_formats(structure_of(model)), real_numbers(model)
     set_quant_mode(model, "fakeq")
     tokens = model.to_tokens(random_windows(SMALL, 3, seed=4).double())
     fake = {}
@@ -303,7 +306,7 @@ def test_ties_of_a_modulated_sum_go_to_the_even_step(error):
     """Real numbers hit a tie only nearly; the products of integers hit it."""
     model = prepared_published(SMALL).double()
     set_quant_mode(model, "fakeq")
-    step = learned_formats(model).residual.scale
+    step = learned_formats(structure_of(model)).residual.scale
     halves = torch.arange(-200, 200, dtype=torch.float64)[None] + 0.5
     sums = halves * (1 + error) * step
     with torch.no_grad():
@@ -335,9 +338,9 @@ def test_every_parameter_and_step_gets_a_gradient():
     set_quant_mode(model, "fakeq")
     model(random_windows(SMALL, 4)).square().sum().backward()
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    structure = structure_of(SMALL)
-    assert {f"{point}.scale" for point in structure.int8_points()} <= trained.keys()
-    assert {f"{layer.name}.weight_scale" for layer in structure.layers()} <= trained.keys()
+    structure = structure_of(model)
+    assert {f"{point}.scale" for point in structure.int8} <= trained.keys()
+    assert {f"{layer}.weight_scale" for layer in structure.layers} <= trained.keys()
     for name, parameter in trained.items():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
     still = [name for name, p in trained.items() if not p.grad.any()]

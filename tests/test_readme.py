@@ -1,4 +1,4 @@
-"""README.md and docs/ show what their commands print: each ```console block is run and compared.
+"""README.md and the pages of docs/ show what their commands print: each ```console block is run.
 
 In a block, a line `$ COMMAND` is followed by what it prints, standard output and error together. A
 line `...` stands for any number of lines. The rest has to be equal, except for figures that depend
@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from evaluation import demo
 from golden import __main__ as make_golden
-from golden import demo
 from golden.cases import CHECKPOINT_CASES
 from model.data import DataError
 from model.data.datasets import etth1_path
@@ -79,6 +79,8 @@ def matches(expected: list[str], found: list[str]) -> bool:
 
 def blocks(text: str) -> list[list[tuple[str, list[str]]]]:
     """The console blocks: of each the commands, and the lines shown below each command."""
+    indented = re.search(r"^ +```console$", text, re.M)
+    assert not indented, "a console block is indented, as in a list: move it out, or it is not run"
     result = []
     for body in re.findall(r"^```console\n(.*?)^```$", text, re.M | re.S):
         block = []
@@ -140,7 +142,9 @@ def test_document_shows_real_output(name, tmp_path):
 
 
 def shown(command: str) -> list[str]:
-    (lines,) = [lines for c, lines in commands(ROOT / "README.md") if c == command]
+    """What the one document that has `command` shows below it."""
+    everything = [each for path in DOCUMENTS.values() for each in commands(path)]
+    (lines,) = [lines for c, lines in everything if c == command]
     return lines
 
 
@@ -173,7 +177,7 @@ def test_tables(tmp_path, capsys):
     found = demo_columns(capsys.readouterr().out.splitlines())
     assert list(found) == (list(columns) if has_etth1() else ["nyc_weather"])
     wrong = [
-        f"{name}, README: {a}, now: {b}"
+        f"{name}, shown: {a}, now: {b}"
         for name in found
         for a, b in zip(columns[name], found[name], strict=True)
         if not same(a, b)
@@ -190,7 +194,7 @@ def test_tables(tmp_path, capsys):
     assert make_golden.main(["nyc_weather_pow2", "--output", str(tmp_path)]) == 0
     (found,) = re.findall(r"^nyc_weather_pow2 .*%.*$", capsys.readouterr().out, re.M)[:1]
     (expected,) = [x for x in shown("make golden") if x.startswith("nyc_weather_pow2 ")]
-    assert same(expected, found), f"README: {expected}\nnow:    {found}"
+    assert same(expected, found), f"shown: {expected}\nnow:   {found}"
 
 
 @pytest.mark.parametrize(
@@ -216,6 +220,11 @@ def test_tables(tmp_path, capsys):
 )
 def test_comparison(expected, found, equal):
     assert same(expected, found) is equal
+
+
+def test_indented_block_is_refused():
+    with pytest.raises(AssertionError, match="is indented"):
+        blocks("1. As follows:\n\n   ```console\n   $ true\n   ```\n")
 
 
 def test_elision():

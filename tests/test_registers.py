@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from golden import isa
+import isa
 from rtl.regs import generate, registers
 
 

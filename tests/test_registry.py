@@ -6,10 +6,10 @@ import json
 import pytest
 import torch
 
-from golden.inputs import read_args
 from model import registry
 from model.args import ModelArgs
 from model.cmamba import CMamba
+from model.inputs import read_args
 from model.io import CheckpointError, load_model, save_checkpoint
 from model.registry import REGISTRY, Entry, args_from_json, args_to_json, build_from, build_model
 from model.regressor import MambaRegressor

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import run_infer
-from golden.compile import compile_learned
-from golden.forecaster import Forecaster
+from compiler.compile import compile_learned
+from evaluation.forecaster import Forecaster
 from model.data.frame_datasets import load_frames
 from model.data.synthetic_frames import World, write_recordings
 from model.folded_regressor import FoldedRegressor, fold
@@ -22,6 +22,7 @@ from model.regressor import MambaRegressor
 from model.regressor_args import RegressorArgs
 from model.train_regression import QatArgs, QatTrainer, TrainArgs, Trainer, main
 from tests.both_forwards import run_both
+from tests.resumed import run_resumed
 
 ARGS = RegressorArgs(
     num_channels=8,
@@ -101,20 +102,7 @@ def test_it_learns_and_the_program_computes_what_was_learned(splits, fp32, tmp_p
 def test_resumed_training_ends_with_the_same_bits(splits, fp32, tmp_path):
     whole = trainer(splits, fp32, tmp_path / "whole.safetensors")
     whole.run()
-    first = trainer(splits, fp32, tmp_path / "parts.safetensors")
-    train_epoch = first.train_epoch
-
-    def interrupted_in_the_second_epoch():
-        if first.epoch == 1:
-            raise KeyboardInterrupt
-        return train_epoch()
-
-    first.train_epoch = interrupted_in_the_second_epoch
-    with pytest.raises(KeyboardInterrupt):
-        first.run()
-    second = trainer(splits, fp32, tmp_path / "parts.safetensors")
-    second.load_state()
-    second.run()
+    second = run_resumed(lambda: trainer(splits, fp32, tmp_path / "parts.safetensors"))
     assert (second.start, second.history) == (whole.start, whole.history)
     assert second.out.read_bytes() == whole.out.read_bytes()
 
@@ -157,7 +145,7 @@ def test_command_prints_fp32_calibrated_and_trained(folder, splits, fp32, tmp_pa
     [
         (["--d-model", "8"], "--d-model: does not go with --qat, {fp32} says it"),
         (["--qat", "{forecaster}"], "--qat: {forecaster} is a forecaster, expected a regressor"),
-        (["--out", "{fp32}"], "--out: expected another file than --qat, found {fp32}"),
+        (["--out", "{fp32}"], "{fp32}: would be overwritten, and is the file of --qat"),
         (["--precision", "bf16"], "precision: expected fp32, found 'bf16'"),
     ],
 )
@@ -167,7 +155,7 @@ def test_command_reports_errors(folder, fp32, tmp_path, capsys, options, message
     files = {"fp32": fp32, "forecaster": forecaster}
     base = ["--data", str(folder), "--device", "cpu", "--qat", str(fp32)]
     arguments = [word.format(**files) for word in options]
-    assert main([*base, "--out", str(tmp_path / "w.safetensors"), *arguments]) == 1
+    assert main([*base, "--out", str(tmp_path / "w.safetensors"), *arguments]) == 2
     error = capsys.readouterr().err
     assert message.format(**files) in error and error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == [forecaster.name]
@@ -175,5 +163,5 @@ def test_command_reports_errors(folder, fp32, tmp_path, capsys, options, message
 
 def test_options_of_qat_go_with_it(folder, tmp_path, capsys):
     base = ["--data", str(folder), "--out", str(tmp_path / "w.safetensors")]
-    assert main([*base, "--steps", "lsq"]) == 1
+    assert main([*base, "--steps", "lsq"]) == 2
     assert capsys.readouterr().err == "error: --steps: goes with --qat\n"

@@ -4,20 +4,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import torch
 
+import isa
 import rtl.simulator
-from golden import isa
-from golden.compile import compile_model
+from compiler.compile import compile_model
 from golden.integer_model import IntegerModel
-from golden.streams import BEAT_BYTES, AcceleratorError, to_beats
+from golden.random_programs import random_package, random_published
+from isa.streams import BEAT_BYTES, AcceleratorError, to_beats
 from model.args import ModelArgs
 from model.quantization.calibrate import calibrate
 from rtl import bench
 from rtl.regs import registers as reg
 from rtl.simulator import Event, RtlAccelerator, SimulationError, Simulator
 from tests.compiled_models import SMALL, random_model, random_windows
-from tests.program_builder import random_package, random_published
 
 BUILD = isa.build("small")
 STALLS = {"ar": 0.4, "r": 0.3, "s_axis": 0.5, "m_axis": 0.4}
@@ -30,7 +29,7 @@ def tokens_for(package, n_forecasts=1, seed=0):
 
 
 def model_run(package, tokens):
-    return IntegerModel(package, BUILD).run(torch.from_numpy(tokens)).numpy()
+    return IntegerModel(package, BUILD).run(tokens)
 
 
 @pytest.fixture(scope="module")

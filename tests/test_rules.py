@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from golden import isa
-from golden.package import Package, PackageError
-from tests.program_builder import random_package
+import isa
+from golden.random_programs import random_package
+from isa.package import Package, PackageError
 
 BUILD = isa.build("small")
 

@@ -12,17 +12,19 @@ import numpy as np
 import pytest
 import torch
 
+import isa
 import rtl.simulator
 import run_infer
-from golden import isa
-from golden.compile import compile_formats, compile_model
-from golden.forecaster import BACKENDS, Forecaster
-from golden.streams import AcceleratorError
+from common.exit_status import FAILED, WRONG
+from compiler.compile import compile_formats, compile_model
+from evaluation.forecaster import BACKENDS, Forecaster
+from isa.streams import AcceleratorError
 from model.args import ModelArgs
 from model.io import load_model, save_checkpoint
 from model.quantization import cpp
 from model.quantization.calibrate import calibrate
 from model.quantization.parameters import learned_formats
+from model.quantization.structure import structure_of
 from rtl.simulator import SimulationError
 from tests.compiled_models import SMALL, learned_model, random_model, random_windows, sqnr
 
@@ -116,7 +118,7 @@ def test_nothing_is_written_without_an_output(files, capsys):
 def test_arguments_can_come_from_a_file(files, capsys):
     weights, args = files.folder / "model.pt", files.folder / "args.json"
     torch.save(files.model.state_dict(), weights)
-    assert files.run(weights=weights) == 1
+    assert files.run(weights=weights) == 2
     assert "holds no model arguments; give them with --args" in capsys.readouterr().err
     args.write_text(ARGS.to_json())
     assert files.run(weights=weights, args=args) == 0
@@ -143,7 +145,7 @@ def test_learned_formats_need_no_calibration(files, mode, capsys):
     assert files.run(**option) == 0
     out = capsys.readouterr().out
     assert "calibrating" not in out and f"{mode} against fp32" in out
-    package = compile_formats(model, learned_formats(model), {})
+    package = compile_formats(model, learned_formats(structure_of(model)), {})
     largest = np.abs(files.x.numpy()).max() * package.metadata["output"]["scale"]
     expected = Forecaster(package)(files.x.numpy())
     np.testing.assert_allclose(files.forecast(), expected, atol=2 * largest)
@@ -269,7 +271,7 @@ def damaged_package(files: Files) -> dict[str, object]:
 def package_of_no_build(files: Files) -> dict[str, object]:
     ranges = calibrate(files.model, files.model.to_tokens(files.x))
     package = compile_model(files.model, ranges, build=isa.build("small"))
-    tiles = package.weights.reshape(-1, 8, 8)
+    tiles = np.zeros_like(package.weights.reshape(-1, 8, 8))
     dataclasses.replace(package, tile_in=8, tile_out=8, weights=tiles).write(files.package)
     return {"backend": "int8", "package": files.package}
 
@@ -289,6 +291,20 @@ def extension_not_built(files: Files) -> dict[str, object]:
     files.monkeypatch.setattr(cpp, "FOLDER", files.folder / "none")
     files.monkeypatch.setattr(cpp, "extension", cpp.extension.__wrapped__)
     return {"quant-mode": "cppq"}
+
+
+def output_is(option, link=None):
+    """Prepares an --output that is the file of another option, by its name or by a link."""
+
+    def prepare(files):
+        found = getattr(files, option)
+        output = found
+        if link:
+            output = files.folder / "link.npz"
+            link(output, found)
+        return {"output": output, "backend": "int8", "package": files.package}
+
+    return prepare
 
 
 BAD = {
@@ -336,6 +352,9 @@ BAD = {
     "no extension": (extension_not_built, r"\.so does not exist; `make quantization` builds it$"),
     "no folder": (no_folder_for_output, r"No such file or directory: .*none'$"),
     "a folder": (lambda f: {"output": f.folder}, r"Is a directory: "),
+    "the input": (output_is("input"), r"\.npz: would be overwritten, and is the file of --input;"),
+    "a link to the weights": (output_is("weights", Path.symlink_to), r"is the file of --weights;"),
+    "the package, twice": (output_is("package", Path.hardlink_to), r"is the file of --package;"),
 }
 
 
@@ -344,7 +363,7 @@ def test_bad_input_is_one_line_that_names_the_file(files, name, capsys):
     prepare, message = BAD[name]
     options = prepare(files)
     before = sorted(files.folder.iterdir())
-    assert files.run(**options) == 1
+    assert files.run(**options) == (FAILED if name == "no extension" else WRONG)
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert re.search(message, error)
@@ -360,8 +379,7 @@ def test_an_interrupted_write_keeps_the_old_output(files, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run_infer.np, "savez", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        files.run()
+    assert files.run() == 130
     assert files.output.read_bytes() == before
     assert sorted(files.folder.iterdir()) == names
 
@@ -416,10 +434,10 @@ def test_the_weights_of_any_format_fit_the_package(files):
         "run_infer",
         "rtl.bench",
         "golden.__main__",
-        "golden.compare",
-        "golden.estimate",
-        "golden.export",
-        "golden.isa.generate",
+        "evaluation.compare",
+        "compiler.estimate",
+        "compiler.export",
+        "isa.generate",
         "model.train_forecast",
         "model.data.fetch",
     ],

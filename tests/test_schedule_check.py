@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golden import isa
-from golden.package import Package
-from golden.schedule_check import ITERATIONS, ScheduleError, accesses, check_schedule
-from tests.program_builder import NO_WAIT, moved, random_package, shuffled
+import isa
+from compiler.schedule.check import ITERATIONS, ScheduleError, accesses, check_schedule
+from golden.random_programs import NO_WAIT, moved, random_package, shuffled
+from isa.package import Package
 
 SEEDS = st.integers(0, 1 << 32)
 

@@ -23,7 +23,7 @@ def test_command_writes_what_frames_lazy_reads(tmp_path, capsys):
     "arguments", [["--recordings", "2"], ["--frames", "0"], ["--base-stations", "0"]]
 )
 def test_errors(tmp_path, capsys, arguments):
-    assert main([str(tmp_path / "out"), *arguments]) == 1
+    assert main([str(tmp_path / "out"), *arguments]) == 2
     assert "error: " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

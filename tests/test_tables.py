@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golden.tables import int8_table, int16_table, uint16_table
+from compiler.tables import int8_table, int16_table, uint16_table
 from model.quantization.activations import sigmoid, silu, softplus
 from model.quantization.affine import Affine
 

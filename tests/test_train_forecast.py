@@ -2,13 +2,14 @@
 
 import itertools
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from model import forecast_training
+from model import forecast_training, train_forecast
 from model.args import ModelArgs
 from model.data import load_dataset
 from model.forecast_training import TrainArgs, Trainer, mix_channels
@@ -18,6 +19,7 @@ from model.published import PublishedCMamba
 from model.published_args import PublishedArgs
 from model.train_forecast import main
 from model.training.loops import TrainingError, resume_path
+from tests.resumed import run_resumed
 from tests.sines import SHORT, SMALL_MODEL, csv_of_sines, sine_splits
 
 MODEL_ARGS = ModelArgs(
@@ -66,24 +68,7 @@ def test_resumed_training_ends_with_the_same_bits(tmp_path, splits):
     whole.run()
 
     out = tmp_path / "parts.safetensors"
-    first = Trainer(MODEL_ARGS, TRAIN_ARGS, splits, out)
-    train_epoch = first.train_epoch
-
-    def interrupted_in_the_second_epoch():
-        record = train_epoch()
-        if first.epoch == 1:
-            raise KeyboardInterrupt
-        return record
-
-    first.train_epoch = interrupted_in_the_second_epoch
-    with pytest.raises(KeyboardInterrupt):
-        first.run()
-    assert first.epoch == 1
-
-    torch.rand(7)  # the new process starts with another random state
-    second = Trainer(MODEL_ARGS, TRAIN_ARGS, splits, out)
-    second.load_state()
-    second.run()
+    second = run_resumed(lambda: Trainer(MODEL_ARGS, TRAIN_ARGS, splits, out))
     assert second.history == whole.history
     for (name, tensor), other in zip(
         whole.model.state_dict().items(), second.model.state_dict().values(), strict=True
@@ -171,6 +156,7 @@ def test_command_trains_from_a_csv_and_cleans_up(tmp_path, capsys, mode):
     ]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
+    assert ": V=2, windows train " in printed
     test = evaluate(torch_forecaster(load_model(out)), load_dataset(str(data), 24, 8).test)
     assert f"test: MSE {test['mse']:.4f}  MAE {test['mae']:.4f}" in printed
     assert [path.name for path in out.parent.iterdir()] == ["w.safetensors"]
@@ -213,7 +199,7 @@ def test_command_trains_from_a_csv_and_cleans_up(tmp_path, capsys, mode):
 def test_command_reports_errors(tmp_path, capsys, arguments, message):
     data = csv_of_sines(tmp_path / "sines.csv")
     base = ["--data", str(data), "--out", str(tmp_path / "w.safetensors"), *SMALL_MODEL, *SHORT]
-    assert main([*base, *arguments]) == 1
+    assert main([*base, *arguments]) == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["sines.csv"]
 
@@ -221,7 +207,7 @@ def test_command_reports_errors(tmp_path, capsys, arguments, message):
 def test_a_folder_in_the_place_of_the_output_is_seen_before_training(tmp_path, capsys):
     data, out = csv_of_sines(tmp_path / "sines.csv"), tmp_path / "w.safetensors"
     out.mkdir()
-    assert main(["--data", str(data), "--out", str(out), *SMALL_MODEL, *SHORT]) == 1
+    assert main(["--data", str(data), "--out", str(out), *SMALL_MODEL, *SHORT]) == 2
     printed = capsys.readouterr()
     assert f"--out: expected a file, found the folder {out}" in printed.err
     assert not printed.out
@@ -291,3 +277,64 @@ def test_help_has_the_defaults_of_every_model(capsys):
         "rounded up (default: auto; published: 32)",
     ):
         assert expected in text
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def options(data, out):
+    return ["--data", str(data), "--out", str(out), *SMALL_MODEL, *SHORT]
+
+
+def test_resume_goes_by_what_the_data_are_and_not_by_where(tmp_path, monkeypatch, capsys):
+    data, out = csv_of_sines(tmp_path / "sines.csv"), tmp_path / "w.safetensors"
+    report = train_forecast.report
+    monkeypatch.setattr(train_forecast, "report", interrupt)
+    assert main(options(data, out)) == 130
+    monkeypatch.setattr(train_forecast, "report", report)
+
+    lines = data.read_text().splitlines()
+    date, *values = lines[70].split(",")  # a training row
+    changed = [*lines[:70], ",".join([date, "0.123", *values[1:]]), *lines[71:]]
+    data.write_text("\n".join([*changed, ""]))
+    assert main([*options(data, out), "--resume"]) == 2
+    message = (
+        rf"^error: {resume_path(out)}: SHA-256 of the data was '\w{{64}}', now it is '\w{{64}}'$"
+    )
+    assert re.search(message, capsys.readouterr().err, re.MULTILINE)
+
+    data.write_text("\n".join([*lines, ""]))
+    (tmp_path / "link.csv").symlink_to(data)
+    monkeypatch.chdir(tmp_path)
+    assert main([*options("link.csv", out), "--resume"]) == 0
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_the_data_are_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train_forecast, "load_dataset", interrupt)
+    assert main(["--out", str(tmp_path / "w.safetensors")]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize("output", ["w.safetensors", "w.safetensors.resume.pt", "log/log.csv"])
+def test_what_cannot_be_written_is_seen_before_training(tmp_path, capsys, output):
+    data, out = csv_of_sines(tmp_path / "sines.csv"), tmp_path / "w.safetensors"
+    (tmp_path / output).mkdir(parents=True)
+    assert main([*options(data, out), "--log-folder", str(tmp_path / "log")]) == 2
+    printed = capsys.readouterr()
+    assert str(tmp_path / output) in printed.err and printed.err.count("\n") == 1
+    assert not printed.out  # not even the size of the data
+
+
+@pytest.mark.parametrize("output", ["out", "resume", "log"])
+def test_data_are_not_overwritten(tmp_path, capsys, output):
+    out = tmp_path / "w.safetensors"
+    path = {"out": out, "resume": resume_path(out), "log": tmp_path / "log.csv"}[output]
+    content = csv_of_sines(path).read_bytes()
+    assert main([*options(path, out), "--log-folder", str(tmp_path)]) == 2
+    message = f"error: {path}: would be overwritten, and is the file of --data; "
+    assert capsys.readouterr().err.startswith(message)
+    assert path.read_bytes() == content

@@ -16,6 +16,8 @@ from model.position_error import distances, predict_positions, summarize
 from model.regressor import MambaRegressor
 from model.regressor_args import RegressorArgs
 from model.train_regression import TrainArgs, Trainer, main
+from model.training.loops import TrainingError
+from tests.resumed import run_resumed
 
 MODEL = {"num_channels": 8, "seq_len": 8, "patch_len": 4, "stride": 4, "d_model": 16, "n_layer": 1}
 MODEL_ARGS = RegressorArgs(num_features=8, d_state=4, **MODEL)
@@ -76,20 +78,7 @@ def test_resumed_training_ends_with_the_same_bytes(tmp_path, folder):
     args = TrainArgs(epochs=3, ema=0.9, warmup=0.5)
     splits = load_frames(folder, 8)
     Trainer(MODEL_ARGS, args, splits, tmp_path / "whole.npz").run()
-    first = Trainer(MODEL_ARGS, args, splits, tmp_path / "parts.npz")
-    train_epoch = first.train_epoch
-
-    def interrupted_in_the_second_epoch():
-        if first.epoch == 1:
-            raise KeyboardInterrupt
-        return train_epoch()
-
-    first.train_epoch = interrupted_in_the_second_epoch
-    with pytest.raises(KeyboardInterrupt):
-        first.run()
-    second = Trainer(MODEL_ARGS, args, splits, tmp_path / "parts.npz")
-    second.load_state()
-    second.run()
+    run_resumed(lambda: Trainer(MODEL_ARGS, args, splits, tmp_path / "parts.npz"))
     parts, whole = (np.load(tmp_path / f"{name}.npz") for name in ("parts", "whole"))
     assert all(np.array_equal(parts[key], whole[key]) for key in whole.files)
 
@@ -148,7 +137,7 @@ def test_windows_as_arrays(tmp_path, folder, capsys):
     ],
 )
 def test_command_reports_errors(tmp_path, capsys, folder, options, message):
-    assert command(folder, tmp_path / "w.safetensors", *options) == 1
+    assert command(folder, tmp_path / "w.safetensors", *options) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -166,3 +155,41 @@ def test_help(module, monkeypatch, capsys):
         sys.modules[module].main()
     assert stopped.value.code == 0
     assert capsys.readouterr().out.startswith("usage: ")
+
+
+@pytest.mark.parametrize("kind", ["recordings", "arrays"])
+def test_resume_goes_by_what_the_frames_are_and_not_by_where(tmp_path, folder, kind):
+    def write(name, change=0.0):
+        copy = tmp_path / name
+        if kind == "recordings":
+            write_recordings(copy, World(base_stations=2), 6, 150, seed=0)
+            (changed,) = copy.glob("walk001.positions.npy")
+            positions = np.load(changed)
+            positions[3] += change
+            np.save(changed, positions)
+            return copy
+        copy.mkdir()
+        splits = load_frames(folder, 8)
+        for split in ("train", "val", "test"):
+            x, y = getattr(splits, split).batch(slice(None))
+            x[2, 1] += change
+            np.savez(copy / f"{split}.npz", x=x, y=y)
+        return copy
+
+    def trainer(data):
+        args = TrainArgs(epochs=2, batch_size=32)
+        return Trainer(MODEL_ARGS, args, load_frames(data, 8), tmp_path / "w.npz")
+
+    trainer(write("first")).save_state()
+    trainer(write("moved")).load_state()
+    with pytest.raises(TrainingError, match=r"w\.npz\.resume\.pt: SHA-256 of the data was"):
+        trainer(write("changed", 0.5)).load_state()
+
+
+def test_data_are_not_overwritten(tmp_path, capsys):
+    write_recordings(tmp_path / "hall", World(base_stations=2), 3, 20, seed=0)
+    out = tmp_path / "w.safetensors"
+    (tmp_path / "w.safetensors.errors.csv").hardlink_to(tmp_path / "hall/walk000.json")
+    assert command(tmp_path / "hall", out) == 2
+    message = f"error: {out}.errors.csv: would be overwritten, and is the file of --data; "
+    assert capsys.readouterr().err.startswith(message)

@@ -1,6 +1,7 @@
 """What trainings share: steps, schedules, averages, precision, logs, interruption, processes."""
 
 import csv
+import hashlib
 import os
 import resource
 import socket
@@ -14,7 +15,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from model.atomic_write import atomic_write
+from common.atomic_write import atomic_write
 from model.cmamba import CMamba
 from model.quant_point import QuantPoint
 from model.registry import REGISTRY
@@ -96,6 +97,9 @@ class Fit(TrainingLoop):
 
     def identity(self):
         return {"model_args": {"width": 16}}
+
+    def data_sha256(self):
+        return hashlib.sha256(self.samples.x.tobytes()).hexdigest()
 
     def save(self, model):
         with atomic_write(self.out) as file:
@@ -291,8 +295,9 @@ def test_resumes_to_the_same_bits_with_every_option(tmp_path, precision):
 
 def test_a_state_of_other_data_or_precision_is_refused(out):
     Fit(out).save_state()
-    with pytest.raises(TrainingError, match="training samples was 21, now it is 20"):
-        Fit(out, Line(20)).load_state()
+    for other in (Line(20), Line(seed=2)):
+        with pytest.raises(TrainingError, match=r"SHA-256 of the data was '[0-9a-f]{64}', now it "):
+            Fit(out, other).load_state()
     with pytest.raises(TrainingError, match="precision was 'fp32', now it is 'bf16'"):
         loop = Fit(out)
         loop.precision = "bf16"
@@ -312,6 +317,28 @@ def test_a_damaged_state_is_refused(out, spoil):
         torch.save(state, path)
     with pytest.raises(TrainingError, match=r"w\.bin\.resume\.pt: not a training state: "):
         loop.load_state()
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_full_disk_under_the_log_is_an_error_that_names_it(tmp_path):
+    loop = Fit(tmp_path / "w.bin", log=tmp_path / "log", epochs=30)
+    validate = loop.validate
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_the_disk(model):
+        if loop.epoch == 1:
+            (events,) = (tmp_path / "log").glob("events*")
+            resource.setrlimit(resource.RLIMIT_FSIZE, (events.stat().st_size + 50, unlimited[1]))
+        return validate(model)
+
+    loop.validate = fill_the_disk
+    loop.save = loop.save_state = lambda *_: None  # they are larger
+    try:
+        with pytest.raises(TrainingError, match=r"File too large: '.*/log/events\.out\.tfevents"):
+            loop.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert len(EventAccumulator(str(tmp_path / "log")).Reload().Scalars("epoch/val_mse")) == 1
 
 
 @pytest.mark.parametrize("limit", [100, 2000], ids=["checkpoint", "state"])

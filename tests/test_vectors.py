@@ -12,9 +12,9 @@ from golden import __main__ as command
 from golden import vectors
 from golden.cases import CASES, Case, CompiledCase, build_case
 from golden.integer_model import IntegerModel
-from golden.package import Package
 from golden.series import write_series
 from golden.vectors import golden_tokens, write_golden
+from isa.package import Package
 from model.args import ModelArgs
 from model.data import DataError, Splits, Standardizer, Windows
 from tests.compiled_models import SMALL, random_model
@@ -41,7 +41,7 @@ def test_a_folder_holds_every_tensor(compiled, tmp_path):
     package = Package.read(folder / "package.bin", build="default")
     assert package.to_bytes() == compiled.package.to_bytes()
     trace: dict[str, torch.Tensor] = {}
-    forecast = IntegerModel(package).run(torch.from_numpy(tokens), trace).numpy()
+    forecast = IntegerModel(package).run(tokens, trace)
     stored = np.fromfile(folder / "input.bin", np.int8).reshape(tokens.shape)
     np.testing.assert_array_equal(stored, tokens)
     stored = np.fromfile(folder / "forecast.bin", "<i2").reshape(forecast.shape)
@@ -204,9 +204,9 @@ def test_command_errors(tmp_path, monkeypatch, capsys):
     assert "unknown case no_such_case, expected nyc_weather" in capsys.readouterr().err
 
     monkeypatch.setattr(command, "CASES", (tiny("wide", d_state=65),))
-    assert command.main(["--output", str(tmp_path)]) == 1
+    assert command.main(["--output", str(tmp_path)]) == 2
     assert "error: wide: blocks.0.scan: d_state 65" in capsys.readouterr().err
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setattr(command, "CASES", (tiny("one"),))
-    assert command.main(["--output", str(tmp_path / "file")]) == 1
-    assert "error: one:" in capsys.readouterr().err
+    assert command.main(["--output", str(tmp_path / "file")]) == 2
+    assert f"error: [Errno 20] Not a directory: '{tmp_path / 'file'}'" in capsys.readouterr().err

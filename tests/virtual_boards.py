@@ -11,9 +11,10 @@ import pynq
 from pynq.pl_server import global_state
 from pynq.pl_server.remote_device import RemoteDevice
 
-from golden.package import Package
-from golden.streams import StreamShape, to_beats
+import host.remote_device  # noqa: F401, pynq's client then runs with numpy 2
 from host.virtual_board import VirtualBoard
+from isa.package import Package
+from isa.streams import StreamShape, to_beats
 from rtl.regs import registers as reg
 
 

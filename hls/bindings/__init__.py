@@ -15,8 +15,8 @@ from types import ModuleType
 
 import numpy as np
 
-from golden.streams import BEAT_BYTES, AcceleratorError, StreamShape, to_beats
-from model.extension import load_extension
+from common.extension import load_extension
+from isa.streams import BEAT_BYTES, AcceleratorError, StreamShape, to_beats
 
 __all__ = ["BEAT_BYTES", "Accelerator", "AcceleratorError", "extension"]
 
@@ -46,7 +46,7 @@ class Accelerator:
     Args:
         package: content of a package file.
         native: standard integers instead of AMD's types: the same bits, faster.
-        build: whose memories to have; `golden.builds.fitting_build` says which the package needs.
+        build: whose memories to have; `isa.fitting.fitting_build` says which the package needs.
 
     Attributes:
         shape: sizes of the package.
@@ -64,19 +64,7 @@ class Accelerator:
         self.shape = StreamShape.of_header(package)
 
     def run(self, tokens: np.ndarray) -> np.ndarray:
-        """Forecasts for any number of iterations, in one run.
-
-        Args:
-            tokens: int8 [n_iterations, n_sequences, n_positions, token_bytes], n_iterations a
-                multiple of the package's `iterations`.
-
-        Returns:
-            int16 [n_iterations, n_sequences, forecast_elements].
-
-        Raises:
-            ValueError: ``tokens`` has another shape or dtype.
-            AcceleratorError: the run ended with an error.
-        """
+        """As `isa.streams.Runner.run`."""
         return self._run(tokens, traced=False)[0]
 
     def run_traced(self, tokens: np.ndarray) -> dict[int, np.ndarray]:

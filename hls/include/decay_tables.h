@@ -1,4 +1,4 @@
-// Generated from golden/arithmetic.py by `make isa`. Do not edit.
+// Generated from isa/decay_tables.py by `make isa`. Do not edit.
 // The tables of decay(t), docs/numerics.md.
 #pragma once
 

@@ -1,4 +1,4 @@
-// Generated from golden/isa/isa.toml by `make isa`. Do not edit.
+// Generated from isa/isa.toml by `make isa`. Do not edit.
 #pragma once
 
 #include "types.h"

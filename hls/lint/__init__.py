@@ -68,7 +68,7 @@ def _lint_source(name: str, top: str, settings: Settings, allow_float: bool) -> 
     unit = compile_source(name, settings)
     failures = [
         Finding(e.location.file.name if e.location.file else name, e.location.line, e.spelling)
-        for e in errors(unit)
+        for e in errors(unit, settings)
     ]
     if failures:
         return _Result(failures, [], 0)

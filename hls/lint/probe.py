@@ -173,7 +173,7 @@ def probe(path: str, source: Source, settings: Settings) -> list[tuple[PlacedPra
     texts, spans = _apply(_edits(source), source)
     wrong: dict[Subject, str] = {}
     unit = compile_source(path, settings, texts, _PRELUDE)
-    for error in errors(unit):
+    for error in errors(unit, settings):
         name, offset = error.location.file.name, error.location.offset
         subjects = [s for start, end, s in spans.get(name, []) if start <= offset < end]
         if not subjects:

@@ -29,11 +29,15 @@ from clang.cindex import (
     TypeKind,
 )
 
+from common.errors import CmambaError
+from common.exit_status import WRONG
 from hls.lint.directives import Pragma, parse
 
 
-class LintError(Exception):
+class LintError(CmambaError):
     """The lint cannot run: a file, the headers or the C++ compiler are missing."""
+
+    exit_status = WRONG
 
 
 @dataclass(frozen=True)
@@ -235,9 +239,18 @@ def _headers(settings: Settings) -> tuple[str, str]:
     return "/hls_lint_headers.h", "".join(f"#include <{h}>\n" for h in settings.precompiled)
 
 
-def errors(unit: TranslationUnit) -> list[Diagnostic]:
-    """The compiler's errors, its warnings left out."""
-    return [d for d in unit.diagnostics if d.severity >= Diagnostic.Error]
+def errors(unit: TranslationUnit, settings: Settings) -> list[Diagnostic]:
+    """The compiler's errors, its warnings left out.
+
+    Those in headers of g++ itself do not count: g++ 16 has some that libclang 18 cannot read.
+    """
+    theirs = tuple(f"{folder}/" for folder in system_include_dirs(settings.cxx))
+    return [
+        d
+        for d in unit.diagnostics
+        if d.severity >= Diagnostic.Error
+        and not (d.location.file and d.location.file.name.startswith(theirs))
+    ]
 
 
 class Source:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import logging
 import signal
@@ -10,7 +15,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from golden import isa
+import isa
+from common import command_line, exit_status
 from host.virtual_board import Fault, VirtualBoard, write_overlay
 from host.virtual_board.server import DEFAULT_PORT
 
@@ -75,19 +81,22 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="after N transfers or starts that go well, once: "
         + ", ".join(fault.value for fault in Fault),
     )
+    parser.add_argument(
+        "--until-eof", action="store_true", help="end when standard input does, too"
+    )
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """The program. Raises SystemExit with a line for people where it cannot do its work."""
+@command_line.command()
+def main(argv: Sequence[str] | None = None) -> int:
+    """0, also where Ctrl-C or SIGTERM ends a board that serves; 1: it cannot be served; 2: wrong
+    options."""
     args = _arguments(argv)
-    try:
-        if args.write_overlay:
-            print(write_overlay(args.write_overlay))
-        else:
-            _serve(args)
-    except (ImportError, OSError, ValueError) as error:
-        sys.exit(f"python -m host.virtual_board: {error}")
+    if args.write_overlay:
+        print(write_overlay(args.write_overlay))
+    else:
+        _serve(args)
+    return exit_status.DONE
 
 
 def _serve(args: argparse.Namespace) -> None:
@@ -98,6 +107,8 @@ def _serve(args: argparse.Namespace) -> None:
         ended = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: ended.set())
+        if args.until_eof:
+            threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
         logging.basicConfig(level=logging.INFO, format="%(message)s")
         board.set_stalls(args.stalls)
         board.set_memory_latency(args.memory_latency)
@@ -112,4 +123,4 @@ def _serve(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

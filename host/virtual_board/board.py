@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from bitstream_scripts.design import DESIGN
+from common.errors import CmambaError
 from host.virtual_board import overlay
 from host.virtual_board.clock import Clock
 from host.virtual_board.fabric import Fabric
@@ -21,7 +22,7 @@ _REGISTERS = (*_FABRIC, *((base, BLOCK_BYTES) for base in BLOCKS))
 _log = logging.getLogger(__name__)
 
 
-class AddressError(ValueError):
+class AddressError(CmambaError, ValueError):
     """An address where the board has no registers."""
 
 

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from common.errors import CmambaError
 from host.virtual_board.fabric import Fabric, FabricError
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-class ClosedError(RuntimeError):
+class ClosedError(CmambaError, RuntimeError):
     """The board is being switched off."""
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from common.errors import CmambaError
 from host.virtual_board.faults import Fault
 from host.virtual_board.memory import DecodeError, Memory
 
@@ -67,7 +68,7 @@ INTERRUPTS = Status.IOC_IRQ | Status.DELAY_IRQ | Status.ERROR_IRQ
 ADDRESS_MSB_MASK = 0xFF  # addresses have 40 bits
 
 
-class DmaUsageError(ValueError):
+class DmaUsageError(CmambaError, ValueError):
     """The DMA was asked for something whose result is undefined on a board."""
 
 

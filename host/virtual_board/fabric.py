@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from bitstream_scripts.design import Design
+from common.errors import CmambaError
 from host.virtual_board.dma import AxiDma
 from host.virtual_board.faults import Fault, Faults
 from host.virtual_board.memory import Memory
@@ -18,7 +19,7 @@ _MIN_STEP, _MAX_STEP = 64, 20_000
 _QUIET_CYCLES = 500
 
 
-class FabricError(RuntimeError):
+class FabricError(CmambaError, RuntimeError):
     """The RTL broke a rule of its interfaces."""
 
 

@@ -6,6 +6,8 @@ import posixpath
 import threading
 from collections.abc import Callable
 
+from common.errors import CmambaError
+
 FPGA_MANAGER = "/sys/class/fpga_manager/fpga0"
 FIRMWARE = "/lib/firmware"
 MAX_FILE_BYTES = 32 << 20  # the .bin of a full bitstream has 26.5 MB on this device
@@ -15,7 +17,7 @@ MAX_TOTAL_BYTES = 128 << 20
 MAX_NAME = 128
 
 
-class FileRefusedError(Exception):
+class FileRefusedError(CmambaError):
     """A path that may not be written, or too many bytes."""
 
 
@@ -51,11 +53,6 @@ class Files:
                 if path in files:
                     return files[path]
         raise FileNotFoundError(f"{path[:MAX_NAME]}: no such file on the board")
-
-    def remove_firmware(self, name: str) -> None:
-        """Forget a firmware file, so that the next download of this name is seen."""
-        with self._lock:
-            self._written.pop(f"{FIRMWARE}/{name}", None)
 
     def check_writable(self, path: str) -> None:
         """Raises FileRefusedError for a path that clients may not write."""

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.errors import CmambaError
+
 PAGE = 4096
 
 
-class OutOfMemoryError(Exception):
+class OutOfMemoryError(CmambaError):
     """An allocation that the memory has no room for."""
 
 
-class DecodeError(Exception):
+class DecodeError(CmambaError):
     """An address at which there is no memory."""
 
 

@@ -15,13 +15,14 @@ import numpy as np
 
 from bitstream_scripts.design import DESIGN
 from bitstream_scripts.hwh import hwh_of
-from model.atomic_write import atomic_write
+from common.atomic_write import atomic_write
+from common.errors import CmambaError
 
 MAGIC = b"cmamba virtual board 1\n"
 _FIRST_FIELD = bytes.fromhex("0ff00ff00ff00ff000")
 
 
-class NotOurOverlayError(ValueError):
+class NotOurOverlayError(CmambaError, ValueError):
     """A bitstream that is not the virtual board's."""
 
 
@@ -40,7 +41,9 @@ def bitstream() -> bytes:
     """Content of the .bit: header fields a (design), b (part), c, d (date, time), e (payload)."""
     content = payload()
     header = struct.pack(">H", len(_FIRST_FIELD)) + _FIRST_FIELD + struct.pack(">H", 1)
-    header += _field("a", f"cmamba_virtual;UserID=0XFFFFFFFF;Version={DESIGN.board.vivado}")
+    header += _field(
+        "a", f"{DESIGN.board.block_design}_wrapper;UserID=0XFFFFFFFF;Version={DESIGN.board.vivado}"
+    )
     header += _field("b", DESIGN.board.part)
     # The same design gives the same file, whenever it is written.
     header += _field("c", "1970/01/01") + _field("d", "00:00:00")

@@ -92,9 +92,8 @@ class RemoteDevice(remote_device_pb2_grpc.RemoteDeviceServicer):
     download = set_pl_clk = shutdown = _unsupported
 
     def set_bitstream_attrs(self, request, context):
-        # pynq uploads a firmware file only if it does not exist.
-        self._files.remove_firmware(request.binfile_name)
-        return remote_device_pb2.SetBitstreamAttrsResponse(status=True)
+        # As on a board, whose server only notes both: a firmware file of this name stays.
+        return remote_device_pb2.SetBitstreamAttrsResponse()
 
 
 class Mmio(mmio_pb2_grpc.MmioServicer):

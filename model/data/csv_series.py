@@ -11,19 +11,43 @@ Symbols: T rows (time steps), V variables, L = seq_len, H = forecast_len, B batc
 
 from __future__ import annotations
 
+import bz2
+import functools
+import gzip
+import hashlib
+import io
+import lzma
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
+from common.errors import CmambaError
+
 ETT_DAYS = (12 * 30, 4 * 30, 4 * 30)
 """Train, validation and test length of the ETT sets: 12, 4 and 4 months of 30 days."""
 
+_OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
-class DataError(ValueError):
+
+class DataError(CmambaError, ValueError):
     """Input data that cannot be used; the message names file, row and column where there is one."""
+
+
+class Digest(Protocol):
+    """A hash, as `hashlib` has them."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+
+def add_array(digest: Digest, array: np.ndarray) -> None:
+    """Adds type, shape and values to a fingerprint."""
+    digest.update(f"{array.dtype.str} {array.shape}\n".encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
 
 
 @dataclass(frozen=True)
@@ -46,16 +70,17 @@ def read_csv_series(path: str | Path, columns: Sequence[str] | None = None) -> S
 
     Every cell must be a finite number, dates must rise by one constant step. `columns`, where
     given, are the variables that the header must name, in that order. Row numbers in messages are
-    line numbers of the file (the header is line 1).
+    line numbers of the file (the header is line 1). A .gz, .bz2 or .xz is decompressed.
 
     Raises: DataError (empty file, header, date, gap or cell, with row and column), OSError.
     """
     path = Path(path)
+    content = _read(path)
     try:
         # As text, so that this function and not the parser decides what a number is; header=None,
         # because pandas would rename duplicated columns.
         table = pd.read_csv(
-            path,
+            io.BytesIO(content),
             header=None,
             dtype=str,
             keep_default_na=False,
@@ -89,6 +114,25 @@ def read_csv_series(path: str | Path, columns: Sequence[str] | None = None) -> S
             )
         values[:, v] = numbers
     return Series(path.stem, dates, names, values)
+
+
+def _read(path: Path) -> bytes:
+    """The text of a file. Raises: DataError (damaged, or not text), OSError."""
+    try:
+        with _OPENERS.get(path.suffix, open)(path, "rb") as file:
+            content = file.read()
+    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        if getattr(error, "errno", None):
+            raise
+        raise DataError(f"{path}: cannot be decompressed: {error}") from None
+    # The parser drops the rest of a cell without a word: 3\x00.5 would be 3.
+    end = content.find(b"\0")
+    if end >= 0:
+        row = content.count(b"\n", 0, end) + 1
+        raise DataError(
+            f"{path}: not a CSV table: row {row} holds a NUL byte, expected text in UTF-8"
+        )
+    return content
 
 
 def _quote(cell: object) -> str:
@@ -207,10 +251,16 @@ class Windows(Sequence):
         rows.flags.writeable = False
         self._windows = np.lib.stride_tricks.sliding_window_view(rows, length, axis=1)  # [V,M,L+H]
 
+        self._rows = rows  # [V,T]
+
     @property
     def num_channels(self) -> int:
         """V."""
         return self._windows.shape[0]
+
+    def update(self, digest: Digest) -> None:
+        """Adds the values to the fingerprint of a data set."""
+        add_array(digest, self._rows)
 
     def __len__(self) -> int:
         return self._windows.shape[1]
@@ -241,6 +291,16 @@ class Splits:
     train: Windows
     val: Windows
     test: Windows
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Fingerprint of the data, wherever they lie: columns, units and all values."""
+        digest = hashlib.sha256(f"{self.columns}\n".encode())
+        for values in (self.standardizer.mean, self.standardizer.std):
+            add_array(digest, values)
+        for windows in (self.train, self.val, self.test):
+            windows.update(digest)
+        return digest.hexdigest()
 
 
 def ett_lengths(num_rows: int, step: np.timedelta64) -> tuple[int, int, int]:

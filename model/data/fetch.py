@@ -6,6 +6,11 @@ what was there before.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import hashlib
 import sys
@@ -17,12 +22,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from model.atomic_write import atomic_write
+from common import command_line, exit_status
+from common.atomic_write import atomic_write
 from model.data.csv_series import DataError
 from model.data.datasets import DATA_FOLDER
 
 CHUNK_BYTES = 1 << 16
 TIMEOUT_SECONDS = 30
+
+
+class FetchError(DataError):
+    """The download failed, or brought something else: nothing that other options would mend."""
+
+    exit_status = exit_status.FAILED
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,7 @@ def fetch(remote: RemoteFile, folder: Path) -> Path:
         file.seek(0)
         found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != remote.sha256:
-            raise DataError(f"{remote.url}: expected SHA-256 {remote.sha256}, found {found}")
+            raise FetchError(f"{remote.url}: expected SHA-256 {remote.sha256}, found {found}")
     return path
 
 
@@ -84,24 +96,21 @@ def _download(remote: RemoteFile, file) -> None:
                 progress.update(len(chunk))
     except (urllib.error.URLError, TimeoutError, ConnectionError, HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise DataError(
+        raise FetchError(
             f"cannot download {remote.url}: {reason}. Without a network, copy "
             f"{remote.file_name} from elsewhere and set CMAMBA_DATA to its folder"
         ) from None
     if received != remote.size:
-        raise DataError(f"{remote.url}: expected {remote.size} bytes, found {received} or more")
+        raise FetchError(f"{remote.url}: expected {remote.size} bytes, found {received} or more")
 
 
+@command_line.command()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.data.fetch", description=__doc__)
     parser.add_argument("name", choices=sorted(REMOTE_FILES), help="the data set")
     parser.add_argument("--to", type=Path, default=DATA_FOLDER, help="folder (default: data/)")
     args = parser.parse_args(argv)
-    try:
-        path = fetch(REMOTE_FILES[args.name], args.to)
-    except (DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    path = fetch(REMOTE_FILES[args.name], args.to)
     print(f"{path}: SHA-256 {REMOTE_FILES[args.name].sha256} as expected")
     return 0
 

@@ -7,8 +7,15 @@ from pathlib import Path
 from model.data.csv_series import DataError
 from model.data.frames import FrameSplits
 from model.data.frames_lazy import load_recordings
-from model.data.npz_xy import load_npz_windows
-from model.data.synthetic_frames import standard_recordings
+from model.data.npz_xy import SPLITS, load_npz_windows
+from model.data.synthetic_frames import STANDARD_FOLDER, standard_recordings
+
+
+def frame_files(path: str | Path) -> list[Path]:
+    """The files of the folder `path` that `load_frames` may read; none where there is no folder."""
+    folder = STANDARD_FOLDER if str(path) == "synthetic" else Path(path)
+    arrays = [folder / f"{split}.npz" for split in SPLITS]
+    return [*folder.glob("*.json"), *folder.glob("*.npy"), *filter(Path.exists, arrays)]
 
 
 def load_frames(path: str | Path, seq_len: int) -> FrameSplits:

@@ -5,12 +5,14 @@ Symbols: T frames of a recording, Din features of a frame, L frames of a window 
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from model.data.csv_series import DataError, Standardizer
+from model.data.csv_series import DataError, Digest, Standardizer
 
 LARGEST = 1e18  # of features and positions: float32 holds its square
 
@@ -37,6 +39,9 @@ class FrameWindows(Protocol):
     def name(self, index: int) -> str:
         """Where a window comes from, for tables."""
 
+    def update(self, digest: Digest) -> None:
+        """Adds all frames and positions to the fingerprint of a data set. Raises: DataError."""
+
 
 @dataclass(frozen=True)
 class FrameSplits:
@@ -48,6 +53,14 @@ class FrameSplits:
     train: FrameWindows
     val: FrameWindows
     test: FrameWindows
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Fingerprint of the data, wherever they lie. Reads all of them. Raises: DataError."""
+        digest = hashlib.sha256()
+        for windows in (self.train, self.val, self.test):
+            windows.update(digest)
+        return digest.hexdigest()
 
 
 def check_values(values: np.ndarray, what: str, first: int = 0) -> None:

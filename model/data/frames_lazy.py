@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.data.csv_series import DataError, Standardizer
+from model.data.csv_series import DataError, Digest, Standardizer
 from model.data.frames import FrameSplits, check_values
 
 SPLITS = ("train", "val", "test")
@@ -102,6 +102,15 @@ class LazyWindows:
         """RECORDING:FRAME of the last frame of a window."""
         i, start = self._place(index)
         return f"{self.recordings[i].path.name}:{start + self.seq_len - 1}"
+
+    def update(self, digest: Digest) -> None:
+        """Adds all recordings to the fingerprint of a data set. Raises: DataError."""
+        for recording in self.recordings:
+            digest.update(f"{recording.features} {recording.interval_s}\n".encode())
+            for array in (recording.frames(), recording.positions()):
+                digest.update(f"{array.dtype.str} {array.shape}\n".encode())
+                for start in range(0, len(array), CHUNK_FRAMES):
+                    digest.update(np.ascontiguousarray(array[start : start + CHUNK_FRAMES]))
 
     def _place(self, index: int) -> tuple[int, int]:
         """Recording and first frame of a window."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.data.csv_series import DataError, Standardizer
+from model.data.csv_series import DataError, Digest, Standardizer, add_array
 from model.data.frames import FrameSplits, check_values
 
 SPLITS = ("train", "val", "test")
@@ -60,6 +60,11 @@ class NpzWindows:
     def name(self, index: int) -> str:
         """FILE:ROW of a window."""
         return f"{self._stem}:{index}"
+
+    def update(self, digest: Digest) -> None:
+        """Adds all arrays to the fingerprint of a data set."""
+        for array in (self._x, self._y):
+            add_array(digest, array)
 
     def statistics(self) -> tuple[Standardizer, Standardizer]:
         """Of all frames and of all positions."""

@@ -6,15 +6,21 @@ test split of the default data set, standardized. The same data give the same by
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from model.atomic_write import atomic_write
+from common import command_line
+from common.atomic_write import atomic_write, require_writable
 from model.data.csv_series import DataError
-from model.data.datasets import DATA_FOLDER, DATASETS, DEFAULT_DATASET, load_dataset
+from model.data.datasets import DATA_FOLDER, DATASETS, DEFAULT_DATASET, data_files, load_dataset
 
 
 def write_sample(path: Path, dataset: str, seq_len: int, forecast_len: int, count: int) -> tuple:
@@ -28,6 +34,7 @@ def write_sample(path: Path, dataset: str, seq_len: int, forecast_len: int, coun
     return x.shape
 
 
+@command_line.command()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.data.sample", description=__doc__)
     parser.add_argument(
@@ -38,11 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=8, help="number of windows (default: 8)")
     parser.add_argument("--output", type=Path, default=DATA_FOLDER / "test_data.npz")
     args = parser.parse_args(argv)
-    try:
-        shape = write_sample(args.output, args.data, args.seq_len, args.forecast_len, args.count)
-    except (DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    command_line.require_distinct([args.output], {"--data": data_files(args.data)})
+    require_writable(args.output)
+    shape = write_sample(args.output, args.data, args.seq_len, args.forecast_len, args.count)
     print(f"{args.output}: x {list(shape)} float32")
     return 0
 

@@ -14,6 +14,11 @@ same bytes.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import io
 import json
@@ -23,7 +28,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model.atomic_write import atomic_write
+from common import command_line
+from common.atomic_write import atomic_write
 
 FEATURES = ("path_loss", "sin", "cos", "delay")
 NS_PER_METRE = 1e9 / 299_792_458
@@ -144,6 +150,7 @@ def _npy(array: np.ndarray) -> bytes:
     return content.getvalue()
 
 
+@command_line.command()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m model.data.synthetic_frames",
@@ -158,14 +165,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--base-stations", type=int, default=4, help="(default: 4)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
     args = parser.parse_args(argv)
-    try:
-        if args.base_stations < 1:
-            raise ValueError(f"--base-stations: expected at least 1, found {args.base_stations}")
-        world = World(base_stations=args.base_stations, seed=args.seed)
-        write_recordings(args.folder, world, args.recordings, args.frames, args.seed)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if args.base_stations < 1:
+        raise ValueError(f"--base-stations: expected at least 1, found {args.base_stations}")
+    world = World(base_stations=args.base_stations, seed=args.seed)
+    write_recordings(args.folder, world, args.recordings, args.frames, args.seed)
     print(
         f"{args.folder}: {args.recordings} walks of {args.frames} frames, "
         f"{len(world.feature_names())} features"

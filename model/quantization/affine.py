@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden import isa
+import isa
 
 MAX_SHIFT = isa.LIMITS["shift"]
 BIAS_LIMIT = 2 ** (isa.LIMITS["bias_bits"] - 1)  # half of what a parameter word may hold

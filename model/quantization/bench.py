@@ -16,6 +16,11 @@ dequantization.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import os
 import statistics
@@ -29,7 +34,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.memory import keep_freed_memory
+from common import command_line
+from common.memory import keep_freed_memory
 from model.quantization import cpp, ops
 
 TOKENS, INPUTS, OUTPUTS = 128, 1408, 2304
@@ -105,6 +111,7 @@ def bounds(dtype: torch.dtype, repeats: int) -> list[float]:
     return [clock for clock, _ in times(works, repeats)[::2]]
 
 
+@command_line.command()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m model.quantization.bench",

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.errors import CmambaError
 from model.data import Splits, spread
-from model.quant_point import QuantPoint
-from model.quantization.structure import Quantizable, structure_of
+from model.quant_point import Kind
+from model.quantization.structure import Quantizable, Structure, structure_of
 
 CALIBRATION_WINDOWS = 256
 METHODS = ("minmax", "percentile", "mse")
@@ -30,7 +31,7 @@ _LEVELS = 255  # steps between the ends of an int8 range
 _SHRINK = np.linspace(0.3, 1.0, 71)  # fractions of the full range that `mse` tries
 
 
-class CalibrationError(ValueError):
+class CalibrationError(CmambaError, ValueError):
     """Calibration data that no quantization range can represent."""
 
 
@@ -98,19 +99,15 @@ def calibration_windows(splits: Splits, count: int = CALIBRATION_WINDOWS) -> Ten
     return torch.from_numpy(x)
 
 
-def _points(model: Quantizable) -> dict[str, QuantPoint]:
-    return {name: m for name, m in model.named_modules() if isinstance(m, QuantPoint)}
-
-
 def _run(
-    model: Quantizable, tokens: Tensor, observe: Mapping[str, object], batch_size: int
+    structure: Structure, tokens: Tensor, observe: Mapping[str, object], batch_size: int
 ) -> None:
-    """Run `model.core` over `tokens` with one observer per quantization point.
+    """Run the model's core over `tokens` with one observer per quantization point.
 
     A batch has up to `batch_size` sequences, or as many more as depend on each other.
     """
-    points = _points(model)
-    coupled = model.args.n_seq if structure_of(model.args).coupled else 1
+    model, points = structure.model, structure.points
+    coupled = model.args.n_seq if structure.coupled else 1
     batch_size = max(1, batch_size // coupled) * coupled
     was_training = model.training
     model.eval()
@@ -127,6 +124,11 @@ def _run(
         model.train(was_training)
 
 
+def _but_states(structure: Structure) -> list[str]:
+    """The points but for the states of scans, which are many."""
+    return [name for name, point in structure.points.items() if point.kind is not Kind.STATE]
+
+
 def record(model: Quantizable, tokens: Tensor, batch_size: int = 64) -> dict[str, Tensor]:
     """Every quantization point's tensor over `tokens` [n, K, features], concatenated; no states."""
     kept: dict[str, list[Tensor]] = {}
@@ -138,16 +140,16 @@ def record(model: Quantizable, tokens: Tensor, batch_size: int = 64) -> dict[str
 
         return keep
 
-    names = [name for name in _points(model) if not name.endswith("q_h")]
-    _run(model, tokens, {name: keeper(name) for name in names}, batch_size)
+    structure = structure_of(model)
+    _run(structure, tokens, {name: keeper(name) for name in _but_states(structure)}, batch_size)
     return {name: torch.cat(parts) for name, parts in kept.items()}
 
 
 def calibrate(model: Quantizable, tokens: Tensor, batch_size: int = 64) -> dict[str, Histogram]:
     """Observe every quantization point of `model` over `tokens` [n, K, features], float32.
 
-    Returns a histogram per point, by its module name (`blocks.0.q_u`). The states of the scan
-    (`q_h`) keep their extremes only.
+    Returns a histogram per point, by its module name (`blocks.0.q_u`). The states of a scan keep
+    their extremes only.
 
     Raises:
         CalibrationError: no tokens, or a point that sees NaN or infinity, named.
@@ -167,7 +169,8 @@ def calibrate(model: Quantizable, tokens: Tensor, batch_size: int = 64) -> dict[
 
         return observe
 
-    _run(model, tokens, {name: extremes_of(name) for name in _points(model)}, batch_size)
+    structure = structure_of(model)
+    _run(structure, tokens, {name: extremes_of(name) for name in structure.points}, batch_size)
     counts = {name: torch.zeros(_BINS, dtype=torch.int64) for name in extremes}
 
     def counts_of(name: str):
@@ -180,8 +183,8 @@ def calibrate(model: Quantizable, tokens: Tensor, batch_size: int = 64) -> dict[
 
         return observe
 
-    counted = [name for name in extremes if not name.endswith("q_h")]
-    _run(model, tokens, {name: counts_of(name) for name in counted}, batch_size)
+    counted = _but_states(structure)
+    _run(structure, tokens, {name: counts_of(name) for name in counted}, batch_size)
     none = np.zeros(0, dtype=np.int64)
     return {
         name: Histogram(name, low, high, counts[name].numpy() if name in counted else none)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from model.extension import load_extension
+from common.extension import load_extension
 from model.quantization import arguments
 from model.quantization.arguments import Parameter
 

@@ -2,7 +2,7 @@
 
     prepare_calibrated(model, ranges)   steps and zero points become parameters of the model
     set_quant_mode(model, "fakeq")      round with them; "cppq": the same bits, computed in C++
-    learned_formats(model)              what the compiler needs, after training
+    learned_formats(structure)          what the compiler needs, after training
 
 Each hook computes what its instruction computes (docs/numerics.md), multipliers and shifts
 included, with gradients that pass through the roundings; steps learn as in LSQ
@@ -21,9 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.blocks import ChannelAttention, MambaBlock, RMSNorm
-from model.published import PublishedCMamba
-from model.quant_point import QuantPoint
+from model.blocks import RMSNorm
+from model.quant_point import Kind, QuantPoint
 from model.quantization import ops
 from model.quantization.affine import BIAS_LIMIT, MANTISSA_BITS, MAX_SHIFT
 from model.quantization.formats import (
@@ -39,7 +38,18 @@ from model.quantization.parameters import (
     require_prepared,
     scan_points,
 )
-from model.quantization.structure import RESIDUAL, Layer, Quantizable, structure_of
+from model.quantization.structure import (
+    RESIDUAL,
+    Activation,
+    Gate,
+    Layer,
+    Norm,
+    Pool,
+    Quantizable,
+    Scan,
+    Structure,
+    structure_of,
+)
 from model.selective_scan import selective_scan
 
 QUANT_MODES = ("fp32", "fakeq", "cppq")
@@ -73,7 +83,7 @@ def set_quant_mode(model: Quantizable, mode: str) -> None:
         backend.extension()
     else:
         backend = ops
-    _Hooks(model, backend).attach()
+    _Hooks(structure_of(model), backend).attach()
 
 
 def through(x: Tensor, value: Tensor) -> Tensor:
@@ -122,50 +132,53 @@ def _decays(dtype: torch.dtype, device: torch.device) -> Tensor:
 class _Hooks:
     """The hooks of one model."""
 
-    def __init__(self, model: Quantizable, backend: ModuleType) -> None:
-        self.model = model
-        self.args = model.args
+    def __init__(self, structure: Structure, backend: ModuleType) -> None:
+        self.structure = structure
+        self.model = structure.model
         self.fake_quantize = backend.fake_quantize
-        self.extremes = extremes(model)
-        self.int16 = {p: f.scale for p, f in int16_formats(model, self.extremes).items()}
+        self.extremes = extremes(structure)
+        self.int16 = {p: f.scale for p, f in int16_formats(structure, self.extremes).items()}
         self.residual = self.int16[RESIDUAL]
 
     def attach(self) -> None:
-        model, structure = self.model, structure_of(self.args)
-        for name in structure.int8_points():
-            model.get_submodule(name).hook = partial(self._int8, model.get_submodule(name))
-        for name, scale in self.int16.items():
-            model.get_submodule(name).hook = partial(self._wide, scale, 15)
-        model.q_embed.hook = self._addend
-        for layer in structure.layers():
-            model.get_submodule(layer.name).hook = partial(self._layer, layer)
-        for name, source, point in structure.norms():
-            module = model.get_submodule(name)
-            module.hook = partial(self._norm, module, self.int16[source], point)
-        for name in structure.scans():
-            _ScanHooks(self, name).attach()
-        for module in model.modules():
-            if isinstance(module, ChannelAttention):
-                self._attach_attention(module)
-        if isinstance(model, PublishedCMamba):
-            self._attach_modulation(model)
+        """A hook for every point of a kind that is rounded, and those of every operation."""
+        for name, point in self.structure.points.items():
+            if point.kind.is_int8:
+                point.hook = partial(self._int8, point)
+            elif name in self.int16:
+                point.hook = partial(self._wide, self.int16[name], 15)
+            elif point.kind is Kind.ADDEND:
+                point.hook = self._addend
+        attach = {
+            Layer: self._attach_layer,
+            Norm: self._attach_norm,
+            Scan: lambda scan: _ScanHooks(self, scan.name).attach(),
+            Pool: self._attach_pool,
+            Gate: self._attach_gate,
+            Activation: lambda _: None,  # the point behind it is enough
+        }
+        for operation in self.structure.operations:
+            attach[type(operation)](operation)
 
-    def _attach_attention(self, attention: ChannelAttention) -> None:
-        counts = [self.args.num_patches, 1]  # of the mean, and of the maximum
-        attention.q_pool.hook = partial(self._pool, attention.q_pool, self.residual, counts)
-        attention.q_gate.hook = partial(self._unsigned, 2.0**-16)
-        attention.q_scaled.hook = self._scaled
+    def _attach_layer(self, layer: Layer) -> None:
+        self.model.get_submodule(layer.name).hook = partial(self._layer, layer)
 
-    def _attach_modulation(self, model: PublishedCMamba) -> None:
-        for i, block in enumerate(model.blocks):
-            mlp, mixed = block.gdd_mlp, self.int16[f"blocks.{i}.q_mixed"]
-            mlp.q_mean.hook = partial(self._pool, mlp.q_mean, mixed, [self.args.d_model])
-            mlp.q_max.hook = partial(self._pool, mlp.q_max, mixed, [1])
-            mlp.q_factor.hook = partial(self._unsigned, 2.0**-16 * self.residual / mixed)
-            mlp.q_offset.hook = partial(self._wide, self.residual, 15)
-        for q_sum in model.q_residual[1:]:
-            q_sum.hook = self._scaled
-        model.q_last.hook = partial(self._last, model.q_last)
+    def _attach_norm(self, norm: Norm) -> None:
+        module = self.model.get_submodule(norm.name)
+        module.hook = partial(self._norm, module, self.int16[norm.source], norm.point)
+
+    def _attach_pool(self, pool: Pool) -> None:
+        for name, counts in pool.counts.items():
+            point = self.structure.points[name]
+            point.hook = partial(self._pool, point, self.int16[pool.source], counts)
+
+    def _attach_gate(self, gate: Gate) -> None:
+        points, source = self.structure.points, self.int16[gate.source]
+        points[gate.factor].hook = partial(self._unsigned, 2.0**-16 * self.residual / source)
+        if gate.offset:
+            points[gate.offset].hook = partial(self._wide, self.residual, 15)
+        target = points[gate.point]
+        target.hook = partial(self._last, target) if target.kind.is_int8 else self._scaled
 
     def _int8(self, point: QuantPoint, x: Tensor) -> Tensor:
         features = x[0].numel() if len(x) else 1
@@ -240,7 +253,7 @@ class _Hooks:
         # The point behind rounds, and its step learns from what that loses.
         return through(y, steps * target) if torch.is_grad_enabled() else steps.round() * target
 
-    def _pool(self, point: QuantPoint, scale: float, counts: list[int], x: Tensor) -> Tensor:
+    def _pool(self, point: QuantPoint, scale: float, counts: tuple[int, ...], x: Tensor) -> Tensor:
         """POOL and POOL_FEATURES: a multiplier for the sum, one for the maximum.
 
         Args:
@@ -282,13 +295,11 @@ class _ScanHooks:
         block.q_y.hook = self._y
         block.q_gate.hook = self._gate
         block.q_gated.hook = self._gated
-        if isinstance(block, MambaBlock):
-            block.q_out.hook = self.hooks._addend
 
     def _delta(self, x: Tensor) -> Tensor:
-        model = self.hooks.model
-        points = scan_points(model, self.name)
-        self.formats = scan_formats(model, self.name, points, self.hooks.extremes)
+        structure = self.hooks.structure
+        points = scan_points(structure, self.name)
+        self.formats = scan_formats(structure.model, self.name, points, self.hooks.extremes)
         return self.hooks._unsigned(self.formats.delta, x)
 
     def _scan(self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:

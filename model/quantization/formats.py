@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden import isa
+import isa
+from common.errors import CmambaError
+from model.quant_point import Kind
 from model.quantization.activations import silu, softplus
 from model.quantization.affine import (
     Affine,
@@ -24,13 +26,7 @@ from model.quantization.affine import (
     weight_scales,
 )
 from model.quantization.calibrate import Histogram
-from model.quantization.structure import (
-    RESIDUAL,
-    Layer,
-    Quantizable,
-    is_symmetric,
-    structure_of,
-)
+from model.quantization.structure import RESIDUAL, Layer, Quantizable, Structure
 
 # Room above the largest value seen in calibration, for the formats that have bits to spare.
 _WIDE_MARGIN = 1.5
@@ -48,7 +44,7 @@ MAX_Y_SHIFT = isa.LIMITS["y_shift"]
 MAX_EXP_SHIFT = next(f.maximum for f in isa.OPCODES["SCAN"].format.fields if f.name == "exp_shift")
 
 
-class FormatError(ValueError):
+class FormatError(CmambaError, ValueError):
     """Values that the formats of the accelerator cannot hold; names the tensor."""
 
 
@@ -105,7 +101,7 @@ class Formats:
 
 
 def calibrated_formats(
-    model: Quantizable,
+    structure: Structure,
     ranges: Mapping[str, Histogram],
     method: str = "mse",
     power_of_two: bool = False,
@@ -122,23 +118,23 @@ def calibrated_formats(
         except KeyError:
             raise FormatError(f"{point}: no calibration data for this tensor") from None
 
-    structure, affines = structure_of(model.args), {}
-    for point in structure.int8_points():
-        low, high = histogram(point).range(method)
-        if is_symmetric(point):
-            affines[point] = symmetric(max(abs(low), abs(high)), 8, power_of_two)
+    affines = {}
+    for name, point in structure.int8.items():
+        low, high = histogram(name).range(method)
+        if point.kind is Kind.INT8_SYMMETRIC:
+            affines[name] = symmetric(max(abs(low), abs(high)), 8, power_of_two)
         else:
-            affines[point] = affine_int8(low, high, power_of_two)
-    extremes = {point: histogram(point).max_abs for point in structure.wide_points()}
+            affines[name] = affine_int8(low, high, power_of_two)
+    extremes = {name: histogram(name).max_abs for name in structure.extremes}
     weights = {
-        layer.name: weight_scales(_weight(model, layer.name), power_of_two)
-        for layer in structure.layers()
+        name: weight_scales(_weight(structure.model, name), power_of_two)
+        for name in structure.layers
     }
-    return derive_formats(model, affines, weights, extremes, power_of_two)
+    return derive_formats(structure, affines, weights, extremes, power_of_two)
 
 
 def derive_formats(
-    model: Quantizable,
+    structure: Structure,
     affines: Mapping[str, Affine],
     weights: Mapping[str, np.ndarray],
     extremes: Mapping[str, float],
@@ -147,29 +143,28 @@ def derive_formats(
     """All formats, from those that are free to choose.
 
     Args:
-        model: its weights and arguments.
-        affines: of every point of `int8_points` (model.quantization.structure).
-        weights: scale of each output, [n_out], for every layer of `layers`.
-        extremes: largest absolute value at every point of `wide_points`.
+        structure: of the model whose weights and arguments count.
+        affines: of every point of `structure.int8`.
+        weights: scale of each output, [n_out], for every layer of `structure.layers`.
+        extremes: largest absolute value at every point of `structure.extremes`.
         power_of_two: restrict the scales that follow to powers of two.
 
     Raises:
         FormatError: values that the formats cannot hold.
     """
-    structure, points = structure_of(model.args), dict(affines)
-    points.update(int16_formats(model, extremes, power_of_two))
+    model, points = structure.model, dict(affines)
+    points.update(int16_formats(structure, extremes, power_of_two))
     scans = {
-        scan: scan_formats(model, scan, points, extremes, power_of_two)
-        for scan in structure.scans()
+        scan: scan_formats(model, scan, points, extremes, power_of_two) for scan in structure.scans
     }
     scales = {
-        layer.name: room_for_bias(
-            _weight(model, layer.name),
+        name: room_for_bias(
+            _weight(model, name),
             _summed_bias(model, layer),
             min(points[source].scale for source in layer.sources),
-            weights[layer.name],
+            weights[name],
         )
-        for layer in structure.layers()
+        for name, layer in structure.layers.items()
     }
     return Formats(points, scales, scans)
 
@@ -189,25 +184,28 @@ def _summed_bias(model: Quantizable, layer: Layer) -> np.ndarray | None:
 
 
 def int16_formats(
-    model: Quantizable, extremes: Mapping[str, float], power_of_two: bool = False
+    structure: Structure, extremes: Mapping[str, float], power_of_two: bool = False
 ) -> dict[str, Affine]:
     """Of every point whose tensor is int16.
 
     The residual stream of the model has one scale, which holds the positional encoding too.
     """
-    structure, eps = structure_of(model.args), model.args.norm_eps
+    model, eps = structure.model, structure.args.norm_eps
+    # Features of the RMSNorm that reads a point.
+    normalized = {norm.source: len(_weight(model, norm.name)) for norm in structure.norms}
 
-    def affine(largest: float, normalized: int) -> Affine:
-        """Coarse enough for the epsilon of an RMSNorm of so many features that reads it, if any."""
-        least = 32767 * np.sqrt(normalized * eps / _EPS_LIMIT)
+    def affine(point: str, largest: float) -> Affine:
+        """Coarse enough for the epsilon of an RMSNorm."""
+        least = 32767 * np.sqrt(normalized.get(point, 0) * eps / _EPS_LIMIT)
         return symmetric(max(largest, least), 16, power_of_two)
 
-    max_abs = max(extremes[point] for point in structure.residual_bounds())
-    largest = max(_WIDE_MARGIN * max_abs, float(model.positions.abs().max()))
-    residual = affine(largest, model.args.d_model)
-    formats = dict.fromkeys(structure.residual_points(), residual)
-    for wide in structure.int16_points():
-        formats[wide.point] = affine(_WIDE_MARGIN * extremes[wide.point], wide.normalized)
+    points = structure.points
+    max_abs = max(extremes[name] for name in points if points[name].kind.bounds_residual)
+    residual = affine(RESIDUAL, max(_WIDE_MARGIN * max_abs, float(model.positions.abs().max())))
+    formats = {name: residual for name in points if points[name].kind is Kind.RESIDUAL}
+    for name in points:
+        if points[name].kind.has_own_int16:
+            formats[name] = affine(name, _WIDE_MARGIN * extremes[name])
     return formats
 
 

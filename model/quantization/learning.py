@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.quant_point import Kind
+from model.quantization import parameters
 from model.quantization.calibrate import Histogram, calibrate
-from model.quantization.parameters import SUFFIXES, clamp_steps, prepare_calibrated
-from model.quantization.structure import Quantizable, is_symmetric, structure_of
+from model.quantization.parameters import clamp_steps, prepare_calibrated
+from model.quantization.structure import Quantizable, structure_of
 from model.training import optimizer
 
 STEPS = ("calibrated", "lsq")
@@ -39,12 +41,13 @@ def start(model: Quantizable, windows: Tensor, steps: str = "calibrated") -> Non
 @torch.no_grad()
 def _set_lsq_steps(model: Quantizable, ranges: Mapping[str, Histogram]) -> None:
     """Steps of 2 mean|v| / sqrt(127) (arXiv 1902.08153, section 2.1), where that is not 0."""
-    for name in structure_of(model.args).int8_points():
+    structure = structure_of(model)
+    for name, point in structure.int8.items():
         step = 2 * ranges[name].mean_abs / _HIGH**0.5
         if step:
-            model.get_submodule(name).scale.fill_(step)
-    for layer in structure_of(model.args).layers():
-        module = model.get_submodule(layer.name)
+            point.scale.fill_(step)
+    for name in structure.layers:
+        module = model.get_submodule(name)
         steps = 2 * module.weight.abs().flatten(1).mean(1) / _HIGH**0.5
         module.weight_scale.copy_(torch.where(steps > 0, steps, module.weight_scale))
     clamp_steps(model)
@@ -52,8 +55,8 @@ def _set_lsq_steps(model: Quantizable, ranges: Mapping[str, Histogram]) -> None:
 
 def train_zero_points(model: Quantizable) -> None:
     """Train zero points with the steps, where the hardware knows any."""
-    for name in structure_of(model.args).int8_points():
-        model.get_submodule(name).zero_point.requires_grad_(not is_symmetric(name))
+    for point in structure_of(model).int8.values():
+        point.zero_point.requires_grad_(point.kind is not Kind.INT8_SYMMETRIC)
 
 
 def parameter_groups(model: Quantizable, weight_decay: float, rate: float) -> list[dict[str, Any]]:
@@ -64,12 +67,13 @@ def parameter_groups(model: Quantizable, weight_decay: float, rate: float) -> li
     an output without weights, whose step may be anything, counts no more than others. Zero points
     move as far as the ends of the range do when the step changes.
     """
-    weights, groups = [], []
+    structure, weights, groups = structure_of(model), [], []
+    steps, zero_points = set(parameters.steps(structure)), set(parameters.zero_points(structure))
     for name, parameter in model.named_parameters():
-        if not name.endswith(SUFFIXES):
+        if parameter not in steps | zero_points:
             weights.append((name, parameter))
         elif parameter.requires_grad:
-            steps = parameter.detach()
-            size = _HIGH if name.endswith(".zero_point") else steps.log().mean().exp().item()
+            is_step = parameter in steps
+            size = parameter.detach().log().mean().exp().item() if is_step else _HIGH
             groups.append({"params": [parameter], "lr": rate * size, "weight_decay": 0.0})
     return optimizer.parameter_groups(weights, weight_decay) + groups

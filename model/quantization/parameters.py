@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model.quant_point import Kind, QuantPoint
 from model.quantization.affine import Affine
 from model.quantization.calibrate import Histogram
 from model.quantization.formats import (
@@ -20,24 +21,23 @@ from model.quantization.formats import (
     derive_formats,
     scan_formats,
 )
-from model.quantization.structure import Quantizable, is_symmetric, structure_of
+from model.quantization.structure import Quantizable, Structure, structure_of
 
-# Names of a state_dict that end so are not weights.
+# Names of a file's tensors that end so are not weights.
 SUFFIXES = (".scale", ".zero_point", ".weight_scale", ".max_abs")
 
 
 def declare(model: Quantizable) -> None:
     """Give `model` the parameters, with values that are still to come."""
-    like = model.output_layer.weight
-    for name in structure_of(model.args).int8_points():
-        point = model.get_submodule(name)
+    structure, like = structure_of(model), model.output_layer.weight
+    for point in structure.int8.values():
         point.scale = nn.Parameter(like.new_ones(()))
         point.zero_point = nn.Parameter(like.new_zeros(()), requires_grad=False)
-    for layer in structure_of(model.args).layers():
-        module = model.get_submodule(layer.name)
+    for name in structure.layers:
+        module = model.get_submodule(name)
         module.weight_scale = nn.Parameter(like.new_ones(len(module.weight)))
-    for name in structure_of(model.args).wide_points():
-        model.get_submodule(name).max_abs = like.new_zeros(())
+    for point in structure.extremes.values():
+        point.max_abs = like.new_zeros(())
 
 
 @torch.no_grad()
@@ -47,23 +47,24 @@ def prepare(model: Quantizable, formats: Formats, extremes: dict[str, float]) ->
     Steps are trained; zero points only once their `requires_grad` is set.
     """
     declare(model)
-    for name in structure_of(model.args).int8_points():
-        point = model.get_submodule(name)
+    structure = structure_of(model)
+    for name, point in structure.int8.items():
         point.scale.fill_(formats[name].scale)
         point.zero_point.fill_(formats[name].zero_point)
-    for layer in structure_of(model.args).layers():
-        scales = torch.from_numpy(formats.weights[layer.name])
-        model.get_submodule(layer.name).weight_scale.copy_(scales)
-    for name in structure_of(model.args).wide_points():
-        model.get_submodule(name).max_abs.fill_(extremes[name])
+    for name in structure.layers:
+        scales = torch.from_numpy(formats.weights[name])
+        model.get_submodule(name).weight_scale.copy_(scales)
+    for name, point in structure.extremes.items():
+        point.max_abs.fill_(extremes[name])
 
 
 def prepare_calibrated(
     model: Quantizable, ranges: dict[str, Histogram], method: str = "mse"
 ) -> None:
     """`prepare` with what calibration asks for. Raises FormatError."""
-    extremes = {name: ranges[name].max_abs for name in structure_of(model.args).wide_points()}
-    prepare(model, calibrated_formats(model, ranges, method), extremes)
+    structure = structure_of(model)
+    extremes = {name: ranges[name].max_abs for name in structure.extremes}
+    prepare(model, calibrated_formats(structure, ranges, method), extremes)
 
 
 def is_prepared(model: Quantizable) -> bool:
@@ -79,17 +80,18 @@ def require_prepared(model: Quantizable) -> None:
 
 def faults(model: Quantizable) -> Iterator[str]:
     """What is wrong with the values of a model's parameters, as those of a file may be."""
-    for name in structure_of(model.args).int8_points():
-        point = model.get_submodule(name)
+    structure = structure_of(model)
+    for name, point in structure.int8.items():
         yield from _not_positive(f"{name}.scale", point.scale)
-        zero_point, allowed = point.zero_point.item(), "0" if is_symmetric(name) else "-128 to 127"
-        if not (zero_point == 0 if is_symmetric(name) else -128 <= round(zero_point) <= 127):
+        zero_point, symmetric = point.zero_point.item(), point.kind is Kind.INT8_SYMMETRIC
+        if not (zero_point == 0 if symmetric else -128 <= round(zero_point) <= 127):
+            allowed = "0" if symmetric else "-128 to 127"
             yield f"{name}.zero_point: found {zero_point:g}, expected {allowed}"
-    for layer in structure_of(model.args).layers():
-        scales = model.get_submodule(layer.name).weight_scale
-        yield from _not_positive(f"{layer.name}.weight_scale", scales)
-    for name in structure_of(model.args).wide_points():
-        if (max_abs := model.get_submodule(name).max_abs.item()) < 0:
+    for name in structure.layers:
+        scales = model.get_submodule(name).weight_scale
+        yield from _not_positive(f"{name}.weight_scale", scales)
+    for name, point in structure.extremes.items():
+        if (max_abs := point.max_abs.item()) < 0:
             yield f"{name}.max_abs: found {max_abs:g}, expected at least 0"
 
 
@@ -98,20 +100,18 @@ def _not_positive(name: str, values: Tensor) -> Iterator[str]:
         yield f"{name}: found {values.min().item():g}, expected above 0"
 
 
-def learned_formats(model: Quantizable) -> Formats:
+def learned_formats(structure: Structure) -> Formats:
     """The formats of a model with the parameters, as they are now.
 
     Raises:
         FormatError: values that the formats cannot hold.
         ValueError: the model has none.
     """
+    model = structure.model
     require_prepared(model)
-    affines = {name: affine(model, name) for name in structure_of(model.args).int8_points()}
-    weights = {
-        layer.name: as_numpy(model.get_submodule(layer.name).weight_scale)
-        for layer in structure_of(model.args).layers()
-    }
-    return derive_formats(model, affines, weights, extremes(model))
+    affines = {name: affine(point) for name, point in structure.int8.items()}
+    weights = {name: as_numpy(model.get_submodule(name).weight_scale) for name in structure.layers}
+    return derive_formats(structure, affines, weights, extremes(structure))
 
 
 @torch.no_grad()
@@ -121,39 +121,45 @@ def clamp_steps(model: Quantizable) -> None:
     Steps are positive, zero points in int8, and the steps of a scan as coarse as it needs them.
     Raises FormatError.
     """
-    for name, parameter in model.named_parameters():
-        if name.endswith((".scale", ".weight_scale")):
-            parameter.clamp_(min=torch.finfo(parameter.dtype).tiny)
-        elif name.endswith(".zero_point"):
-            parameter.clamp_(-128, 127)
-    largest = extremes(model)
-    for scan in structure_of(model.args).scans():
-        before = scan_points(model, scan)
+    structure = structure_of(model)
+    for step in steps(structure):
+        step.clamp_(min=torch.finfo(step.dtype).tiny)
+    for zero_point in zero_points(structure):
+        zero_point.clamp_(-128, 127)
+    largest = extremes(structure)
+    for scan in structure.scans:
+        before = scan_points(structure, scan)
         after = dict(before)
         scan_formats(model, scan, after, largest)
         for point in after:
             if after[point] != before[point]:
-                model.get_submodule(point).scale.fill_(after[point].scale)
+                structure.int8[point].scale.fill_(after[point].scale)
 
 
-def affine(model: Quantizable, point: str) -> Affine:
+def steps(structure: Structure) -> list[nn.Parameter]:
+    """The steps of int8 tensors and of weights."""
+    layers = map(structure.model.get_submodule, structure.layers)
+    return [point.scale for point in structure.int8.values()] + [m.weight_scale for m in layers]
+
+
+def zero_points(structure: Structure) -> list[nn.Parameter]:
+    """The zero points of int8 tensors."""
+    return [point.zero_point for point in structure.int8.values()]
+
+
+def affine(point: QuantPoint) -> Affine:
     """The format at an int8 point."""
-    module = model.get_submodule(point)
-    return Affine(module.scale.item(), round(module.zero_point.item()))
+    return Affine(point.scale.item(), round(point.zero_point.item()))
 
 
-def scan_points(model: Quantizable, scan: str) -> dict[str, Affine]:
+def scan_points(structure: Structure, scan: str) -> dict[str, Affine]:
     """The formats that `formats.scan_formats` of a module asks for, by point."""
-    points = structure_of(model.args).int8_points()
-    return {point: affine(model, point) for point in points if point.startswith(f"{scan}.")}
+    return {name: affine(structure.int8[name]) for name in structure.int8_of(scan)}
 
 
-def extremes(model: Quantizable) -> dict[str, float]:
-    """Largest absolute values at the wide points."""
-    return {
-        name: model.get_submodule(name).max_abs.item()
-        for name in structure_of(model.args).wide_points()
-    }
+def extremes(structure: Structure) -> dict[str, float]:
+    """Largest absolute values at the points of `structure.extremes`."""
+    return {name: point.max_abs.item() for name, point in structure.extremes.items()}
 
 
 def as_numpy(x: Tensor) -> np.ndarray:

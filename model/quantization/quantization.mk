@@ -5,7 +5,7 @@
 # It runs on the machine that compiles it. A product and a sum must not become one fused operation,
 # which rounds once where PyTorch rounds twice; traps and errno, which nobody looks at, would keep
 # loops from being vectorized.
-QUANTIZATION_CXXFLAGS := -std=c++17 -MMD -MP -fPIC -fvisibility=hidden -fopenmp -Wall -Wextra \
+QUANTIZATION_CXXFLAGS := -std=c++17 -fPIC -fvisibility=hidden -fopenmp -Wall -Wextra \
     -ffp-contract=off
 quantization_FAST     := -O3 -march=native -fno-trapping-math -fno-math-errno
 
@@ -14,12 +14,17 @@ CXX_FILES       += $(wildcard model/quantization/csrc/*)
 
 $(QUANTIZATION_SO): model/quantization/csrc/module.cpp model/quantization/quantization.mk | $(READY)
 	@mkdir -p $(@D)
-	$(CXX) $(QUANTIZATION_CXXFLAGS) $(if $(SANITIZE),$(sanitize),$(quantization_FAST)) $(PYBIND11) \
-	    -MF $(@:.so=.d) -MT $@ -shared $< -o $@.tmp
+ifneq ($(LOCKED),quantization)
+	$(call locked_make,$(@D),quantization)
+else
+	$(call quiet,CXX,$@)$(CXX) $(QUANTIZATION_CXXFLAGS) $(if $(SANITIZE),$(sanitize),$(quantization_FAST)) $(PYBIND11) \
+	    -MMD -MP -MF $(@:.so=.d) -MT $@ -shared $< -o $@.tmp
 	@mv $@.tmp $@
+endif
 
 -include $(QUANTIZATION_SO:.so=.d)
 
+##@ Forecasts
 .PHONY: quantization
 quantization: $(QUANTIZATION_SO) ## build the C++ extension of model/quantization
 

@@ -1,5 +1,5 @@
 """What the training of any task shares: the loop, its arguments, processes, logs and command line.
 
-A task derives from `loops.TrainingLoop`, and hands its options to `command.run_command`:
+A task derives from `splits.SplitsLoop`, and hands its options to `command.run_command`:
 `model.train_forecast` and `model.train_regression` do.
 """

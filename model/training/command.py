@@ -5,21 +5,25 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from model.data import DataError
-from model.memory import keep_freed_memory
+from common import exit_status
+from common.atomic_write import require_writable, require_writable_folder
+from common.command_line import INTERRUPTED, require_distinct
+from common.errors import REPORTED
+from common.memory import keep_freed_memory
 from model.registry import REGISTRY, Entry
 from model.training.args import PRECISIONS, LoopArgs
 from model.training.distributed import ProcessGroup, process_group
-from model.training.loops import TrainingError, TrainingLoop, resume_path
+from model.training.loops import resume_path
+from model.training.splits import SplitsLoop
 
 Args = TypeVar("Args", bound=LoopArgs)
-Loop = TypeVar("Loop", bound=TrainingLoop)
+Loop = TypeVar("Loop", bound=SplitsLoop)
 
 
 def add_option(
@@ -89,6 +93,12 @@ def chosen_model(options: argparse.Namespace, models: list[str]) -> tuple[Entry,
     return entry, given
 
 
+def model_options(models: list[str]) -> set[str]:
+    """What options of `add_model_options` are called once parsed, those without a text too."""
+    fields = (dataclasses.fields(REGISTRY[name].args_class) for name in models)
+    return {"model"} | {field.name for each in fields for field in each}
+
+
 def given_options(options: argparse.Namespace, args_class: type) -> dict[str, Any]:
     """The fields of a class of arguments that were given as options."""
     fields = {field.name for field in dataclasses.fields(args_class)}
@@ -138,15 +148,35 @@ def _require_device(device: str) -> None:
         raise ValueError(f"--device: cannot compute on '{device}': {reason}") from None
 
 
+def _require_outputs(
+    options: argparse.Namespace, inputs: Iterable[Path], beside: Iterable[str]
+) -> None:
+    """Raises OSError or ValueError, before the first epoch, where a file that training writes
+    cannot be written or is one that it reads."""
+    out: Path = options.out
+    files = [out, resume_path(out), *(Path(f"{out}{ending}") for ending in beside)]
+    if options.log_folder:
+        require_writable_folder(options.log_folder)
+        files.append(options.log_folder / "log.csv")
+    require_distinct(files, {"--qat": options.qat, "--data": inputs})
+    for file in files:
+        require_writable(file, new_folder=True)
+
+
 def run_command(
     options: argparse.Namespace,
-    make_loop: Callable[[argparse.Namespace, ProcessGroup], Loop],
+    make_fp32: Callable[[argparse.Namespace, ProcessGroup], Loop],
+    make_qat: Callable[[argparse.Namespace, ProcessGroup], Loop],
     report: Callable[[Loop], None],
+    inputs: Iterable[Path],
+    beside: Iterable[str] = (),
 ) -> int:
     """Trains and returns the exit status: 0, 1 with an error, 130 if interrupted.
 
-    `make_loop` makes the training of the options; `report` evaluates what it left in `out`, in the
-    first process alone. Then the state to resume from is removed.
+    `make_fp32` makes the training of the options, `make_qat` that of those with `--qat`; both raise
+    what `common.errors.REPORTED` names. `report` evaluates what it left in `out`, in the first
+    process alone. Then the state to resume from is removed. `inputs` are the files of --data, and
+    `beside` the endings of what `report` writes beside `out`.
     """
     keep_freed_memory()
     out: Path = options.out
@@ -163,7 +193,10 @@ def run_command(
             if out.is_dir():
                 raise ValueError(f"--out: expected a file, found the folder {out}")
             out.parent.mkdir(parents=True, exist_ok=True)
-            loop = make_loop(options, group)
+            _require_outputs(options, inputs, beside)
+            loop = (make_qat if options.qat else make_fp32)(options, group)
+            if group.first:
+                print(loop.summary())
             if options.resume:
                 loop.load_state()
             try:
@@ -171,11 +204,10 @@ def run_command(
             except KeyboardInterrupt:
                 then = "--resume goes on" if loop.epoch else "there is nothing to resume yet"
                 print(f"interrupted after epoch {loop.epoch}: {then}", file=sys.stderr)
-                return 130
+                return INTERRUPTED
             if group.first:
                 report(loop)
-                resume_path(out).unlink()
-        except (DataError, ImportError, TrainingError, OSError, ValueError) as error:
-            print(f"{name}: {error}", file=sys.stderr)
-            return 1
+                resume_path(out).unlink(missing_ok=True)
+        except REPORTED as error:
+            return exit_status.report(name, error)
     return 0

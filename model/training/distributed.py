@@ -2,6 +2,9 @@
 
     torchrun --nproc-per-node 4 -m model.train_forecast --data etth1 --out W.safetensors
 
+Where no name server knows the machine's own name, torchrun waits for itself; then give it
+`--local-addr 127.0.0.1`.
+
 All processes hold the same weights; DistributedDataParallel averages their gradients. One process
 without torchrun is a group of one, for which nothing here communicates.
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
-import io
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -18,7 +17,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from model.atomic_write import atomic_write
+from common.atomic_write import atomic_write
+from common.errors import CmambaError
+from common.exit_status import WRONG
 from model.io import save_checkpoint
 from model.training.args import LoopArgs
 from model.training.distributed import ProcessGroup
@@ -29,8 +30,14 @@ from model.training.optimizer import cosine_schedule, parameter_groups
 AUTOCAST_TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class TrainingError(RuntimeError):
+class TrainingError(CmambaError, RuntimeError):
     """Training cannot go on or cannot resume; the message says why and what is left on disk."""
+
+
+class ResumeError(TrainingError):
+    """There is nothing to resume, or it is another training."""
+
+    exit_status = WRONG
 
 
 class Samples(Protocol):
@@ -60,6 +67,7 @@ class TrainingLoop(abc.ABC):
 
     criterion: str  # which of the figures of `validate` makes an epoch the best: the lowest wins
     starts_good = False  # whether epoch 0, before any training, may be the best
+    where: tuple[str, ...] = ()  # arguments that say where the data lie, and not what they are
 
     def __init__(
         self,
@@ -125,6 +133,10 @@ class TrainingLoop(abc.ABC):
     def identity(self) -> dict[str, dict[str, Any]]:
         """What has to be equal, in JSON, for one training to go on with another's state."""
 
+    @abc.abstractmethod
+    def data_sha256(self) -> str:
+        """Of what is read of the data; a training does not go on with other data."""
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What AdamW trains; a group's `lr` goes before that of `args`."""
         return parameter_groups(self.model.named_parameters(), self.args.weight_decay)
@@ -180,9 +192,13 @@ class TrainingLoop(abc.ABC):
                 self.saved_epoch = self.group.from_first(
                     lambda states=random_states: self._write(states)
                 )
-        finally:
+        except BaseException:
             if self._logs:
-                self._logs.close()
+                with contextlib.suppress(OSError):  # what ended the training says more
+                    self._logs.close()
+            raise
+        if self._logs:
+            self._logs.close()
 
     def _begin(self) -> dict[str, float]:
         """Validates and saves epoch 0."""
@@ -343,12 +359,13 @@ class TrainingLoop(abc.ABC):
     def _identity(self) -> dict[str, dict[str, Any]]:
         return {
             **self.identity(),
-            "train_args": dataclasses.asdict(self.args),
-            "run": {
-                "precision": self.precision,
-                "processes": self.group.size,
-                "training samples": len(self.samples),
+            "train_args": {
+                name: value
+                for name, value in dataclasses.asdict(self.args).items()
+                if name not in self.where
             },
+            "data": {"SHA-256 of the data": self.data_sha256()},
+            "run": {"precision": self.precision, "processes": self.group.size},
         }
 
     def _random_state(self) -> dict[str, Tensor]:
@@ -380,11 +397,8 @@ class TrainingLoop(abc.ABC):
             "sampler": self.sampler.get_state(),
             "random_states": random_states or [self._random_state()],
         }
-        # Through memory: torch.save hides why a file cannot be written.
-        content = io.BytesIO()
-        torch.save(state, content)
         with atomic_write(resume_path(self.out)) as file:
-            file.write(content.getbuffer())
+            torch.save(state, file)
 
     def load_state(self) -> None:
         """Takes over the state of an interrupted training of the same `out`.
@@ -419,16 +433,16 @@ class TrainingLoop(abc.ABC):
                 if found[group].get(name) != value
             ]
         except FileNotFoundError:
-            raise TrainingError(f"{path}: not there, so there is nothing to resume") from None
+            raise ResumeError(f"{path}: not there, so there is nothing to resume") from None
         except Exception as error:  # torch.load raises many kinds for a file that is not its own
             self._not_a_state(path, error)
         if differences:
-            raise TrainingError(differences[0])
+            raise ResumeError(differences[0])
         return state
 
     @staticmethod
     def _not_a_state(path: Path, error: Exception) -> NoReturn:
-        raise TrainingError(
+        raise ResumeError(
             f"{path}: not a training state: {type(error).__name__}: {error}"
         ) from None
 

@@ -18,9 +18,9 @@ from model.quantization.fake import set_quant_mode
 from model.quantization.parameters import clamp_steps, is_prepared
 from model.quantization.structure import Quantizable
 from model.training.args import LoopArgs
-from model.training.command import add_option
+from model.training.command import add_option, model_options
 from model.training.distributed import ProcessGroup
-from model.training.loops import TrainingLoop
+from model.training.splits import SplitsLoop
 
 QAT_MODES = ("fakeq", "cppq")
 
@@ -52,7 +52,7 @@ class QatLoopArgs(LoopArgs):
             raise ValueError(f"step_lr: expected from 0 to below 1, found {self.step_lr}")
 
 
-class QatLoop(TrainingLoop):
+class QatLoop(SplitsLoop):
     """What makes a task's training, the next base class, quantization-aware.
 
     It starts from a trained model, quantized by calibration (epoch 0). A model that has learned its
@@ -148,19 +148,17 @@ def refuse_qat_options(options: argparse.Namespace) -> None:
         raise ValueError(f"{option_name(found[0])}: goes with --qat")
 
 
-def read_source(options: argparse.Namespace, model_options: set[str]) -> nn.Module:
-    """The model that `--qat` names; `model_options` are those that do not go with it.
+def read_source(options: argparse.Namespace, models: list[str]) -> nn.Module:
+    """The model that `--qat` names; the options of `models` do not go with it.
 
     Raises: ValueError, CheckpointError.
     """
     path: Path = options.qat
-    if found := [name for name in vars(options) if name in model_options]:
+    if found := [name for name in vars(options) if name in model_options(models)]:
         raise ValueError(f"{option_name(found[0])}: does not go with --qat, {path} says it")
     if load_checkpoint(path)[1] is None:
         raise CheckpointError(f"{path}: holds no model arguments, as those saved here do")
     model = load_model(path, kind=nn.Module)
-    if options.out.exists() and options.out.samefile(path):
-        raise ValueError(f"--out: expected another file than --qat, found {path}")
     if isinstance(model, Quantizable) and is_prepared(model) and hasattr(options, "steps"):
         raise ValueError(f"--steps: {path} has steps, learned before")
     return model

@@ -1,9 +1,9 @@
-// Tables of an int8 argument: 256 entries each, for -128 to 127, and lookup ports with two cycles of
-// latency.
+// Tables of an int8 argument: 256 entries each, for -128 to 127, and lookup ports with two cycles
+// of latency.
 //
-// A block RAM has two ports, so that there is a copy of the tables for every two lookups. A write goes
-// through the first port of each copy: lookups of that cycle are undefined, and the tables are loaded
-// while no unit runs.
+// A block RAM has two ports, so that there is a copy of the tables for every two lookups. A write
+// goes through the first port of each copy: lookups of that cycle are undefined, and the tables are
+// loaded while no unit runs.
 
 `default_nettype none
 

@@ -4,9 +4,9 @@
 //   AR ------ valid ------- ready, req ----- rd_ack ----- R until it is taken
 //   AW, W --- both valid -- ready, req ----- wr_ack ----- B until it is taken
 //
-// Everything that leaves the module comes from registers, and the answer of the block goes into one, so
-// that the block has a cycle for its decoder. It may acknowledge in the cycle of the request or
-// later. Of a read and a write that wait, the one goes first that did not go last.
+// Everything that leaves the module comes from registers, and the answer of the block goes into
+// one, so that the block has a cycle for its decoder. It may acknowledge in the cycle of the
+// request or later. Of a read and a write that wait, the one goes first that did not go last.
 
 `default_nettype none
 

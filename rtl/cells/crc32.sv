@@ -1,7 +1,7 @@
 // CRC-32 (IEEE 802.3, as in zlib), a beat of 16 bytes or a single byte a cycle.
 //
-// The remainder after a beat is linear in the beat and in the remainder before it. The beat's part is
-// pipelined, and only the remainder's is in a loop: two levels of LUTs.
+// The remainder after a beat is linear in the beat and in the remainder before it. The beat's part
+// is pipelined, and only the remainder's is in a loop: two levels of LUTs.
 //
 //   beat --> parities of 4 x 32 bits --+--> their sum --+--> remainder --> crc_o
 //   byte --> its parities -------------+                |       |

@@ -46,8 +46,8 @@ module fifo #(
   logic [Width-1:0] memory[Depth];
 
   logic [AddrWidth-1:0] write_q, read_q;
-  // Words inside. To tell empty and full by it takes less than to compare addresses, and it does not wait
-  // for `load`, which all bits of a word depend on.
+  // Words inside. To tell empty and full by it takes less than to compare addresses, and it does
+  // not wait for `load`, which all bits of a word depend on.
   logic [LevelWidth-1:0] level_q;
   logic valid_q;
   logic [Width-1:0] data_q;

@@ -5,13 +5,14 @@
 //                        (+)--[PreAddRegister]--+
 //   d --[InputRegisters]--+                     |
 //                                              (x)--[ProductRegister]--(+)--[P]--> sum_o
-//   b --[InputRegisters]------[PreAddRegister]--+                       |
+//   b --[InputRegisters]------[PreAddRegister]--+   cleared by          |
+//                                                   clear_i             |
 //                                                                       |
 //                         none, c (by itself or through [AddendRegister]), or the sum of the DSP
 //                         before, which may be shifted right by 17
 //
-// Two descriptions of the same: one for simulation, and the primitive, which is what synthesis gets. The
-// suite of this module compares them.
+// Two descriptions of the same: one for simulation, and the primitive, which is what synthesis
+// gets. The suite of this module compares them.
 
 `default_nettype none
 
@@ -37,6 +38,8 @@ module multiply_add #(
     input  wire logic signed [26:0] d_i = '0,
     input  wire logic signed [47:0] c_i = '0,
     input  wire logic signed [47:0] cascade_i = '0,  // cascade_o of a neighbour
+    // The register behind the multiplier takes zero instead of the product.
+    input  wire logic               clear_i = 1'b0,
     // P. The cascade may only go to cascade_i.
     output logic signed      [47:0] sum_o,
     output logic signed      [47:0] cascade_o
@@ -112,7 +115,7 @@ module multiply_add #(
         .RSTB         (1'b0),
         .RSTC         (1'b0),
         .RSTD         (1'b0),
-        .RSTM         (1'b0),
+        .RSTM         (clear_i),
         .RSTP         (1'b0),
         .RSTALLCARRYIN(1'b0),
         .RSTALUMODE   (1'b0),
@@ -120,8 +123,8 @@ module multiply_add #(
         .RSTINMODE    (1'b0)
     );
   end else begin : gen_behaviour
-    // 64 bits behind the multiplier, of which the sum takes 48: Verilator need not cut the product to
-    // its width and extend it again.
+    // 64 bits behind the multiplier, of which the sum takes 48: Verilator need not cut the product
+    // to its width and extend it again.
     logic signed [26:0] a, d, factor;
     logic signed [17:0] b, b_factor;
     longint product, product_term;
@@ -158,7 +161,7 @@ module multiply_add #(
 
     assign product = longint'(factor) * longint'(b_factor);
     if (ProductRegister) begin : gen_product
-      always_ff @(posedge clk_i) product_term <= product;
+      always_ff @(posedge clk_i) product_term <= clear_i ? '0 : product;
     end else begin : gen_no_product
       assign product_term = product;
     end
@@ -183,7 +186,7 @@ module multiply_add #(
     assign cascade_o = sum_q;
 
     logic unused;
-    assign unused = ^{d, c, cascade_i, product_term};
+    assign unused = ^{d, c, cascade_i, product_term, clear_i};
   end
 
 endmodule

@@ -1,7 +1,7 @@
 // Product of two int8 in LUTs, for where DSP48E2 are short; combinational.
 //
-// b in base 4, its highest digit signed. The multiples of a by 0 to 3 need one adder, for 3 a; a bit of a
-// multiple is one LUT, and that of every second one shares the LUT of the adder behind it:
+// b in base 4, its highest digit signed. The multiples of a by 0 to 3 need one adder, for 3 a; a
+// bit of a multiple is one LUT, and that of every second one shares the LUT of the adder behind it:
 //
 //   b = 64 * {0, 1, -2, -1}[b[7:6]] + 16 * b[5:4] + 4 * b[3:2] + b[1:0]
 

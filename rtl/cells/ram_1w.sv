@@ -18,8 +18,8 @@ module ram_1w #(
     parameter int unsigned ReadPorts = 1,
     // RAM of the device: "auto", "block" or "distributed".
     parameter string RamStyle = "auto",
-    // What a port shows two cycles after a cycle without rd_en_i: 0 its last word, 1 zeros. Words of
-    // several memories of which one is read can then be ORed. (Block RAM can reset its output
+    // What a port shows two cycles after a cycle without rd_en_i: 0 its last word, 1 zeros. Words
+    // of several memories of which one is read can then be ORed. (Block RAM can reset its output
     // register.)
     parameter bit ZeroIdle = 0,
     localparam int unsigned AddrWidth = $clog2(Depth),

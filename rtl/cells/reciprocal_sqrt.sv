@@ -3,13 +3,14 @@
 //   e = floor((bit_length(s) - 31) / 2)        m = s / 4^e, 2^30 <= m < 2^32
 //   r = the largest integer below 2^17 with r^2 * m <= 2^64
 //
-// A digit recurrence, one bit of r a cycle, without multipliers. With r known down to bit b + 1, bit b
-// is set if (r + 2^b)^2 * m stays within 2^64, that is if
+// A digit recurrence, one bit of r a cycle, without multipliers. With r known down to bit b + 1,
+// bit b is set if (r + 2^b)^2 * m stays within 2^64, that is if
 //
 //   (2^64 - r^2 m) / 2^b  >=  2 r m + 2^b m
 //          left                   cost
 //
-// Both sides are integers, since r is a multiple of 2^(b+1). Kept are they and 2^b m; from b to b - 1
+// Both sides are integers, since r is a multiple of 2^(b+1). Kept are they and 2^b m; from b to
+// b - 1
 //
 //   bit set     left' = 2 (left - cost)     cost' = cost + 2^b m + 2^(b-1) m
 //   bit clear   left' = 2 left              cost' = cost         - 2^(b-1) m
@@ -17,8 +18,8 @@
 // so that the sums of a step are computed side by side. Bit 16 is always set, since 2^32 m < 2^64:
 // the recurrence begins with r = 2^16 and bit 15.
 //
-// s is taken a cycle after it has come, at the earliest, when its zero bytes are known. The result comes
-// 18 cycles after that, 2 for m and 16 for the bits, and stays until it is taken.
+// s is taken a cycle after it has come, at the earliest, when its zero bytes are known. The result
+// comes 18 cycles after that, 2 for m and 16 for the bits, and stays until it is taken.
 
 `default_nettype none
 
@@ -53,9 +54,9 @@ module reciprocal_sqrt (
 
   // ---------------------------------------------------------------- s to m
 
-  // s is shifted left by pairs of bits until one of its first two bits is set. m is the upper 32 bits
-  // of that, and e is 8 (for the 16 bits that are dropped) less the number of pairs. First whole bytes
-  // are shifted, four pairs each, then the pairs in the first byte.
+  // s is shifted left by pairs of bits until one of its first two bits is set. m is the upper 32
+  // bits of that, and e is 8 (for the 16 bits that are dropped) less the number of pairs. First
+  // whole bytes are shifted, four pairs each, then the pairs in the first byte.
   logic [2:0] zero_bytes, zero_bytes_q;
   logic [ 1:0] zero_pairs;
   logic [47:0] aligned_q;

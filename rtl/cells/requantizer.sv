@@ -1,8 +1,8 @@
 // Requantization, docs/numerics.md: clamp(rne(acc * multiplier, shift) + zero_point + addend).
 //
 // Takes a vector a cycle and gives it RequantizerLatency cycles later; there is no back-pressure. A
-// product of 32 x 18 bits takes two DSP48E2, the second of which gets the first one's product through
-// the cascade, shifted by 17:
+// product of 32 x 18 bits takes two DSP48E2, the second of which gets the first one's product
+// through the cascade, shifted by 17:
 //
 //   stage   acc   [31 ......... 17][16 ......... 0]
 //     1     registers

@@ -1,7 +1,7 @@
 // Rotates a word of lanes: data_o[l] = data_i[(l + shift_i) mod Lanes]; combinational.
 //
-// log2(Lanes) stages of two-way multiplexers, of which two fit a LUT6. With it, Lanes consecutive words
-// that begin anywhere come out of a memory whose lane b holds the words b, Lanes + b, ...:
+// log2(Lanes) stages of two-way multiplexers, of which two fit a LUT6. With it, Lanes consecutive
+// words that begin anywhere come out of a memory whose lane b holds the words b, Lanes + b, ...:
 // lanes below the shift are read one row later.
 
 `default_nettype none

@@ -6,8 +6,9 @@
 //   2   shift by 0 to 15, to 18 bits
 //   3   rounding, zero point, addend, clamp
 //
-// Of what a right shift loses, two bits are kept: `half`, the last bit that was shifted out, and `rest`,
-// the OR of those before it. Rounding to the nearest with ties to even adds half && (rest || odd).
+// Of what a right shift loses, two bits are kept: `half`, the last bit that was shifted out, and
+// `rest`, the OR of those before it. Rounding to the nearest with ties to even adds
+// half && (rest || odd).
 
 `default_nettype none
 
@@ -56,10 +57,10 @@ module round_clamp (
 
   // ---------------------------------------------------------------- stage 2
 
-  // The shift is a choice of one of four, twice, of a LUT6 each: by fours, then by ones. Beyond 18 bits
-  // neither zero point nor addend bring a value back into the range of int16: it is enough to know
-  // the sign. The bits that are lost at either end are looked at in fours, beside the first choice;
-  // those that the second one loses, behind it.
+  // The shift is a choice of one of four, twice, of a LUT6 each: by fours, then by ones. Beyond 18
+  // bits neither zero point nor addend bring a value back into the range of int16: it is enough to
+  // know the sign. The bits that are lost at either end are looked at in fours, beside the first
+  // choice; those that the second one loses, behind it.
   //
   //   extended  [50 ......... 4 c + 22][4 c + 21 ........ 4 c][4 c - 1 .... 0]
   //              all like the sign?     by_fours               all zero?

@@ -1,7 +1,7 @@
 // The word of an activation memory where a row of an operand begins, two cycles later.
 //
-// Row i starts at element addr + (i mod 2^log2_rows) * stride, which is one DSP48E2. A row lies inside
-// its memory, so the sum needs no more bits than a word address.
+// Row i starts at element addr + (i mod 2^log2_rows) * stride, which is one DSP48E2. A row lies
+// inside its memory, so the sum needs no more bits than a word address.
 
 `default_nettype none
 

@@ -1,7 +1,7 @@
 // Register slice for a valid/ready stream: cuts every combinational path between its two sides.
 //
-// A transfer a cycle. ready_o comes from a register, so that a word may arrive in the cycle in which
-// the output stops; the skid register takes it.
+// A transfer a cycle. ready_o comes from a register, so that a word may arrive in the cycle in
+// which the output stops; the skid register takes it.
 
 `default_nettype none
 

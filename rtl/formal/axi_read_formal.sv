@@ -3,13 +3,13 @@
 // - ARVALID stays until it is taken, and the burst with it, also where the commands are aborted.
 // - A burst does not cross 4 KiB. The bursts of a command follow each other without gap or overlap,
 //   and ask for as many beats as it says, up to the end of the address space.
-// - Beats under way and beats that wait to be taken are never more than FifoBeats, and a beat that has
-//   been taken from the bus always finds a place in the queue.
+// - Beats under way and beats that wait to be taken are never more than FifoBeats, and a beat that
+//   has been taken from the bus always finds a place in the queue.
 // - It waits for a beat only when the slave owes it one, and is not busy only when the slave owes
 //   nothing.
 //
-// Proved by induction, for any commands, stalls, aborts, resets, and any slave that sends no beat that
-// it has not been asked for.
+// Proved by induction, for any commands, stalls, aborts, resets, and any slave that sends no beat
+// that it has not been asked for.
 
 `default_nettype none
 

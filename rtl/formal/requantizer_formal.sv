@@ -1,8 +1,8 @@
-// What a lane's round_clamp gets is one vector's product, shift, zero point and addend, and valid and
-// tag come out with its result. round_clamp itself has a proof of its own.
+// What a lane's round_clamp gets is one vector's product, shift, zero point and addend, and valid
+// and tag come out with its result. round_clamp itself has a proof of its own.
 //
-// Bit-level solvers do not know the distributive law, so that the product is followed through its two
-// parts: acc * multiplier = 2^17 acc[31:17] * multiplier + acc[16:0] * multiplier.
+// Bit-level solvers do not know the distributive law, so that the product is followed through its
+// two parts: acc * multiplier = 2^17 acc[31:17] * multiplier + acc[16:0] * multiplier.
 
 `default_nettype none
 

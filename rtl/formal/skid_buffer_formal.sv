@@ -1,5 +1,5 @@
-// skid_buffer behaves as a list of at most two words: what goes in comes out, once and in order, and an
-// offered word stays. Proved by induction, for any stalls and resets.
+// skid_buffer behaves as a list of at most two words: what goes in comes out, once and in order,
+// and an offered word stays. Proved by induction, for any stalls and resets.
 
 `default_nettype none
 

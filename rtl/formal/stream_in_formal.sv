@@ -1,7 +1,7 @@
-// stream_in loses no beat: it takes one only for an entry that waits for it, and writes it in the next
-// cycle where it belongs; after an abort it drops the rest of the packet, and nothing of a packet
-// that was under way at an abort is ever written. Proved by induction, for any stalls, packets,
-// aborts and resets.
+// stream_in loses no beat: it takes one only for an entry that waits for it, and writes it in the
+// next cycle where it belongs; after an abort it drops the rest of the packet, and nothing of a
+// packet that was under way at an abort is ever written. Proved by induction, for any stalls,
+// packets, aborts and resets.
 
 `default_nettype none
 

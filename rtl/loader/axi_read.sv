@@ -1,4 +1,5 @@
-// Reads commands of whole beats through AXI4: cuts them into bursts and delivers the beats in order.
+// Reads commands of whole beats through AXI4: cuts them into bursts and delivers the beats in
+// order.
 //
 //   command --> cut at multiples of a burst --> AR
 //                       |
@@ -42,8 +43,8 @@ module axi_read #(
     // The answer was not OKAY.
     output logic             beat_error_o,
 
-    // Forgets all commands, also one that is taken in this cycle. What has been asked for is taken and
-    // dropped; the next command waits until then.
+    // Forgets all commands, also one that is taken in this cycle. What has been asked for is taken
+    // and dropped; the next command waits until then.
     input  wire logic        abort_i,
     // There is a command, a burst or a beat that has not been taken, or was in the cycle before.
     output logic             busy_o,

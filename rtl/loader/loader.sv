@@ -1,7 +1,8 @@
-// Loads a package: checks the header, copies section after section into the memories, has the program
-// checked. The rules and their order are those of docs/instruction_set.md, "What a loader checks".
+// Loads a package: checks the header, copies section after section into the memories, has the
+// program checked. The rules and their order are those of docs/instruction_set.md, "What a loader
+// checks".
 //
-//   header --> sizes of all sections --> section 0 --> section 1 --> ... --> program_check's verdict
+//   header --> sizes of all sections --> section 0 --> section 1 --> ... --> program_check
 //              (facts)                    place, read, CRC, parameter words
 //
 // A section is read by one command, a beat a cycle:
@@ -10,9 +11,9 @@
 //            | ^    +--> gather ---> program_check (instructions, four beats each)
 //            shift  +--> CRC-32
 //
-// A beat of a table is held and shifted: its entries go to the write bus one a cycle; so are the bytes
-// behind the last whole beat, which go to the CRC-32. The fourth beat of an instruction is held until
-// that is taken.
+// A beat of a table is held and shifted: its entries go to the write bus one a cycle; so are the
+// bytes behind the last whole beat, which go to the CRC-32. The fourth beat of an instruction is
+// held until that is taken.
 //
 // The header is read in the same way, as if it were a section of 252 bytes.
 
@@ -273,7 +274,8 @@ module loader
     expired_q <= waiting_q && idle_q == '0;
   end
 
-  // From the last beat to the verdict: hold, the CRC and its comparison; the parameter words need less.
+  // From the last beat to the verdict: hold, the CRC and its comparison; the parameter words need
+  // less.
   localparam int unsigned SettleCycles = cmamba_cells_pkg::Crc32Latency + 2;
   logic [2:0] settle_q;
   assign settled = settle_q == 3'(SettleCycles) && !instruction_valid_q;

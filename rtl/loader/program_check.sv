@@ -7,10 +7,11 @@
 //                                      parameters: param_addr + n <= section
 //                                      state:      state_addr + n * 2^log2_state <= memory
 //
-// so that one multiplier does for all. Each opcode has its list of checks, in the order of the rules:
-// an instruction takes a cycle for each, SCAN and MODULATE, which have most, 16. What is checked goes
-// into the pipeline below, together with the error that it is if it fails; the first failure is the
-// program's error. After the last entry of the schedule the entries of each unit are compared in the same way.
+// so that one multiplier does for all. Each opcode has its list of checks, in the order of the
+// rules: an instruction takes a cycle for each, SCAN and MODULATE, which have most, 16. What is
+// checked goes into the pipeline below, together with the error that it is if it fails; the first
+// failure is the program's error. After the last entry of the schedule the entries of each unit are
+// compared in the same way.
 //
 //   list of checks --> kind, operand --> sum and limit --> product, limit - base - count
 //       --> what is left of the limit --> fails? --> error_o
@@ -216,8 +217,8 @@ module program_check
     above.recv = above.pool || (|instruction_i[PoolInstructionBits-1:RecvInstructionBits]);
   end
 
-  // The first cycle looks at the whole word, the second one at what its opcode makes of that, a third
-  // one goes on from there. The checks look at the result from the fourth cycle on.
+  // The first cycle looks at the whole word, the second one at what its opcode makes of that, a
+  // third one goes on from there. The checks look at the result from the fourth cycle on.
   // verilator lint_off UNUSEDSIGNAL
   logic [255:0] opcode_q;  // one of them
   // verilator lint_on UNUSEDSIGNAL
@@ -531,8 +532,8 @@ module program_check
     return item(step == NumUnits ? KindTokens : KindForecasts);
   endfunction
 
-  // All lists in one table, so that a check is found by few bits: where an instruction is waited for,
-  // then the check of the opcode, for all; the lists of the opcodes; that of StCounts.
+  // All lists in one table, so that a check is found by few bits: where an instruction is waited
+  // for, then the check of the opcode, for all; the lists of the opcodes; that of StCounts.
   localparam int unsigned PlaceWidth = 7;
   localparam logic [PlaceWidth-1:0] PlaceWait = 0;
   localparam logic [PlaceWidth-1:0] PlaceOpcode = 1;

@@ -1,5 +1,5 @@
-// Checks the entries of a schedule, one a cycle, and counts those of each unit. Of an instruction it
-// keeps the unit and the number of positions.
+// Checks the entries of a schedule, one a cycle, and counts those of each unit. Of an instruction
+// it keeps the unit and the number of positions.
 //
 //   entry --> memory of instructions (2 cycles) --> compare --> bad_o, entries_o
 

@@ -1,12 +1,13 @@
 // Fetches weight tiles that do not fit into the weight memory, range after range, for array_issue.
 //
-//   fetch: range of tiles --> address, beats --> axi_read --> beats --> weight memory, one of two slots
+//   fetch: range of tiles --> address, beats --> axi_read --> beats --> one of two slots of memory
 //   stream: "the next tile is in slot s" --> read by the array --> the slot is free
 //
-// The two slots are the last two of the memory: one is filled while the other one waits or is read. When
-// both are full the beats wait in axi_read. A tile is offered two cycles after its last beat, so that the
-// read, a cycle later, finds it in memory. Its slot is free four cycles after its last beat, so that a
-// range of tiles of three beats or more takes a beat a cycle, if tiles are read at once.
+// The two slots are the last two of the memory: one is filled while the other one waits or is read.
+// When both are full the beats wait in axi_read. A tile is offered two cycles after its last beat,
+// so that the read, a cycle later, finds it in memory. Its slot is free four cycles after its last
+// beat, so that a range of tiles of three beats or more takes a beat a cycle, if tiles are read at
+// once.
 
 `default_nettype none
 

@@ -1,9 +1,9 @@
-// Memory of a section of parameters: the loader writes beats of the section, a unit reads a word for
-// each of its lanes.
+// Memory of a section of parameters: the loader writes beats of the section, a unit reads a word
+// for each of its lanes.
 //
-// Word w of the section belongs to lane w mod Lanes, row w / Lanes. The memory has a bank for each lane
-// if lanes have addresses of their own, and otherwise for each beat of a row. A bank of beats that
-// hold several rows (few short lanes) is read whole.
+// Word w of the section belongs to lane w mod Lanes, row w / Lanes. The memory has a bank for each
+// lane if lanes have addresses of their own, and otherwise for each beat of a row. A bank of beats
+// that hold several rows (few short lanes) is read whole.
 
 `default_nettype none
 

@@ -1,8 +1,8 @@
 // Weight tiles: written beat by beat, read whole.
 //
-// A word of 8192 bits is 114 block RAMs wide, 512 words deep (72 bits each, all ninth bits used), so that
-// memory comes in steps of 512 tiles. Where the last step would be half empty, the last three blocks of
-// 256 tiles share three RAMs of half the width:
+// A word of 8192 bits is 114 block RAMs wide, 512 words deep (72 bits each, all ninth bits used),
+// so that memory comes in steps of 512 tiles. Where the last step would be half empty, the last
+// three blocks of 256 tiles share three RAMs of half the width:
 //
 //                 low half     high half
 //                +------------+------------+
@@ -16,8 +16,9 @@
 //                +------------+------------+
 //    3328 tiles                                                                     741
 //
-// The output register of a RAM that is not read is zero, so that a bit of the result is the OR of its
-// banks, of low or high, and of extra if that belongs to its half: with three banks six inputs, one LUT.
+// The output register of a RAM that is not read is zero, so that a bit of the result is the OR of
+// its banks, of low or high, and of extra if that belongs to its half: with three banks six inputs,
+// one LUT.
 
 `default_nettype none
 
@@ -34,8 +35,8 @@ module weight_memory #(
 ) (
     input wire logic clk_i,
 
-    // The beats of a tile come in order. A read three cycles after the last one gives the tile; what
-    // was there before is lost with the first.
+    // The beats of a tile come in order. A read three cycles after the last one gives the tile;
+    // what was there before is lost with the first.
     input wire logic wr_valid_i,
     input wire logic [AddrBits-1:0] wr_tile_i,
     input wire logic [BeatBits-1:0] wr_beat_i,
@@ -49,8 +50,8 @@ module weight_memory #(
 
   localparam int unsigned HalfBeats = Beats / 2;
   localparam int unsigned HalfBits = 128 * HalfBeats;
-  // Deeper banks would need fewer LUTs, but each of their block RAMs holds fewer bits of a word, and a
-  // read wakes all of them.
+  // Deeper banks would need fewer LUTs, but each of their block RAMs holds fewer bits of a word,
+  // and a read wakes all of them.
   localparam int unsigned BankTiles = 1024;
   localparam int unsigned BlockTiles = 256;
 

@@ -1,7 +1,8 @@
-// The registers of s_axi_control with what belongs to them: start and done, interrupt, capabilities.
+// The registers of s_axi_control with what belongs to them: start and done, interrupt,
+// capabilities.
 //
-// The protocol is that of Vitis HLS with block control ap_ctrl_hs, in which a kernel is ready for its
-// next run when it is done.
+// The protocol is that of Vitis HLS with block control ap_ctrl_hs, in which a kernel is ready for
+// its next run when it is done.
 
 `default_nettype none
 

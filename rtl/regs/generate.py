@@ -10,6 +10,11 @@ the bus of ``cells/axi_lite.sv``), ``cmamba_regs.h`` (PeakRDL-cheader) and ``reg
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import sys
 import tempfile
@@ -23,7 +28,7 @@ from peakrdl_regblock.udps import ALL_UDPS
 from systemrdl import RDLCompiler
 from systemrdl.node import AddrmapNode, FieldNode, RegNode
 
-from model import generated
+from common import command_line, generated
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -84,11 +89,13 @@ def outputs() -> dict[str, str]:
     return files
 
 
-def main() -> int:
+@command_line.command()
+def main(argv: list[str] | None = None) -> int:
+    """0; 1: with --check, a file is not current."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if not current")
     parser.add_argument("--html", metavar="DIR", type=Path, help="write pages to read, only")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.html:
         HTMLExporter().export(elaborate(), str(args.html))
         return 0

@@ -2,7 +2,7 @@
 
 `Simulator` is the chip on its pins: registers, memory, streams, interrupt. `RtlAccelerator` loads a
 package and forecasts, as `hls.bindings.Accelerator` does. ``make simulator BUILD=deep`` compiles
-a build of ``golden/isa/builds.toml`` into build/simulator; without BUILD, the first one.
+a build of ``isa/builds.toml`` into build/simulator; without BUILD, the first one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from golden import isa
-from golden.streams import BEAT_BYTES, AcceleratorError, StreamShape, to_beats
-from model.extension import load_extension
+import isa
+from common.errors import CmambaError
+from common.extension import load_extension
+from isa.streams import BEAT_BYTES, AcceleratorError, StreamShape, to_beats
 from rtl.regs import registers as reg
 
 __all__ = [
@@ -42,7 +43,7 @@ UNLIMITED = 2**64 - 1
 _CYCLES_A_CALL = 100_000
 
 
-class SimulationError(RuntimeError):
+class SimulationError(CmambaError, RuntimeError):
     """The RTL broke the rules of an interface, or did not come to an end."""
 
 
@@ -310,18 +311,10 @@ class RtlAccelerator:
         self.shape = StreamShape.of_header(package)
 
     def run(self, tokens: np.ndarray) -> np.ndarray:
-        """Forecasts for any number of iterations, in one run.
-
-        Args:
-            tokens: int8 [n_iterations, n_sequences, n_positions, token_bytes], n_iterations a
-                multiple of the package's `iterations`.
-
-        Returns:
-            int16 [n_iterations, n_sequences, forecast_elements].
+        """As `isa.streams.Runner.run`.
 
         Raises:
-            ValueError: ``tokens`` has another shape or dtype, or no package is loaded.
-            AcceleratorError: the run ended with an error.
+            ValueError: no package is loaded, too.
             SimulationError: the RTL does not come to an end.
         """
         if self.shape is None:

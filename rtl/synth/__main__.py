@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import json
 import sys
@@ -11,7 +16,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
-from model.atomic_write import atomic_write
+import isa
+from common import command_line
+from common.atomic_write import atomic_write
 from rtl.synth import report
 from rtl.synth.hierarchy import Unit, elaborate
 from rtl.synth.resources import DEVICE, Resources
@@ -22,28 +29,29 @@ FOLDER = ROOT / "build/synth"
 CLOCK_NS = 4.0  # 250 MHz
 
 
-def main() -> int:
+@command_line.command()
+def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status, 1 where a check of resources fails."""
     parser = argparse.ArgumentParser(
         prog="python -m rtl.synth",
         description="Estimate with Yosys what the RTL takes of the ZU9EG, and its longest paths.",
         epilog="The tables are also written as build/synth/MODULE-BUILD.json.",
     )
-    parser.add_argument("--build", default="default", help="build of golden/isa/builds.toml")
+    parser.add_argument(
+        "--build", default="default", choices=isa.builds(), help="build of the accelerator"
+    )
     parser.add_argument("--module", default="cmamba", help="module, with its default parameters")
     parser.add_argument("--jobs", type=int, default=2, help="units synthesized at a time")
     parser.add_argument("--paths", type=int, default=20, help="longest paths to list")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    if args.jobs < 1:
+        parser.error(f"--jobs: found {args.jobs}, expected at least 1")
     started = time.monotonic()
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     cache = FOLDER / "cache"
-    try:
-        top, units = elaborate(args.module, args.build, FOLDER)
-        _synthesize_all(units, cache, args.jobs)
-    except RuntimeError as error:
-        print(error, file=sys.stderr)
-        return 1
+    top, units = elaborate(args.module, args.build, FOLDER)
+    _synthesize_all(units, cache, args.jobs)
     results: dict[str, Result] = {}
     for digest, unit in units.items():
         inside = {units[d].module: results[d].timing for d in unit.children}

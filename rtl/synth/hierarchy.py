@@ -77,7 +77,7 @@ def elaborate(top: str, build: str, work: Path) -> tuple[str, dict[str, Unit]]:
         Digest of the top, and the units by digest, each behind the units in it.
 
     Raises:
-        RuntimeError: the RTL has errors, or there is no module ``top``.
+        YosysError: the RTL has errors, or there is no module ``top``.
     """
     files = " ".join(map(str, sources(build)))
     rtlil = work / f"{top}.il"

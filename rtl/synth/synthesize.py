@@ -59,7 +59,7 @@ def synthesize(unit: Unit, cache: Path) -> None:
     """Write the netlist of a unit, unless an earlier run has done so.
 
     Raises:
-        RuntimeError: Yosys failed.
+        YosysError: it failed.
     """
     folder = folder_of(unit, cache)
     netlist = folder / "netlist.json"

@@ -385,6 +385,8 @@ def _dsp(pins: _Pins, cell: Mapping) -> None:
             pins.end(port, delay)
         else:
             pins.arcs(delay + DSP_OUTPUT, port)
+    if has["M"]:
+        pins.end("RSTM", DSP_SETUP)
     last = 0.0
     for register, stage in {**stages, "AD": "multiplier", "M": "adder"}.items():
         if has[register]:

@@ -7,10 +7,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.errors import CmambaError
+
 _RUN = (
     "import sys; from pyosys import libyosys; design = libyosys.Design();"
     "[libyosys.run_pass(line.strip(), design) for line in sys.stdin]"
 )
+
+
+class YosysError(CmambaError, RuntimeError):
+    """Yosys failed; the message has its errors, and the name of the log."""
 
 
 def run(commands: Sequence[str], log: Path) -> None:
@@ -21,7 +27,7 @@ def run(commands: Sequence[str], log: Path) -> None:
         log: file for what Yosys prints.
 
     Raises:
-        RuntimeError: Yosys failed; with its error and the name of the log.
+        YosysError: Yosys failed.
     """
     with log.open("w") as out:
         result = subprocess.run(
@@ -34,4 +40,4 @@ def run(commands: Sequence[str], log: Path) -> None:
     if result.returncode:
         lines = log.read_text().splitlines()
         errors = [line for line in lines if "error:" in line.lower()] or lines[-3:]
-        raise RuntimeError("\n".join([f"Yosys failed, see {log}:", *errors[:10]]))
+        raise YosysError("\n".join([f"Yosys failed, see {log}:", *errors[:10]]))

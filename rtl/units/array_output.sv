@@ -6,7 +6,8 @@
 //          4  add bias or running sums: to the running sums, or to the requantizer
 //        4+L  clamped (L = latency of the requantizer): write port, done
 //
-// The queue is announced three cycles before its sums are written, which is when cycle 3 reads them.
+// The queue is announced three cycles before its sums are written, which is when cycle 3 reads
+// them.
 //
 // A reduction takes the bias at its first position and the running sums at the others. These are
 // in memory five cycles after the decision, so that an entry which begins sooner after the one that
@@ -65,8 +66,8 @@ module array_output #(
     output logic [WordAddrBits-1:0] add_rd_addr_o,
     input  wire logic [RowAlign-1:0][15:0] add_rd_data_i,
 
-    // Results: int8 memories take the lower half of each element. They may be any chunk of the word, the
-    // mask says which.
+    // Results: int8 memories take the lower half of each element. They may be any chunk of the
+    // word, the mask says which.
     output logic [cmamba_pkg::NumSpaces-1:0] wr_en_o,  // of each memory
     output logic [WordAddrBits-1:0] wr_addr_o,
     output logic [RowAlign-1:0] wr_mask_o,
@@ -184,15 +185,15 @@ module array_output #(
   logic [19-Log2Lanes:0] param_row_q;
   logic [ChunkAddrBits-1:0] dst_chunk_q, add_chunk_q;
   logic [QueueAddrBits-1:0] queue_tile_q;
-  // Tiles in the queue, or so near to it that they will be there in time. Whether there is one is wanted
-  // before their new number is there.
+  // Tiles in the queue, or so near to it that they will be there in time. Whether there is one is
+  // wanted before their new number is there.
   logic [QueueAddrBits:0] tiles_q, tiles_d;
   logic has_tile_q, has_tile_d, has_two_q, tile_taken;
 
   // The entry begins with running sums; running sums are on their way to memory.
   logic takes_sums_q, takes_sums_d, sums_coming_d;
-  // A chunk is decided; there is no entry, or it ends with this chunk. All registers here depend on it,
-  // so that it is known the cycle before.
+  // A chunk is decided; there is no entry, or it ends with this chunk. All registers here depend on
+  // it, so that it is known the cycle before.
   logic go_q, go_d;
   logic entry_valid_d;
   assign entry_valid_d = !next_entry_q || head_valid;

@@ -1,15 +1,16 @@
-// The array unit: LINEAR, one weight tile a cycle, without a gap between entries whose waits are met.
+// The array unit: LINEAR, one weight tile a cycle, without a gap between entries whose waits are
+// met.
 //
-//            +-------------+ reads   +-----------+ sums +-----------+      +--------------+
-//  start --> | array_issue | ------> | mac_array | ---> | sum_queue | ---> | array_output | --> write
-//            +-------------+ 2 later +-----------+      +-----------+      +--------------+     done
-//               |       ^                                                     ^       |
-//               |       +-------------------- credits ------------------------+-------+
-//               +------------------------- entries ---------------------------+
+//           +-------------+ reads   +-----------+ sums +-----------+     +--------------+
+// start --> | array_issue | ------> | mac_array | ---> | sum_queue | --> | array_output | --> write
+//           +-------------+ 2 later +-----------+      +-----------+     +--------------+     done
+//              |       ^                                                    ^       |
+//              |       +-------------------- credits -----------------------+-------+
+//              +------------------------- entries --------------------------+
 //
-// In the default build an entry's first read comes 3 cycles after its start, and done_o 21 cycles after
-// the read that ends its last output tile if that has RequantizeLanes outputs or less; each further
-// RequantizeLanes outputs take a cycle. See docs/microarchitecture.md for the ports.
+// In the default build an entry's first read comes 3 cycles after its start, and done_o 21 cycles
+// after the read that ends its last output tile if that has RequantizeLanes outputs or less; each
+// further RequantizeLanes outputs take a cycle. See docs/microarchitecture.md for the ports.
 //
 // (Not just `array`: the simulator's program of that name would hide a header of C++.)
 
@@ -86,18 +87,19 @@ module array_unit #(
     output logic [RequantizeLanes-1:0][15:0] wr_data_o
 );
 
-  // Output tiles between the issue and the requantizer: enough that one input tile each, which is the
-  // least, keeps the pipeline between them full.
+  // Output tiles between the issue and the requantizer: enough that one input tile each, which is
+  // the least, keeps the pipeline between them full.
   localparam int unsigned Credits = 32;
   localparam int unsigned ReadLatency = 2;
   localparam int unsigned QueueAddrBits = $clog2(Credits);
   localparam int unsigned ChunkBits = $clog2(TileOut / RequantizeLanes);
 
   typedef struct packed {
-    logic       first;
-    logic       last;
-    logic [1:0] part;
-    logic [1:0] log2_split;
+    logic                        first;
+    logic                        last;
+    logic [1:0]                  part;
+    logic [1:0]                  log2_split;
+    logic [$clog2(RowAlign)-1:0] end_at;
   } tile_t;
 
   tile_t tile;
@@ -147,6 +149,7 @@ module array_unit #(
       .tile_last_o         (tile.last),
       .tile_part_o         (tile.part),
       .tile_log2_split_o   (tile.log2_split),
+      .tile_end_o          (tile.end_at),
       .result_valid_o      (entry_valid),
       .result_instruction_o(entry_instruction),
       .result_dst_word_o   (entry_dst_word),
@@ -175,6 +178,7 @@ module array_unit #(
       .tile_last_i      (tile_q[ReadLatency-1].last),
       .tile_part_i      (tile_q[ReadLatency-1].part),
       .tile_log2_split_i(tile_q[ReadLatency-1].log2_split),
+      .tile_end_i       (tile_q[ReadLatency-1].end_at),
       .word_i           (src_rd_data_i),
       .weights_i        (weight_rd_data_i),
       .sums_soon_o      (sums_soon),

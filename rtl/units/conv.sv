@@ -24,8 +24,8 @@ module conv
 #(
     // Channels a cycle, a power of two.
     parameter int unsigned Lanes = cmamba_build_pkg::ConvLanes,
-    // Taps, the first ones, whose products DSP48E2 make; LUTs make the others: four are enough for most
-    // models, and the DSP48E2 are needed elsewhere.
+    // Taps, the first ones, whose products DSP48E2 make; LUTs make the others: four are enough for
+    // most models, and the DSP48E2 are needed elsewhere.
     parameter int unsigned DspTaps = 4,
     // Elements of a word of the activation memories.
     parameter int unsigned RowAlign = cmamba_build_pkg::RowAlign,
@@ -240,8 +240,8 @@ module conv
       conv_in_rd_data_i;
   assign arrives_next = issued_valid_q[RamLatency-2];
 
-  // fill: the word that is read. A complete one moves on at once or waits, then `full`. The back shifts
-  // `taps` to the next group every cycle.
+  // fill: the word that is read. A complete one moves on at once or waits, then `full`. The back
+  // shifts `taps` to the next group every cycle.
   row_t fill_q[MaxTaps];
   word_t fill_word_q;
   logic full_q;

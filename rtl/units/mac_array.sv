@@ -1,12 +1,15 @@
 // The multiply-accumulate array: one weight tile a cycle, TileOut lanes of TileIn inputs each.
 //
-// The lanes form four quarters. With log2_split s, 2^s groups of them share the outputs and split the
-// inputs: quarter q belongs to group q >> (2 - s) and takes the TileIn elements of the word that
-// begin at TileIn * (part + group). The groups of a split lie in one word.
+// The lanes form four quarters. With log2_split s, 2^s groups of them share the outputs and split
+// the inputs: quarter q belongs to group q >> (2 - s) and takes the TileIn elements of the word
+// that begin at TileIn * (part + group). The groups of a split lie in one word.
 //
 //   word_i --> select --> delay of input j -+
 //                                           +--> mac_lane_pair x TileOut/2 --> combine
 //   weights_i ----------> delay of input j -+
+//
+// The last input tile of a matrix may have fewer inputs than the array: the products of those
+// beyond are zero, whatever the inputs and the weights are.
 //
 // At the last tile of an output tile, the sums of the groups are added in two stages:
 //   s = 0: lane l = acc[l]
@@ -30,6 +33,8 @@ module mac_array #(
     input  wire logic                                     tile_last_i,        // of its output tile
     input  wire logic [1:0]                               tile_part_i,
     input  wire logic [1:0]                               tile_log2_split_i,
+    // The last of the tile's inputs that counts, group after group; all ones: all count.
+    input  wire logic [$clog2(4*TileIn)-1:0]              tile_end_i,
     input  wire logic [4*TileIn-1:0][7:0]                 word_i,
     input  wire logic [TileOut-1:0][TileIn-1:0][7:0]      weights_i,
     // An output tile has been summed: sums_o is valid three cycles after sums_soon_o, with
@@ -91,6 +96,41 @@ module mac_array #(
     end
   end
 
+  // ---- Inputs that do not count ----
+
+  // A quarter's inputs count all, none, or up to this one.
+  typedef struct packed {
+    logic [3:0]                some;
+    logic [3:0]                none;
+    logic [$clog2(TileIn)-1:0] last;
+  } counted_t;
+  // Of the tile that came s cycles before.
+  counted_t counted[ChainLength];
+  always_comb begin
+    counted[0].last = tile_end_i[$clog2(TileIn)-1:0];
+    for (int unsigned q = 0; q < 4; q++) begin
+      automatic logic [1:0] group, end_group;
+      group = tile_log2_split_i == 2'd2 ? 2'(q) : tile_log2_split_i == 2'd1 ? 2'(q >> 1) : 2'd0;
+      end_group = tile_end_i[$clog2(TileIn)+:2];
+      counted[0].some[q] = group == end_group;
+      counted[0].none[q] = group > end_group;
+    end
+  end
+  for (genvar s = 1; s < ChainLength; s++) begin : gen_counted
+    always_ff @(posedge clk_i) counted[s] <= counted[s-1];
+  end
+
+  // Where the product of an input, which comes at its place in the chain, goes into its register.
+  logic [3:0][TileIn-1:0] clear_q;
+  always_ff @(posedge clk_i) begin
+    for (int unsigned q = 0; q < 4; q++) begin
+      for (int unsigned j = 0; j < TileIn; j++) begin
+        clear_q[q][j] <= counted[j%ChainLength].none[q] ||
+            (counted[j%ChainLength].some[q] && counted[j%ChainLength].last < $clog2(TileIn)'(j));
+      end
+    end
+  end
+
   // ---- Control, beside the data ----
 
   logic [AccumulateDelay-1:0] valid_q, first_q, last_q;
@@ -122,6 +162,7 @@ module mac_array #(
         .clk_i,
         .x_i         (x[2*p/QuarterLanes]),
         .weights_i   (weights[2*p+:2]),
+        .clear_i     (clear_q[2*p/QuarterLanes]),
         .accumulate_i(accumulate),
         .first_i     (accumulate_first),
         .acc_o       (acc[2*p+:2])

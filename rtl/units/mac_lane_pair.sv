@@ -21,6 +21,9 @@ module mac_lane_pair #(
     // cycle later for each further one.
     input  wire logic       [TileIn-1:0][7:0]     x_i,
     input  wire logic [1:0] [TileIn-1:0][7:0]     weights_i,
+    // Input j does not count: a cycle after it has come where it is the first one of a chain, two
+    // cycles after it otherwise.
+    input  wire logic       [TileIn-1:0]          clear_i,
     // One for each tile, Latency - 1 cycles after its input 0.
     input  wire logic                             accumulate_i,
     input  wire logic                             first_i,    // replace the sum instead of adding
@@ -57,6 +60,7 @@ module mac_lane_pair #(
           .w0_i     (weights_i[0][c*ChainLength+k]),
           .w1_i     (weights_i[1][c*ChainLength+k]),
           .cascade_i(cascade_in),
+          .clear_i  (clear_i[c*ChainLength+k]),
           .sum_o    (sum),
           .cascade_o(cascade_out)
       );

@@ -21,12 +21,13 @@
 //
 // How many products a field may hold: a product of two int8 is -16256 (127 * -128) to 16384
 // (-128 * -128), so that four of them lie in -65024..65536, within the -131072..131071 of 18 bits
-// for every weight. (Seven would still fit, eight would not.) The sum for high is as long, and P has
-// no other carry. Weights of -128 are no exception: A + D is at least -2^25 - 2^7, and the 27 bits of
-// the pre-adder reach to -2^26.
+// for every weight. (Seven would still fit, eight would not.) The sum for high is as long, and P
+// has no other carry. Weights of -128 are no exception: A + D is at least -2^25 - 2^7, and the 27
+// bits of the pre-adder reach to -2^26.
 //
-// Three registers as in the DSP48E2: A, B, D; M; P. A chain therefore gets its inputs one cycle later
-// for each DSP; all but the first take one of these cycles in the register behind the pre-adder.
+// Three registers as in the DSP48E2: A, B, D; M; P. A chain therefore gets its inputs one cycle
+// later for each DSP; all but the first take one of these cycles in the register behind the
+// pre-adder.
 `default_nettype none
 
 module mac_pair #(
@@ -39,6 +40,7 @@ module mac_pair #(
     input  wire logic signed [ 7:0] w0_i,        // weight of the lane in the low field
     input  wire logic signed [ 7:0] w1_i,        // weight of the lane in the high field
     input  wire logic signed [47:0] cascade_i,   // P of the DSP before, one cycle before sum_o
+    input  wire logic               clear_i,     // no product, two cycles before sum_o
     output      logic        [35:0] sum_o,       // fields
     output      logic signed [47:0] cascade_o    // for the next one
 );
@@ -56,6 +58,7 @@ module mac_pair #(
       .d_i  (27'(w0_i)),
       .b_i  (18'(x_i)),
       .cascade_i,
+      .clear_i,
       .sum_o(sum),
       .cascade_o
   );

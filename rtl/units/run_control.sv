@@ -1,5 +1,5 @@
-// Gives a command to the loader or to the sequencer and brings its result back; holds the end of a run
-// until what it has begun outside is at rest.
+// Gives a command to the loader or to the sequencer and brings its result back; holds the end of a
+// run until what it has begun outside is at rest.
 
 `default_nettype none
 
@@ -28,8 +28,8 @@ module run_control
     input  wire logic   run_done_i,
     input  wire error_e run_error_i,
 
-    // A run is ended by an error; whether s_axis and m_axi are still at work, and whether the run has
-    // to wait for them.
+    // A run is ended by an error; whether s_axis and m_axi are still at work, and whether the run
+    // has to wait for them.
     input  wire logic abort_i,
     input  wire logic draining_i,
     input  wire logic reading_i,
@@ -58,8 +58,8 @@ module run_control
     else error_o = ErrorBadMode;
   end
 
-  // stream_in bounds its waiting itself. A bus that does not answer is given up after the watchdog's
-  // time; axi_read drops its answers when they come.
+  // stream_in bounds its waiting itself. A bus that does not answer is given up after the
+  // watchdog's time; axi_read drops its answers when they come.
   logic [31:0] patience_q;
   always_ff @(posedge clk_i) begin
     if (abort_i) patience_q <= watchdog_cycles_i - 1'b1;

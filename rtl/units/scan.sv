@@ -21,8 +21,8 @@
 //          16  h * c (18) -> adder tree of log2(Lanes) + 1 cycles -> sum
 //          Sum skip, y_shift, gate, requantize -> write (Write)
 //
-// The skip weight is that of the channel's parameter word, or with skip_enable one of the token's, a
-// byte of the row of B and C: read ReadSkip -> byte (Skip - 1) -> less its zero point (Skip).
+// The skip weight is that of the channel's parameter word, or with skip_enable one of the token's,
+// a byte of the row of B and C: read ReadSkip -> byte (Skip - 1) -> less its zero point (Skip).
 //
 // The addresses state_addr and decay_addr are multiples of Lanes, param_addr of Slots.
 
@@ -440,8 +440,8 @@ module scan
       .lane_o(operand)
   );
 
-  // Known a stage ahead, since all lanes read it: when they are written, how far B is shifted. (With
-  // `head` it is a register of its own and not the end of a shift register, which is slower.)
+  // Known a stage ahead, since all lanes read it: when they are written, how far B is shifted.
+  // (With `head` it is a register of its own and not the end of a shift register, which is slower.)
   logic b_write_q, c_write_q;
   logic [1:0] b_coarse_q;  // fours
   always_ff @(posedge clk_i) begin

@@ -3,8 +3,8 @@
 //   cycle  0           1          2                3
 //          delta, rate | product | product + half | t
 //
-// delta comes shifted left by 0 to 10, so that a right shift by 0, 11, 22 or 33 is left: a choice of
-// one of four for every bit, instead of a shift by any of 32 numbers.
+// delta comes shifted left by 0 to 10, so that a right shift by 0, 11, 22 or 33 is left: a choice
+// of one of four for every bit, instead of a shift by any of 32 numbers.
 //
 // Rounding to even without an adder behind the multiplier: adding one half (in the DSP48E2) and
 // dropping the bits behind the point is right but for ties, which round up. A tie leaves zeros

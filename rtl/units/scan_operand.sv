@@ -5,9 +5,9 @@
 //                              front          to 7         lanes
 //
 // C lies behind B, in the same word where it has fewer states than there are lanes, and is moved to
-// the front by 2^log2_state. A lane whose highest bit is m, from 2^log2_state on, then takes what lane
-// l - 2^m takes: one choice of two a lane, of which those of 8 lanes, then of all, follow each other in
-// a cycle.
+// the front by 2^log2_state. A lane whose highest bit is m, from 2^log2_state on, then takes what
+// lane l - 2^m takes: one choice of two a lane, of which those of 8 lanes, then of all, follow each
+// other in a cycle.
 
 `default_nettype none
 

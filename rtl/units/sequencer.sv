@@ -1,24 +1,25 @@
 // Runs the schedule: reads its entries in order, gives every unit its own, and starts an entry when
 // its waits are met (docs/instruction_set.md, "Schedule").
 //
-//   schedule --> instruction --> unit?  rows, --+--> queue stream_in --> head --> waits met? --> start
-//    memory        memory        steps of waits +--> queue array     --> head --> waits met? --> start
+//   schedule --> instruction --> unit?  rows, --+--> queue stream_in -> head -> waits met? -> start
+//    memory        memory        steps of waits +--> queue array     -> head -> waits met? -> start
 //   2 cycles      2 cycles         3 cycles     +--> ...
 //
 // A queue holds what a unit has to know of an entry, so that the unit can start it in the cycle in
-// which it is free: the fields of its instruction, and the words where the rows of its operands begin.
-// A stopped queue stops the reading of the schedule for all units. That is no deadlock: the list can
-// be executed in its order, so what an entry waits for has been read before it.
+// which it is free: the fields of its instruction, and the words where the rows of its operands
+// begin. A stopped queue stops the reading of the schedule for all units. That is no deadlock: the
+// list can be executed in its order, so what an entry waits for has been read before it.
 //
-// Waits. An entry of unit u in iteration i may start when completed[v] >= i * entries[v] + wait[v] for
-// every unit v. For each pair of units the difference of the two sides, for the head of u's queue,
+// Waits. An entry of unit u in iteration i may start when completed[v] >= i * entries[v] + wait[v]
+// for every unit v. For each pair of units the difference of the two sides, for the head of u's
+// queue,
 //
 //   slack[u][v] = completed[v] - i * entries[v] - wait[v]
 //
-// is kept by steps: +1 when v completes an entry, and when u's next entry becomes the head, minus what
-// that waits for beyond the one before. This step of a wait is computed once for all units, on the way
-// to the queues. An entry may start when no slack is negative. No product, and no counter that grows
-// with the run: see SlackWidth.
+// is kept by steps: +1 when v completes an entry, and when u's next entry becomes the head, minus
+// what that waits for beyond the one before. This step of a wait is computed once for all units, on
+// the way to the queues. An entry may start when no slack is negative. No product, and no counter
+// that grows with the run: see SlackWidth.
 
 `default_nettype none
 
@@ -60,7 +61,8 @@ module sequencer #(
     input  wire logic                 start_i,
     input  wire logic [31:0]          n_forecasts_i,
     input  wire logic                 tlast_each_i,
-    // A run in which nothing completes for so many cycles ends with ErrorTimeout. Zero stands for 2^32.
+    // A run in which nothing completes for so many cycles ends with ErrorTimeout. Zero stands for
+    // 2^32.
     input  wire logic [31:0]          watchdog_cycles_i,
     output logic                      busy_o,
     output logic                      done_o,
@@ -81,8 +83,9 @@ module sequencer #(
     output logic [NumUnits-1:0][CounterWidth-1:0]  busy_cycles_o,
 
     // The units, in the order of cmamba_pkg::unit_e. Rows: the words where the rows of an entry's
-    // operands begin, in the order of the operands; of POOL behind them that of the maximum. The fields
-    // of an instruction that only rows are made of are zero, as are opcodes that a unit knows.
+    // operands begin, in the order of the operands; of POOL behind them that of the maximum. The
+    // fields of an instruction that only rows are made of are zero, as are opcodes that a unit
+    // knows.
     output logic [NumUnits-1:0]           start_valid_o,
     input  wire logic [NumUnits-1:0]      start_ready_i,
     input  wire logic [NumUnits-1:0]      done_i,

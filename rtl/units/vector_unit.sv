@@ -1,5 +1,5 @@
-// NORM, POOL, SCALE, POOL_FEATURES and MODULATE, `Lanes` elements a cycle. Three parts hold different
-// entries at a time:
+// NORM, POOL, SCALE, POOL_FEATURES and MODULATE, `Lanes` elements a cycle. Three parts hold
+// different entries at a time:
 //
 //                    front                  on the way             back
 //   NORM             sum of squares    -->  reciprocal_sqrt   -->  x * r, requantize, write
@@ -10,12 +10,13 @@
 //   MODULATE         two look-ups      -->  scale, shift      -->  x * scale + shift + addend,
 //                                                                  requantize, write
 //
-// The front hands every entry on to the back, in order, through the queue of contexts. A POOL that is
-// not the last of its sequence only passes the back, as a beat that writes nothing: entries complete
-// in order.
+// The front hands every entry on to the back, in order, through the queue of contexts. A POOL that
+// is not the last of its sequence only passes the back, as a beat that writes nothing: entries
+// complete in order.
 //
-// Front and back share the read port of `resid`, one pipeline and its multipliers, because one read a
-// cycle is all that either could use; the back goes first. Stages, counted from the issue of a beat:
+// Front and back share the read port of `resid`, one pipeline and its multipliers, because one read
+// a cycle is all that either could use; the back goes first. Stages, counted from the issue of a
+// beat:
 //
 //    1   address of resid          | 3  address of logit | 2  address of the sums (front)
 //    3   word of resid             | 5  word of logit    | 4  sums
@@ -25,17 +26,18 @@
 //    8   split for rounding        | 8  tree of lanes ...| 8  rotated parameters, table
 //    9   requantizer ---> queue ---> write               | 9  parameters
 //
-// A beat of MODULATE's back is two reads: the addend, which waits beside the multiplier with the shift
-// added to it, then x. Logits of MODULATE are looked up in cycles in which no SCALE does.
+// A beat of MODULATE's back is two reads: the addend, which waits beside the multiplier with the
+// shift added to it, then x. Logits of MODULATE are looked up in cycles in which no SCALE does.
 //
-// The scaling of NORM, v = rne(x * r * 64, 15 + e), needs no shifter behind the multiplier. With k =
-// max(-e, 0) and j = 8 - max(e, 0)
+// The scaling of NORM, v = rne(x * r * 64, 15 + e), needs no shifter behind the multiplier. With k
+// = max(-e, 0) and j = 8 - max(e, 0)
 //
 //   v = rne((x << k) * (r << j), 17)         |x << k| < 2^16 because x^2 < S < 2^(32 + 2e)
 //
 // so that the last 17 bits are always the fraction, and 17 x 26 bits fit one DSP48E2. With r << j =
 // 2^17 the same path passes x unchanged for SCALE, with 1 for POOL_FEATURES, whose sums need no
-// fraction; and with twice the scale it gives MODULATE's product, to which the DSP48E2 adds the rest.
+// fraction; and with twice the scale it gives MODULATE's product, to which the DSP48E2 adds the
+// rest.
 
 `default_nettype none
 
@@ -322,8 +324,8 @@ module vector_unit #(
       (front_ready_q || (front_last_beat_q && !front_held_q && back_idle_q));
   assign start_ready_o = !front_q || front_finish;
 
-  // Much depends on what the front does in a cycle: what holds it up is found out the cycle before. A
-  // row that has begun goes on.
+  // Much depends on what the front does in a cycle: what holds it up is found out the cycle before.
+  // A row that has begun goes on.
   always_comb begin
     front_awaited_d = front_awaited_q;
     front_pools_d   = front_pools_q;
@@ -511,9 +513,9 @@ module vector_unit #(
   logic back_maximum_q;
   // The next beat is the last of its pass over the row; the pass is the last of the entry.
   logic back_last_beat_q, back_last_beat_d, back_last_pass_q, back_last_pass_d;
-  // What happens in a cycle is known the cycle before, because much depends on it: a beat is issued, that
-  // ends its pass, the entry. back_idle_q is its opposite, for the front. Where there is no entry, or it
-  // ends, the back is free for another.
+  // What happens in a cycle is known the cycle before, because much depends on it: a beat is
+  // issued, that ends its pass, the entry. back_idle_q is its opposite, for the front. Where there
+  // is no entry, or it ends, the back is free for another.
   logic back_issue_q, back_issue_d, back_pass_end_q, back_finish_q, back_finish_d;
   logic back_free_q, back_free_d;
   context_t back_context_q;
@@ -623,7 +625,8 @@ module vector_unit #(
     back_last_beat_q <= back_last_beat_d;
     back_last_pass_q <= back_last_pass_d;
     back_addend_q <= back_addend_d;
-    // What the queue offers, also where it is not taken: many bits, which need not know what arrived.
+    // What the queue offers, also where it is not taken: many bits, which need not know what
+    // arrived.
     if (back_free_q) begin
       back_context_q <= context_word;
       back_maximum_q <= 1'b0;
@@ -752,7 +755,8 @@ module vector_unit #(
     endcase
   end
 
-  // Of the beat in stage 4, as all lanes want to know: squares of x, only lanes of the row; MODULATE.
+  // Of the beat in stage 4, as all lanes want to know: squares of x, only lanes of the row;
+  // MODULATE.
   logic squares_q, masks_q, takes_addend_q, keeps_addend_q;
   always_ff @(posedge clk_i) begin
     squares_q <= beat_q[3].kind == BeatSquare;
@@ -775,7 +779,8 @@ module vector_unit #(
       a = squares_q ? 27'(x) : {1'b0, beat_q[4].operand[25:0]};
     end
 
-    // The addend stays for the one beat in which it waits for x, and is zero for all other products.
+    // The addend stays for the one beat in which it waits for x, and is zero for all other
+    // products.
     always_ff @(posedge clk_i) begin
       x_q[l] <= lane16(resid_rd_data_i, beat_q[3].slot, l);
       if (takes_addend_q) addend_q <= 17'(x) + 17'($signed(beat_q[4].operand[15:0]));
@@ -811,7 +816,8 @@ module vector_unit #(
 
   // ---------------------------------------------------------------- sums and maxima of lanes
 
-  // Sums of squares, or of the elements themselves. 16 lanes: 16 x 32 bits, 8 x 33, 4 x 34, 2 x 35, 36
+  // Sums of squares, or of the elements themselves. 16 lanes: 16 x 32 bits, 8 x 33, 4 x 34, 2 x 35,
+  // 36
   localparam int unsigned TreeWidth = 32 + LaneWidth;
   logic signed [2*Lanes-1:1][TreeWidth-1:0] tree_q;  // node i adds nodes 2 i and 2 i + 1
   // Offset by 2^15, so that zero, where a lane is not of the row, is the least.
@@ -856,8 +862,9 @@ module vector_unit #(
   // ---------------------------------------------------------------- sums of POOL
 
   // Front and back never read in the same cycle: while the back has sums to read, the front adds to
-  // none (front_held_q); the position that comes first then reads none, and the next one comes to its
-  // stage 2 at least seven cycles after the back's last beat was issued, which is in stage 5 after five.
+  // none (front_held_q); the position that comes first then reads none, and the next one comes to
+  // its stage 2 at least seven cycles after the back's last beat was issued, which is in stage 5
+  // after five.
   logic pool_adds, pool_reads, pool_we_q, pool_re;
   logic [FeatureWidth-1:0] pool_waddr_q, pool_raddr;
   logic [Lanes-1:0][SumWidth+15:0] pool_d, pool_q;
@@ -866,8 +873,8 @@ module vector_unit #(
   assign pool_re = pool_adds || pool_reads;
   assign pool_raddr = pool_adds ? beat_q[2].feature : beat_q[5].feature;
 
-  // A sum may be read for the next position four cycles after it was read for this one: when no beat
-  // adds to one in stages 1 to 3.
+  // A sum may be read for the next position four cycles after it was read for this one: when no
+  // beat adds to one in stages 1 to 3.
   always_comb begin
     pool_busy_d = front_issue && front_context_q.is_pool;
     for (int unsigned s = 1; s <= 2; s++) begin

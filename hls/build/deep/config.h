@@ -1,4 +1,4 @@
-// Generated from golden/isa/builds.toml by `make isa`. Do not edit.
+// Generated from isa/builds.toml by `make isa`. Do not edit.
 // Build 'deep': 1024 MACs a cycle on the ZU9EG, more blocks and longer schedules, fewer weights.
 #pragma once
 

@@ -1,4 +1,4 @@
-// Generated from golden/isa/builds.toml by `make isa`. Do not edit.
+// Generated from isa/builds.toml by `make isa`. Do not edit.
 // Build 'small': 64 MACs a cycle, for quick simulation.
 #pragma once
 

@@ -1,5 +1,5 @@
-// Simulation model of rtl/cells/decay.sv: every exponent is looked up and multiplied when it arrives, and
-// its decay waits as long as the pipeline is.
+// Simulation model of rtl/cells/decay.sv: every exponent is looked up and multiplied when it
+// arrives, and its decay waits as long as the pipeline is.
 
 `default_nettype none
 
@@ -27,8 +27,8 @@ module decay #(
     $fatal(1, "decay: Width is %0d, expected 17 to 32", Width);
   end
 
-  // 2^-(t / 4096) with 16 fraction bits, rounded to the nearest, ties to even. The product is at most
-  // 2^32: from 18 octaves on it gives less than one half.
+  // 2^-(t / 4096) with 16 fraction bits, rounded to the nearest, ties to even. The product is at
+  // most 2^32: from 18 octaves on it gives less than one half.
   function automatic logic [16:0] decay_of(int unsigned t);
     longint unsigned product, step, twice_rest, scaled;
     if (t >= 18 << 12) return '0;

@@ -16,6 +16,7 @@ module mac_array #(
     input  wire logic                                     tile_last_i,
     input  wire logic [1:0]                               tile_part_i,
     input  wire logic [1:0]                               tile_log2_split_i,
+    input  wire logic [$clog2(4*TileIn)-1:0]              tile_end_i,
     input  wire logic [4*TileIn-1:0][7:0]                 word_i,
     input  wire logic [TileOut-1:0][TileIn-1:0][7:0]      weights_i,
     output      logic                                     sums_soon_o,
@@ -56,11 +57,14 @@ module mac_array #(
   always_ff @(posedge clk_i) begin
     if (tile_valid_i) begin
       for (int unsigned q = 0; q < 4; q++) begin
-        automatic logic [1:0] group;
+        automatic logic [1:0] group, part;
         automatic int x[TileIn];
-        group = tile_part_i + (tile_log2_split_i == 2'd2 ? 2'(q) :
-                               tile_log2_split_i == 2'd1 ? 2'(q >> 1) : 2'd0);
-        for (int unsigned j = 0; j < TileIn; j++) x[j] = 32'($signed(word_i[group*TileIn+j]));
+        group = tile_log2_split_i == 2'd2 ? 2'(q) : tile_log2_split_i == 2'd1 ? 2'(q >> 1) : 2'd0;
+        part  = tile_part_i + group;
+        for (int unsigned j = 0; j < TileIn; j++) begin
+          x[j] = 32'(group) * TileIn + j > 32'(tile_end_i) ? 0 :
+              32'($signed(word_i[part*TileIn+j]));
+        end
         // verilator unroll_disable
         for (int unsigned l = q * QuarterLanes; l < (q + 1) * QuarterLanes; l++) begin
           automatic int sum;

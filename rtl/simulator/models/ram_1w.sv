@@ -1,5 +1,5 @@
-// Simulation model of rtl/cells/ram_1w.sv: one memory for all ports, and a mask that is looked at only
-// where a word is written.
+// Simulation model of rtl/cells/ram_1w.sv: one memory for all ports, and a mask that is looked at
+// only where a word is written.
 
 `default_nettype none
 

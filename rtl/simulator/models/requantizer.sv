@@ -1,5 +1,5 @@
-// Simulation model of rtl/cells/requantizer.sv: a vector is requantized when it arrives, and waits as
-// long as the pipeline is. data_o shows a vector only with valid_o.
+// Simulation model of rtl/cells/requantizer.sv: a vector is requantized when it arrives, and waits
+// as long as the pipeline is. data_o shows a vector only with valid_o.
 
 `default_nettype none
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cocotb.triggers import RisingEdge
 
-from golden import isa
+import isa
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import clock
 from rtl.tb.words import pack, unpack

@@ -9,7 +9,7 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from golden import isa
+import isa
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, always, reset, start
 from rtl.tb.units import entries, instruction
@@ -31,6 +31,7 @@ class Read:
     first: bool
     last: bool
     log2_split: int
+    end: int  # the last input that counts
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Entry:
                 i == 0,
                 i == n_in - 1,
                 split,
+                (f["n_in"] - 1) % granule if i == n_in - 1 else align - 1,
             )
             for o in range(n_out)
             for i in range(n_in)
@@ -222,6 +224,7 @@ class Bench:
             bool(dut.tile_first_o.value),
             bool(dut.tile_last_o.value),
             int(dut.tile_log2_split_o.value),
+            int(dut.tile_end_o.value),
         )
         tile = expected.tile if streamed else expected.tile % (1 << len(dut.weight_rd_addr_o))
         assert found == Read(**{**vars(expected), "tile": tile}), f"expected {expected}, {found}"

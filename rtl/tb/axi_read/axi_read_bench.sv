@@ -1,4 +1,5 @@
-// axi_read with the signals of AXI4 that are constant, as a whole read interface for the memory model.
+// axi_read with the signals of AXI4 that are constant, as a whole read interface for the memory
+// model.
 
 `default_nettype none
 

@@ -7,6 +7,11 @@ python -m rtl.tb.cmamba --rtl DIR build/golden/*   other RTL with the same ports
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
 import argparse
 import json
 import os
@@ -18,6 +23,9 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+import isa
+from common import command_line, exit_status
+from isa.package import Package
 from rtl.tb.cmamba.top import WAVES, Top
 
 INTERFACE_SUITES = ("test_cmamba_registers", "test_cmamba_forecasts", "test_cmamba_faults")
@@ -27,15 +35,24 @@ HEADS = (
 )
 
 
+@command_line.command()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m rtl.tb.cmamba", description=__doc__)
     parser.add_argument("folders", nargs="*", type=Path, help="golden folders")
-    parser.add_argument("--build", default="default", help="of golden/isa/builds.toml")
+    parser.add_argument(
+        "--build", default="default", choices=isa.builds(), help="of the accelerator"
+    )
     parser.add_argument("--rtl", type=Path, help="folder of other RTL with the same ports")
     args = parser.parse_args(argv)
     for folder in args.folders:
         if not (folder / "manifest.json").is_file():
             parser.error(f"{folder}: expected a golden folder, found no manifest.json")
+        try:
+            Package.read(folder / "package.bin")
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
+    if args.rtl is not None and not args.rtl.is_dir():
+        parser.error(f"--rtl: {args.rtl}: no such folder")
 
     # The simulator and the compilers talk a lot; it is kept in a file.
     log = Path("build/sim/cmamba.log")
@@ -45,8 +62,7 @@ def main(argv: list[str] | None = None) -> int:
             with _into(output):
                 top = Top(args.build, args.rtl)
         except (ValueError, RuntimeError) as error:
-            print(f"error: {error}; see {log}", file=sys.stderr)
-            return 1
+            return exit_status.report(f"error, see {log}", error)
         print(f"{top.name}, build {args.build}: compiled in {top.folder}")
         failed = bool(args.folders) and _run_folders(top, args.folders, output)
         if args.rtl is not None:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from cocotb.handle import SimHandleBase
 
-from golden import isa
+import isa
 from golden.integer_model import IntegerModel
-from golden.package import Package
-from golden.streams import AcceleratorError
+from isa.package import Package
+from isa.streams import AcceleratorError
 from rtl.tb import trace
 from rtl.tb.accelerator import OUR_REGISTERS, Accelerator, Stalls, register_map
 from rtl.tb.streams import PATTERNS
@@ -54,7 +54,7 @@ class Golden:
         self.data = package.to_bytes()
         model = IntegerModel(package, BUILD)
         tensors: dict[str, torch.Tensor] = {}
-        self.forecast = model.run(torch.from_numpy(tokens), tensors).numpy()
+        self.forecast = model.run(tokens, tensors)
         self.tensors = [tensors[name].numpy() for name in model.names]
 
     @classmethod

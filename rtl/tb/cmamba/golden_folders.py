@@ -16,8 +16,8 @@ import cocotb
 import numpy as np
 from cocotb.simtime import get_sim_time
 
-from golden.package import Package, PackageError
-from golden.streams import AcceleratorError
+from isa.package import Package, PackageError
+from isa.streams import AcceleratorError
 from rtl.tb import trace
 from rtl.tb.accelerator import PERIOD_NS
 from rtl.tb.cmamba.bench import BUILD, Bench, reader

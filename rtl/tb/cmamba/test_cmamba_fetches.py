@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cocotb.triggers import ClockCycles
 
-from golden import isa
+import isa
 from rtl.tb.accelerator import Stalls
 from rtl.tb.cmamba.bench import OURS, Bench
 from rtl.tb.cmamba.test_cmamba_forecasts import beyond_the_chip, compiled

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from cocotb.triggers import ClockCycles
 
-from golden import isa
-from golden.estimate import random_package as compiled_package
+import isa
+from compiler.estimate import random_package as compiled_package
+from golden.random_programs import random_package, random_published, shuffled, with_padding
 from model.args import ModelArgs
 from model.published_args import PublishedArgs
 from rtl.tb.accelerator import RUN, Stalls
@@ -17,7 +18,6 @@ from rtl.tb.axi import BOUNDARY
 from rtl.tb.cmamba.bench import BUILD, FEW_STALLS, OURS, STALLS, Bench, Golden
 from rtl.tb.cmamba.top import Top
 from rtl.tb.streams import in_bursts, rarely
-from tests.program_builder import random_package, random_published, shuffled
 
 SMALL = {
     "seq_len": 24,
@@ -59,11 +59,14 @@ def compiled(name, n_forecasts=3):
 
 @cache
 def program(seed, n_forecasts=2, written=random_package):
+    """A random program. Its package holds anything as padding, its tensors are those of zeros."""
     rng = np.random.default_rng(seed)
     package = written(rng, BUILD, largest=40)
     if seed % 2 and len(package.schedule) < 150:
         package = shuffled(package, rng)
-    return Golden.random(package, rng, n_forecasts)
+    golden = Golden.random(package, rng, n_forecasts)
+    golden.data = with_padding(package, rng).to_bytes()
+    return golden
 
 
 async def start(dut, stalls="none"):

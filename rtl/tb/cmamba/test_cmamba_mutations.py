@@ -5,11 +5,11 @@ import random
 import numpy as np
 import pytest
 
-from golden import isa
-from golden.streams import to_beats
+import isa
+from golden.random_programs import random_package
 from hls.bindings import extension
+from isa.streams import to_beats
 from rtl.tb.cmamba.mutations import MUTATIONS, expected_code
-from tests.program_builder import random_package
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.__name__)

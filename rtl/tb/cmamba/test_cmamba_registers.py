@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from golden import isa
+import isa
+from golden.random_programs import random_package
 from rtl.regs import registers as regs
 from rtl.tb.accelerator import LOAD, RUN, Accelerator, Stalls
 from rtl.tb.cmamba.bench import BUILD, OURS, Bench, Golden
 from rtl.tb.cmamba.top import Top
 from rtl.tb.streams import in_bursts, randomly
-from tests.program_builder import random_package
 
 ENDED = regs.CTRL_DONE | regs.CTRL_IDLE
 

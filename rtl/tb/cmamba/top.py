@@ -106,7 +106,7 @@ class Top:
             (tests, of these failed).
 
         Raises:
-            SystemExit: under pytest, a test failed.
+            AssertionError: under pytest, a test failed; see `simulation_seed`.
         """
         folder = folder or self.folder / suite
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,9 +115,7 @@ class Top:
             "PYTHONWARNINGS": "ignore::DeprecationWarning",  # of cocotbext-axi
             **(env or {}),
         }
-        seed = simulation_seed()
-        # Registers and memories that a reset does not reach start with anything.
-        plusargs = ["+verilator+rand+reset+2", f"+verilator+seed+{seed}"]
+        plusargs = []
         if self.traced:
             trace = folder / "trace.txt"
             trace.unlink(missing_ok=True)
@@ -126,19 +124,22 @@ class Top:
         if self.header is not None:
             register_map(self.header)  # what is wrong with it is said here
             variables["SIM_REGISTERS"] = str(self.header)
-        results = get_runner("verilator").test(
-            test_module=f"rtl.tb.cmamba.{suite}",
-            hdl_toplevel=self.name,
-            hdl_toplevel_lang="verilog",
-            build_dir=self.folder,
-            test_dir=folder,
-            results_xml=str(folder / "results.xml"),
-            seed=seed,
-            waves=WAVES,
-            test_filter=test_filter,
-            plusargs=plusargs,
-            extra_env=variables,
-        )
+        with simulation_seed() as seed:
+            # Registers and memories that a reset does not reach start with anything.
+            plusargs += ["+verilator+rand+reset+2", f"+verilator+seed+{seed}"]
+            results = get_runner("verilator").test(
+                test_module=f"rtl.tb.cmamba.{suite}",
+                hdl_toplevel=self.name,
+                hdl_toplevel_lang="verilog",
+                build_dir=self.folder,
+                test_dir=folder,
+                results_xml=str(folder / "results.xml"),
+                seed=seed,
+                waves=WAVES,
+                test_filter=test_filter,
+                plusargs=plusargs,
+                extra_env=variables,
+            )
         return get_results(results)
 
 

@@ -8,7 +8,7 @@ import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster
 
-from golden import isa
+import isa
 from rtl.regs import registers as regs
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import always, in_bursts, randomly, start

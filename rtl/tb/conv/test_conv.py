@@ -10,8 +10,9 @@ import pytest
 import torch
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from golden import arithmetic, isa
-from golden.words import CONV_PARAM_DTYPE, MAX_TAPS, pack_words
+import isa
+from golden import arithmetic
+from isa.words import CONV_PARAM_DTYPE, MAX_TAPS, pack_words
 from rtl.tb.memories import ReadPort, WritePort, packed
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, always, reset, start

@@ -36,13 +36,17 @@ async def run_products(dut):
     vectors = []
     least, most = (0, 0) if first else (3 * 127 * -128, 3 * 128 * 128)
     for x, w0, w1 in itertools.product(EXTREMES, repeat=3):
-        vectors += [(x, w0, w1, low, high) for low in (least, 0, most) for high in (least, 0, most)]
+        sums = itertools.product((least, 0, most), repeat=2)
+        vectors += [(x, w0, w1, low, high, 0) for low, high in sums]
     for _ in range(5000):
         x, w0, w1 = (random.randint(-128, 127) for _ in range(3))
-        vectors.append((x, w0, w1, random.randint(least, most), random.randint(least, most)))
+        low, high = random.randint(least, most), random.randint(least, most)
+        vectors.append((x, w0, w1, low, high, random.getrandbits(1)))
     # The sum before is needed one cycle before the result.
     sums, expected = [0] * (latency - 1), [None] * (latency + 1)
-    for x, w0, w1, low, high in [*vectors, *[(0, 0, 0, 0, 0)] * (latency + 1)]:
+    # A product is cleared two cycles before it.
+    clears = [0] * (latency - 2)
+    for x, w0, w1, low, high, clear in [*vectors, *[(0, 0, 0, 0, 0, 0)] * (latency + 1)]:
         await RisingEdge(dut.clk_i)
         # What was driven before the edge `latency` cycles ago is seen behind this one.
         wanted = expected.pop(0)
@@ -52,7 +56,9 @@ async def run_products(dut):
         dut.x_i.value, dut.w0_i.value, dut.w1_i.value = x, w0, w1
         sums.append((low + (high << FIELD)) & ((1 << 48) - 1))
         dut.cascade_i.value = sums.pop(0)
-        expected.append((low + w0 * x, high + w1 * x))
+        clears.append(clear)
+        dut.clear_i.value = clears.pop(0)
+        expected.append((low, high) if clear else (low + w0 * x, high + w1 * x))
 
 
 @pytest.mark.parametrize("first", [0, 1])

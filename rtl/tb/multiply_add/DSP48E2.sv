@@ -1,6 +1,6 @@
 // What multiply_add uses of a DSP48E2, after figures 2-1 to 2-7 and tables 2-1 to 2-9 of UG579:
-// registers with clock enables, the pre-adder, the multiplier, and the adder with its multiplexers W,
-// X, Y and Z. What is not modelled stops the simulation.
+// registers with clock enables, the reset of M, the pre-adder, the multiplier, and the adder with
+// its multiplexers W, X, Y and Z. What is not modelled stops the simulation.
 
 `default_nettype none
 // Named as AMD names it, and driven whether or not it is looked at.
@@ -77,7 +77,7 @@ module DSP48E2 #(
 
   always_ff @(posedge CLK) begin
     if (ALUMODE != 4'd0 || CARRYIN || CARRYINSEL != 3'd0) $fatal(1, "DSP48E2: only additions");
-    if (RSTA || RSTB || RSTC || RSTD || RSTM || RSTP) $fatal(1, "DSP48E2: resets are not modelled");
+    if (RSTA || RSTB || RSTC || RSTD || RSTP) $fatal(1, "DSP48E2: of resets only RSTM is modelled");
     // Gates and choices between registers, and a subtraction; only the choice of D is modelled.
     if ((INMODE & 5'b11011) != 5'd0) $fatal(1, "DSP48E2: INMODE is %b", INMODE);
   end
@@ -135,7 +135,8 @@ module DSP48E2 #(
     if (CEC) c_q <= C;
     if (CED) d_q <= D;
     if (CEAD) ad_q <= sum;
-    if (CEM) m_q <= multiplicand * b2;
+    if (RSTM) m_q <= '0;
+    else if (CEM) m_q <= multiplicand * b2;
     if (CEP) p_q <= p;
   end
 

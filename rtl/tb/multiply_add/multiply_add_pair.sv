@@ -17,6 +17,7 @@ module multiply_add_pair #(
     input  wire logic signed [26:0] d_i,
     input  wire logic signed [47:0] c_i,
     input  wire logic signed [47:0] cascade_i,
+    input  wire logic        clear_i,
     output logic      [47:0] behaviour_o,
     output logic      [47:0] behaviour_cascade_o,
     output logic      [47:0] primitive_o,
@@ -38,6 +39,7 @@ module multiply_add_pair #(
       .d_i,
       .c_i,
       .cascade_i,
+      .clear_i,
       .sum_o    (behaviour_o),
       .cascade_o(behaviour_cascade_o)
   );
@@ -57,6 +59,7 @@ module multiply_add_pair #(
       .d_i,
       .c_i,
       .cascade_i,
+      .clear_i,
       .sum_o    (primitive_o),
       .cascade_o(primitive_cascade_o)
   );

@@ -12,7 +12,7 @@ from rtl.tb.streams import clock
 from rtl.tb.words import signed
 
 HERE = Path(__file__).parent
-WIDTHS = {"a": 27, "b": 18, "d": 27, "c": 48, "cascade": 48}
+WIDTHS = {"a": 27, "b": 18, "d": 27, "c": 48, "cascade": 48, "clear": 1}
 # As it is used by mac_pair (twice), requantizer (twice), scan_exponent, scan_update (twice).
 USED = [
     {"InputRegisters": 1, "PreAdd": 1, "Addend": "none"},
@@ -43,7 +43,8 @@ async def run_random(dut):
     product_to_sum = p.get("ProductRegister", 1) + 1
     # Cycles from an operand to the sum.
     delays = dict.fromkeys("abd", into_product + product_to_sum)
-    delays |= {"c": p.get("AddendRegister", 0) + 1, "cascade": 1}
+    delays |= {"c": p.get("AddendRegister", 0) + 1, "cascade": 1, "clear": product_to_sum}
+    clears = p.get("ProductRegister", 1)
     clock(dut)
     cases = [{name: signed(bits) for name, bits in WIDTHS.items()} for _ in range(4000)]
     for t, case in enumerate(cases):
@@ -61,7 +62,8 @@ async def run_random(dut):
             "cascade": now["cascade"],
             "cascade_17": now["cascade"] >> 17,
         }[p["Addend"]]
-        expected = wrap(factor * now["b"] + addend, 48)
+        product = 0 if now["clear"] & 1 and clears else factor * now["b"]
+        expected = wrap(product + addend, 48)
         for name in ("behaviour", "primitive"):
             for port in (f"{name}_o", f"{name}_cascade_o"):
                 found = getattr(dut, port).value.to_signed()

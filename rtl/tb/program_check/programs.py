@@ -1,4 +1,4 @@
-"""Programs at the limits of the rules, and what `golden.rules` says of them.
+"""Programs at the limits of the rules, and what `isa.rules` says of them.
 
 A program is a `Package` whose sections have a length but no contents: the checker sees no more of
 them. `instruction_at_limits` draws an instruction and the package that just allows it, so that one
@@ -12,11 +12,12 @@ import random
 
 import numpy as np
 
-from golden import isa, rules
-from golden.errors import PackageError
-from golden.package import Package
-from golden.words import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE
-from tests.program_builder import round_up
+import isa
+from golden.random_programs import round_up
+from isa import rules
+from isa.errors import PackageError
+from isa.package import Package
+from isa.words import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE
 
 SECTIONS = {
     "array_params": (PARAM_DTYPE, ()),

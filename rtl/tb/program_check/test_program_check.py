@@ -1,4 +1,4 @@
-"""program_check: programs at the limits of every rule, changed by a step; codes as golden.rules.
+"""program_check: programs at the limits of every rule, changed by a step; codes as isa.rules.
 
 An instruction is alone in its program where it is about its own rules, with an empty schedule.
 Schedules, and several instructions, are those of assembled programs, with faults.
@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 
-from golden import isa
+import isa
+from golden.random_programs import random_package, random_published
 from rtl.tb.program_check import programs
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, Source, always, reset, start
-from tests.program_builder import random_package, random_published
 
 # Cycles of an instruction.
 CYCLES = {
@@ -124,7 +124,7 @@ class Bench:
         raise AssertionError("the program is never done")
 
     async def expect(self, package, **how):
-        """The error of `golden.rules`, which is returned."""
+        """The error of `isa.rules`, which is returned."""
         code, message = programs.first_error(package, build(), how.get("unit_entries"))
         found = await self.check(package, **how)
         if found != code:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from golden import isa
+import isa
 from golden.arithmetic import Params, requantize, saturate
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, always, reset, start

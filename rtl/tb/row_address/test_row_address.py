@@ -1,4 +1,4 @@
-"""row_address: the words of all rows of random rings, against golden.isa."""
+"""row_address: the words of all rows of random rings, against isa."""
 
 import random
 
@@ -6,7 +6,7 @@ import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
 
-from golden import isa
+import isa
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import clock
 

@@ -5,7 +5,7 @@ import random
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from golden import isa
+import isa
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import start
 

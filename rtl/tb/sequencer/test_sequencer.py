@@ -1,7 +1,7 @@
 """sequencer: schedules of compiled models on model units with random latencies.
 
 Every start is checked against the waits, and against the rows that the entry and those before it
-touch (`golden.schedule_check.accesses`); then order, contents, counters, and how runs end.
+touch (`compiler.schedule.check.accesses`); then order, contents, counters, and how runs end.
 """
 
 import os
@@ -15,14 +15,15 @@ import pytest
 import torch
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from golden import isa, schedule_check
-from golden.estimate import random_package
+import isa
+from compiler.estimate import random_package
+from compiler.schedule import check as schedule_check
+from golden.random_programs import random_published, shuffled
 from model.args import ModelArgs
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import reset, start
 from rtl.tb.units import row_words
 from rtl.tb.words import unpack
-from tests.program_builder import random_published, shuffled
 
 torch.set_num_threads(1)
 UNITS = isa.UNITS

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from golden import isa
+import isa
 from rtl.tb.simulate import simulate
-from rtl.tb.streams import PATTERNS, always, in_bursts, randomly, reset, start
+from rtl.tb.streams import PATTERNS, always, in_bursts, randomly, reset, seed_numpy, start
 from rtl.tb.units import Counter, Memory, entries, instruction, joined_source
 from rtl.tb.words import pack
 
@@ -22,6 +22,7 @@ class Bench:
     """The unit with its stream and memory. ``run`` sends a packet of tokens for as many entries."""
 
     def __init__(self, dut, idle=always, gaps=always):
+        seed_numpy()
         self.dut = dut
         self.build = isa.build(os.environ["BUILD"])
         self.entries = entries(dut, ("instruction_i", "dst_word_i", "last_i"), gaps)

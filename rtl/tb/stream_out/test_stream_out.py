@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from golden import isa
+import isa
 from rtl.tb.simulate import simulate
-from rtl.tb.streams import PATTERNS, always, randomly, rarely, reset, start
+from rtl.tb.streams import PATTERNS, always, randomly, rarely, reset, seed_numpy, start
 from rtl.tb.units import Counter, Memory, entries, instruction, joined_sink
 from rtl.tb.words import pack
 
@@ -21,6 +21,7 @@ class Bench:
     """The unit with its stream and memory."""
 
     def __init__(self, dut, stall=always, gaps=always):
+        seed_numpy()
         self.dut = dut
         self.build = isa.build(os.environ["BUILD"])
         self.entries = entries(dut, ("instruction_i", "src_word_i", "last_i"), gaps)

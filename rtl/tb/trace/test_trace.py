@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from golden import isa
+import isa
+from golden.random_programs import random_package, random_published
 from rtl.tb import trace
-from tests.program_builder import random_package, random_published
 
 BUILD = isa.build("small")
 ITERATIONS = 3
@@ -274,5 +274,5 @@ def test_command(sample, tmp_path, capsys):
     assert "SCALE" in capsys.readouterr().out
     for broken in ("R 1\nE 2 0\n", "nonsense\n", ""):
         path.write_text(broken)
-        assert trace.main([str(package), str(path)]) == 1
+        assert trace.main([str(package), str(path)]) == 2
         assert "error: " in capsys.readouterr().err

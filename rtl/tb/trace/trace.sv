@@ -1,4 +1,5 @@
-// Writes what happens inside the accelerator to a file, for rtl/tb/trace.py, which describes the lines.
+// Writes what happens inside the accelerator to a file, for rtl/tb/trace.py, which describes the
+// lines.
 //
 //   +trace=FILE      the file; without it nothing is written
 //   +trace_level=1   starts and completions only, no data

@@ -10,11 +10,13 @@ import pytest
 import torch
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from golden import arithmetic, isa, timing
+import isa
+from compiler.schedule import timing
+from golden import arithmetic
 from golden.arithmetic import Params
-from golden.words import PARAM_DTYPE
+from isa.words import PARAM_DTYPE
 from rtl.tb.simulate import simulate
-from rtl.tb.streams import PATTERNS, always, randomly, reset, start
+from rtl.tb.streams import PATTERNS, always, randomly, reset, seed_numpy, start
 from rtl.tb.units import Counter, Memory, entries, instruction, row_words
 from rtl.tb.words import pack, signed, unsigned
 
@@ -51,6 +53,7 @@ class Bench:
     """The unit with its memories. Rows of one batch do not overlap, as waits would see to."""
 
     def __init__(self, dut, ready=always, gaps=always):
+        seed_numpy()
         self.dut = dut
         self.build = isa.build(os.environ["BUILD"])
         names = (*VIEWS, "position_i", "sequence_i", "row_words_i")
@@ -480,7 +483,7 @@ async def measured(bench, started, add, count):
 
 
 def modelled(bench, entries):
-    """The same of `golden.timing`."""
+    """The same of `compiler.schedule.timing`."""
     times, vector = timing.UnitTimes(), isa.UNITS.index("vector")
     return [
         (i, position, *times.run(vector, timing.cost(i, position, bench.build), 0))
@@ -495,7 +498,7 @@ def shown(entries):
 
 @cocotb.test()
 async def run_cycles(dut):
-    """Cycles of one entry, and of entries that follow each other, are those of golden.timing."""
+    """Cycles of one entry, and of entries that follow each other, are those of the cycle model."""
     bench = Bench(dut, gaps=every_second)
     started = Counter(dut, "start_valid_i", "start_ready_o")
     await start(dut)

@@ -1,0 +1,201 @@
+"""Cycle estimates of a package under the cycle model, per unit and per instruction.
+
+    python -m compiler.estimate                      the reference models (random weights)
+    python -m compiler.estimate build/x/package.bin  one package, with a table of its instructions
+
+The units are simulated as the schedule asks of the hardware: each works through its own entries in
+order, and starts one when it has been read from the schedule and its waits are met. The bound is
+the MACs of the model's linear layers divided by the MACs a cycle of the array.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import isa
+from common import command_line
+from compiler.compile import compile_model
+from compiler.program import CompileError
+from compiler.schedule import timing
+from compiler.schedule.order import NO_WAIT
+from isa.fitting import fitting_build
+from isa.package import Package
+from model.args import ModelArgs
+from model.published_args import PublishedArgs
+from model.quantization.calibrate import calibrate
+from model.registry import build_from
+
+_BACK_TO_BACK = 5  # forecasts in a row
+CLOCK_HZ = 250e6
+
+REFERENCE_MODELS = {
+    "ETTh1 mixing (V=7, D=128, 4 blocks)": ModelArgs(num_channels=7),
+    "ETTh1 independent (7 x V=1, D=128, 2 blocks)": ModelArgs(
+        num_channels=7, channel_mode="independent", n_layer=2
+    ),
+    "mixing (V=24, D=128, 1 block)": ModelArgs(num_channels=24, n_layer=1),
+    "nested (V=7, D=128, 4 x 4 blocks)": ModelArgs(num_channels=7, topology="nested"),
+    "published (V=7, D=128, 3 blocks)": PublishedArgs(),
+}
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When each entry of each iteration ran: int64 [iterations, entries] in schedule order."""
+
+    start: np.ndarray
+    done: np.ndarray
+    busy: np.ndarray  # cycles its unit could take no other entry, [entries]
+    unit: np.ndarray  # [entries]
+
+
+def simulate(package: Package, build: isa.Build, iterations: int) -> Timeline:
+    """Run the schedule `iterations` times under the cycle model."""
+    schedule = package.schedule
+    n, n_units = len(schedule), len(isa.UNITS)
+    unit = np.array([package.instructions[i].unit for i in schedule["instruction"]])
+    costs = [
+        timing.cost(package.instructions[i], int(position), build)
+        for i, position in zip(schedule["instruction"], schedule["position"], strict=True)
+    ]
+    count = np.bincount(unit, minlength=n_units)
+    start = np.zeros((iterations, n), dtype=np.int64)
+    done = np.zeros((iterations, n), dtype=np.int64)
+    # Of each unit, in order: when its entries completed, and when they started.
+    completed: list[list[int]] = [[] for _ in range(n_units)]
+    started: list[list[int]] = [[] for _ in range(n_units)]
+    times = timing.UnitTimes(running_sums=True)
+    read = -timing.FETCH  # when the next entry is read from the schedule: the first starts at 0
+    waits = schedule["wait"].tolist()
+    for iteration in range(iterations):
+        for at in range(n):
+            u = unit[at]
+            ready = read + timing.FETCH
+            for v in range(n_units):
+                needed = iteration * count[v] + waits[at][v]
+                if waits[at][v] != NO_WAIT and needed > 0:
+                    ready = max(ready, completed[v][needed - 1] + timing.DISPATCH)
+            start[iteration, at], done[iteration, at] = times.run(u, costs[at], ready)
+            started[u].append(start[iteration, at])
+            completed[u].append(done[iteration, at])
+            # The next is read a cycle later, or when a full queue has room again.
+            read += 1
+            if len(started[u]) >= timing.QUEUE:
+                read = max(read, started[u][-timing.QUEUE] + 1)
+    return Timeline(start, done, np.array([c.busy for c in costs]), unit)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cycles of one forecast, against the bound."""
+
+    macs: int  # of one forecast
+    bound: float  # cycles
+    single: int  # first input beat to last output beat
+    interval: float  # from one forecast to the next when they follow each other
+    busy: dict[str, float]  # share of the interval, per unit
+
+
+def estimate(package: Package, build: isa.Build) -> Estimate:
+    """Estimate one package on `build`."""
+    per_forecast = package.iterations
+    timeline = simulate(package, build, per_forecast * _BACK_TO_BACK)
+    ends = timeline.done[per_forecast - 1 :: per_forecast].max(axis=1)
+    # A unit starts a cycle before its first beat, and completes a cycle after its last.
+    single = int(ends[0]) - 1
+    interval = float(ends[-1] - ends[0]) / (_BACK_TO_BACK - 1)
+    steps = package.schedule["instruction"]
+    macs = per_forecast * sum(timing.macs(package.instructions[i]) for i in steps)
+    busy = {
+        name: per_forecast * float(timeline.busy[timeline.unit == u].sum()) / interval
+        for u, name in enumerate(isa.UNITS)
+    }
+    return Estimate(macs, macs / build.tile_macs, single, interval, busy)
+
+
+def instruction_table(package: Package, build: isa.Build) -> str:
+    """A table of the instructions: entries, MACs, cycles, and how full the array's tiles are."""
+    schedule = package.schedule
+    lines = [
+        f"{'instruction':44} {'opcode':7} {'entries':>7} {'MACs':>10} {'cycles':>8} {'fill':>6}"
+    ]
+    for index, instruction in enumerate(package.instructions):
+        positions = schedule["position"][schedule["instruction"] == index]
+        cycles = sum(timing.cost(instruction, int(p), build).busy for p in positions)
+        macs = timing.macs(instruction) * len(positions)
+        fill = f"{macs / (cycles * build.tile_macs):6.1%}" if macs else ""
+        lines.append(
+            f"{package.instruction_name(index):44} {instruction.opcode:7} {len(positions):7} "
+            f"{macs:10} {cycles:8} {fill:>6}"
+        )
+    return "\n".join(lines)
+
+
+def summary_table(estimates: dict[str, Estimate], build: isa.Build) -> str:
+    """A table of models: bound, cycles, ratios, busy shares."""
+    lines = [
+        f"build '{build.name}': {build.tile_macs} MACs a cycle; cycles are estimates of the model "
+        "in compiler/schedule/timing.py",
+        f"{'model':46} {'MACs':>11} {'bound':>7} {'single':>7} {'ratio':>6} {'b2b':>8} {'ratio':>6}"
+        f" {'us@250MHz':>9}  busy: " + " ".join(f"{name:>10}" for name in isa.UNITS),
+    ]
+    for name, e in estimates.items():
+        lines.append(
+            f"{name:46} {e.macs:11,} {e.bound:7.0f} {e.single:7} {e.single / e.bound:6.3f} "
+            f"{e.interval:8.1f} {e.interval / e.bound:6.3f} {e.single / CLOCK_HZ * 1e6:9.2f}"
+            + " " * 8
+            + " ".join(f"{e.busy[unit]:10.1%}" for unit in isa.UNITS)
+        )
+    return "\n".join(lines)
+
+
+def random_package(args: ModelArgs, build: isa.Build | None = None) -> Package:
+    """A package of `args` with random weights and inputs: cycles do not depend on values."""
+    torch.manual_seed(0)
+    model = build_from(args).eval()
+    x = torch.randn(4, args.num_channels, args.seq_len)
+    return compile_model(model, calibrate(model, model.to_tokens(x)), build=build)
+
+
+@command_line.command()
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m compiler.estimate",
+        description="Estimate the cycles of packages, or of the reference models.",
+    )
+    parser.add_argument("packages", nargs="*", type=Path, help="package files; none: references")
+    parser.add_argument(
+        "--build", help="of isa/builds.toml, instead of the first one that holds a package"
+    )
+    args = parser.parse_args(argv)
+    estimates: dict[str, dict[str, Estimate]] = {}  # of each build
+    build = isa.build(args.build) if args.build else None
+    for path in args.packages:
+        package = Package.read(path, build)
+        holder = build or isa.build(fitting_build(package, str(path)))
+        print(instruction_table(package, holder) + "\n")
+        estimates.setdefault(holder.name, {})[str(path)] = estimate(package, holder)
+    for name, model in () if args.packages else REFERENCE_MODELS.items():
+        try:
+            package = random_package(model, build)
+        except CompileError as error:
+            raise CompileError(f"{name}: {error}") from None
+        holder = build or isa.build(fitting_build(package))
+        estimates.setdefault(holder.name, {})[name] = estimate(package, holder)
+    print("\n\n".join(summary_table(e, isa.build(name)) for name, e in estimates.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""From the layers of a model to instructions."""

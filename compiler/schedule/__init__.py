@@ -1,0 +1,1 @@
+"""The order of instructions over the units, its cycles, and its proofs."""

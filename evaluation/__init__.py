@@ -1,0 +1,1 @@
+"""What int8 costs: forecasts of any back end, compared and reported."""

@@ -101,7 +101,7 @@ module cmamba
     assign busy_cycles_wide[u] = 64'(busy_cycles[u]);
   end
 
-  control u_control (
+  cmamba_control u_control (
       .clk_i                (clk),
       .rst_i                (rst),
       .s_axi_control_awvalid(s_axi_control_AWVALID),
@@ -141,7 +141,7 @@ module cmamba
   error_e load_error, run_error;
   logic run_abort, draining, read_busy, settling;
 
-  run_control u_run_control (
+  cmamba_run_control u_run_control (
       .clk_i            (clk),
       .rst_i            (rst),
       .start_i          (start),
@@ -183,7 +183,7 @@ module cmamba
   assign cmd        = load_busy ? load_cmd : stream_cmd;
   assign beat_ready = load_beat_ready || stream_beat_ready;
 
-  axi_read u_axi_read (
+  cmamba_axi_read u_axi_read (
       .clk_i        (clk),
       .rst_i        (rst),
       .cmd_valid_i  (cmd_valid),
@@ -231,7 +231,7 @@ module cmamba
   logic [127:0] check_schedule;
   error_e check_error;
 
-  loader u_loader (
+  cmamba_loader u_loader (
       .clk_i                    (clk),
       .rst_i                    (rst),
       .start_i                  (load_start),
@@ -267,7 +267,7 @@ module cmamba
       .check_error_i            (check_error)
   );
 
-  program_check u_program_check (
+  cmamba_program_check u_program_check (
       .clk_i              (clk),
       .rst_i              (rst),
       .start_i            (check_start),
@@ -301,7 +301,7 @@ module cmamba
     stream_enable_q <= !rst && run_busy && streams;
   end
 
-  weight_stream u_weight_stream (
+  cmamba_weight_stream u_weight_stream (
       .clk_i         (clk),
       .rst_i         (rst || run_abort || aborted_q),
       .enable_i      (stream_enable_q),
@@ -330,7 +330,7 @@ module cmamba
 
   // ---------------------------------------------------------------- running
 
-  core #(
+  cmamba_core #(
       .CounterWidth(CounterWidth)
   ) u_core (
       .clk_i            (clk),

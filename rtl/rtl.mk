@@ -24,7 +24,7 @@ endif
 # Written by hand; the other packages and the registers are generated. Every module is linted as a top
 # of its own, with its default parameters.
 SV_MODULES := $(filter-out %_pkg.sv,$(wildcard $(foreach folder,cells units loader memories, \
-    rtl/$(folder)/*.sv)) $(wildcard rtl/*.sv)) rtl/regs/control.sv
+    rtl/$(folder)/*.sv)) $(wildcard rtl/*.sv)) rtl/regs/cmamba_control.sv
 # Models of some of them, which only the simulator for Python uses.
 SV_MODELS  := $(wildcard rtl/simulator/models/*.sv)
 SV_FILES   := $(SV_MODULES) $(SV_MODELS) $(wildcard rtl/cmamba_cells_pkg.sv rtl/loader/*_pkg.sv \

@@ -257,7 +257,7 @@ def test_parameters_of_the_interfaces(ip):
     assert gmem["READ_WRITE_MODE"] == "READ_ONLY"
     assert gmem["master_address_space_ref"] == "m_axi_gmem"
     assert ip.spaces == {"m_axi_gmem": {"range": "16E", "width": "64"}}
-    text = (ROOT / "rtl/loader/axi_read.sv").read_text()
+    text = (ROOT / "rtl/loader/cmamba_axi_read.sv").read_text()
     for name, parameter in (
         ("MaxBurstBeats", "MAX_BURST_LENGTH"),
         ("MaxBursts", "NUM_READ_OUTSTANDING"),

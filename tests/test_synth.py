@@ -120,26 +120,26 @@ def test_resources():
 
 RTLIL = """module \\top
   attribute \\src "a.sv:1"
-  cell \\conv$top.u_a \\u_a
+  cell \\cmamba_conv$top.u_a \\u_a
   end
-  cell \\conv$top.u_b \\u_b
+  cell \\cmamba_conv$top.u_b \\u_b
   end
 end
-module \\conv$top.u_a
+module \\cmamba_conv$top.u_a
   attribute \\src "b.sv:1"
   wire width 8 input 1 \\x_i
-  cell \\fifo$top.u_a.u_f \\u_f
+  cell \\cmamba_fifo$top.u_a.u_f \\u_f
   end
 end
-module \\fifo$top.u_a.u_f
+module \\cmamba_fifo$top.u_a.u_f
 end
-module \\conv$top.u_b
+module \\cmamba_conv$top.u_b
   attribute \\src "b.sv:7"
   wire width 8 input 1 \\x_i
-  cell \\fifo$top.u_b.u_f \\u_f
+  cell \\cmamba_fifo$top.u_b.u_f \\u_f
   end
 end
-module \\fifo$top.u_b.u_f
+module \\cmamba_fifo$top.u_b.u_f
 end
 """
 
@@ -147,11 +147,11 @@ end
 def test_same_modules_are_one_unit():
     units = {}
     top = hierarchy._unit("top", hierarchy._modules(RTLIL), units)
-    assert [unit.name for unit in units.values()] == ["conv", "top"]
+    assert [unit.name for unit in units.values()] == ["cmamba_conv", "top"]
     (conv,) = units[top].children
     assert units[top].children[conv] == 2
     # What is flattened into a unit comes with it; a unit is a black box with its ports.
-    assert "module \\fifo_" in units[conv].rtlil
+    assert "module \\cmamba_fifo_" in units[conv].rtlil
     assert "attribute \\blackbox 1" in units[top].rtlil
-    assert "fifo" not in units[top].rtlil
+    assert "cmamba_fifo" not in units[top].rtlil
     assert "wire width 8 input 1 \\x_i" in units[top].rtlil

@@ -42,7 +42,7 @@ module axi_read_formal #(
   logic [ 63:0] araddr;
   logic [  7:0] arlen;
 
-  axi_read #(
+  cmamba_axi_read #(
       .MaxBurstBeats(MaxBurstBeats),
       .FifoBeats(FifoBeats),
       .MaxBursts(MaxBursts)

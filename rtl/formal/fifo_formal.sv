@@ -21,7 +21,7 @@ module fifo_formal #(
   logic [Width-1:0] data;
   logic [LevelWidth-1:0] level;
 
-  fifo #(
+  cmamba_fifo #(
       .Width(Width),
       .Depth(Depth)
   ) dut (

@@ -27,7 +27,7 @@ module requantizer_formal
   logic [3:0] tag;
   logic [15:0] unused_data;
 
-  requantizer #(
+  cmamba_requantizer #(
       .Lanes(1),
       .TagWidth(4)
   ) dut (

@@ -16,7 +16,7 @@ module round_clamp_formal (
   localparam int unsigned Latency = 3;
 
   logic signed [15:0] data;
-  round_clamp dut (
+  cmamba_round_clamp dut (
       .*,
       .data_o(data)
   );

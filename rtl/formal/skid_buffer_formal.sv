@@ -16,7 +16,7 @@ module skid_buffer_formal #(
   logic ready, valid;
   logic [Width-1:0] data;
 
-  skid_buffer #(
+  cmamba_skid_buffer #(
       .Width(Width)
   ) dut (
       .clk_i,

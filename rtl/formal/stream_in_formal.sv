@@ -32,7 +32,7 @@ module stream_in_formal #(
   logic [RowAlign-1:0] wr_mask;
   logic [RowAlign*8-1:0] wr_data;
 
-  stream_in #(
+  cmamba_stream_in #(
       .RowAlign(RowAlign),
       .PatchElements(PatchElements),
       .MaxDrainBeats(3)

@@ -24,7 +24,7 @@ module stream_out_formal #(
   logic [127:0] tdata;
   logic [15:0] tkeep;
 
-  stream_out #(
+  cmamba_stream_out #(
       .RowAlign(RowAlign),
       .HeadElements(HeadElements)
   ) dut (

@@ -5,7 +5,7 @@
     python -m rtl.regs.generate --html DIR   write pages to read
 
 Generated in this folder: ``cmamba_regs.sv`` and ``cmamba_regs_pkg.sv`` (PeakRDL-regblock, behind
-the bus of ``cells/axi_lite.sv``), ``cmamba_regs.h`` (PeakRDL-cheader) and ``registers.py``.
+the bus of ``cells/cmamba_axi_lite.sv``), ``cmamba_regs.h`` (PeakRDL-cheader) and ``registers.py``.
 """
 
 from __future__ import annotations

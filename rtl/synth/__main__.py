@@ -40,12 +40,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--build", default="default", choices=isa.builds(), help="build of the accelerator"
     )
-    parser.add_argument("--module", default="cmamba", help="module, with its default parameters")
+    parser.add_argument(
+        "--module",
+        default="cmamba",
+        help="module, with its default parameters; conv is short for cmamba_conv",
+    )
     parser.add_argument("--jobs", type=int, default=2, help="units synthesized at a time")
     parser.add_argument("--paths", type=int, default=20, help="longest paths to list")
     args = parser.parse_args(argv)
     if args.jobs < 1:
         parser.error(f"--jobs: found {args.jobs}, expected at least 1")
+    if not args.module.startswith("cmamba"):
+        args.module = f"cmamba_{args.module}"
     started = time.monotonic()
 
     FOLDER.mkdir(parents=True, exist_ok=True)

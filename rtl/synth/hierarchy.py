@@ -20,12 +20,15 @@ DSP_MODEL = RTL / "tb/multiply_add/DSP48E2.sv"
 # Modules that are synthesized apart. All others are flattened into the one that they are used in. A
 # module belongs here if it is used often (one synthesis for all its instances) or is large; not if
 # constant inputs remove much of it, such as the addends of a requantizer.
-APART = (
-    *("activation_memory", "weight_memory", "param_memory", "activation_table"),
-    *("axi_read", "loader", "program_check", "weight_stream", "control", "sequencer"),
-    *("array_unit", "array_issue", "mac_array", "mac_lane_pair", "sum_queue", "array_output"),
-    *("conv", "scan", "scan_exponent", "decay", "scan_update", "scan_sum", "scan_output"),
-    *("vector_unit", "stream_in", "stream_out", "core", "activations", "parameters"),
+APART = frozenset(
+    f"cmamba_{name}"
+    for name in (
+        *("activation_memory", "weight_memory", "param_memory", "activation_table"),
+        *("axi_read", "loader", "program_check", "weight_stream", "control", "sequencer"),
+        *("array_unit", "array_issue", "mac_array", "mac_lane_pair", "sum_queue", "array_output"),
+        *("conv", "scan", "scan_exponent", "decay", "scan_update", "scan_sum", "scan_output"),
+        *("vector_unit", "stream_in", "stream_out", "core", "activations", "parameters"),
+    )
 )
 
 

@@ -120,7 +120,7 @@ def simulate(
         model: test the simulation model in ``rtl/simulator/models``, instead of the RTL.
         sources: further files, for example a wrapper that lies in the suite's folder.
         build_args: further arguments of Verilator.
-        suite: Python module of the cocotb tests, ``test_TOPLEVEL`` by default.
+        suite: Python module of the cocotb tests, by default ``test_NAME`` for ``cmamba_NAME``.
         test_filter: regular expression, run only the cocotb tests whose names match.
         extra_env: environment variables for the tests.
 
@@ -157,7 +157,7 @@ def simulate(
 
     with simulation_seed() as seed:
         runner.test(
-            test_module=suite or f"test_{toplevel}",
+            test_module=suite or f"test_{toplevel.removeprefix('cmamba_')}",
             hdl_toplevel=toplevel,
             build_dir=folder,
             seed=seed,

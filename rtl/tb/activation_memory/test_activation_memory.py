@@ -71,7 +71,7 @@ SLOW = pytest.mark.slow
 )
 def test_activation_memory(ElementBits, Elements, RowAlign, ReadPorts):
     simulate(
-        "activation_memory",
+        "cmamba_activation_memory",
         {
             "ElementBits": ElementBits,
             "Elements": Elements,
@@ -84,5 +84,5 @@ def test_activation_memory(ElementBits, Elements, RowAlign, ReadPorts):
 @pytest.mark.parametrize("bad", [{"ElementBits": 12}, {"Elements": 1000}])
 def test_bad_parameters(bad, capfd):
     with pytest.raises(RuntimeError):
-        simulate("activation_memory", bad)
+        simulate("cmamba_activation_memory", bad)
     assert f"activation_memory: {next(iter(bad))} is" in capfd.readouterr().err

@@ -65,4 +65,4 @@ SLOW = pytest.mark.slow
     ],
 )
 def test_activation_table(Tables, Width, Lanes):
-    simulate("activation_table", {"Tables": Tables, "Width": Width, "Lanes": Lanes})
+    simulate("cmamba_activation_table", {"Tables": Tables, "Width": Width, "Lanes": Lanes})

@@ -162,4 +162,4 @@ async def run_random(dut):
 
 @pytest.mark.parametrize("size", ["small", pytest.param("default", marks=pytest.mark.slow)])
 def test_activations(size):
-    simulate("activations", build=size, extra_env={"BUILD": size})
+    simulate("cmamba_activations", build=size, extra_env={"BUILD": size})

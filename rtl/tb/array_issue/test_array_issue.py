@@ -335,10 +335,10 @@ def test_array_issue(TileIn, TileOut, WeightTiles, Credits):
     }
     names = ("TILE_IN", "TILE_OUT", "TILES", "CREDITS")
     env = dict(zip(names, map(str, parameters.values()), strict=True))
-    simulate("array_issue", parameters, extra_env=env)
+    simulate("cmamba_array_issue", parameters, extra_env=env)
 
 
 def test_bad_parameters(capfd):
     with pytest.raises(RuntimeError):
-        simulate("array_issue", {"TileOut": 2})
+        simulate("cmamba_array_issue", {"TileOut": 2})
     assert "array_issue: TileOut is" in capfd.readouterr().err

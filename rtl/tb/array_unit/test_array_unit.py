@@ -639,7 +639,7 @@ async def run_reset(dut):
 )
 def test_array_unit(build, programs, most):
     simulate(
-        "array_unit",
+        "cmamba_array_unit",
         build=build,
         extra_env={"BUILD": build, "PROGRAMS": str(programs), "MOST": str(most)},
     )
@@ -648,5 +648,5 @@ def test_array_unit(build, programs, most):
 @pytest.mark.parametrize("bad", [{"TileIn": 6}, {"RequantizeLanes": 3}, {"ReduceElements": 1002}])
 def test_bad_parameters(bad, capfd):
     with pytest.raises(RuntimeError):
-        simulate("array_unit", bad)
+        simulate("cmamba_array_unit", bad)
     assert f"{next(iter(bad))} is" in capfd.readouterr().err

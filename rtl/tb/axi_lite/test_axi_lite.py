@@ -162,4 +162,4 @@ async def run_reset(dut):
 
 
 def test_axi_lite():
-    simulate("axi_lite")
+    simulate("cmamba_axi_lite")

@@ -48,7 +48,7 @@ module axi_read_bench #(
   assign m_axi_arsize = 3'd4;
   assign m_axi_arburst = 2'b01;
 
-  axi_read #(
+  cmamba_axi_read #(
       .MaxBurstBeats(MaxBurstBeats),
       .FifoBeats(FifoBeats),
       .MaxBursts(MaxBursts)

@@ -213,4 +213,4 @@ async def run_reset(dut):
 
 @pytest.mark.parametrize("build", ["small", pytest.param("default", marks=pytest.mark.slow)])
 def test_control(build):
-    simulate("control", build=build, extra_env={"BUILD": build})
+    simulate("cmamba_control", build=build, extra_env={"BUILD": build})

@@ -232,10 +232,10 @@ async def run_cycles(dut, kernel):
 
 
 def test_conv():
-    simulate("conv", extra_env={"BUILD": "small"})
+    simulate("cmamba_conv", extra_env={"BUILD": "small"})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("build", ["small", "default"])
 def test_conv_fully(build):
-    simulate("conv", build=build, extra_env={"BUILD": build, "ROUNDS": "10"})
+    simulate("cmamba_conv", build=build, extra_env={"BUILD": build, "ROUNDS": "10"})

@@ -87,4 +87,4 @@ async def run_follow(dut):
 
 
 def test_crc32():
-    simulate("crc32")
+    simulate("cmamba_crc32")

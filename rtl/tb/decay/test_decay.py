@@ -51,4 +51,4 @@ async def run_beyond(dut):
     ("Lanes", "Width"), [(16, 17), pytest.param(2, 32, marks=pytest.mark.slow)]
 )
 def test_decay(Lanes, Width, model):
-    simulate("decay", {"Lanes": Lanes, "Width": Width}, model=model)
+    simulate("cmamba_decay", {"Lanes": Lanes, "Width": Width}, model=model)

@@ -86,11 +86,11 @@ SLOW = pytest.mark.slow
     [(8, 4), *(pytest.param(w, d, marks=SLOW) for w in (1, 128) for d in (2, 16, 512))],
 )
 def test_fifo(Width, Depth):
-    simulate("fifo", {"Width": Width, "Depth": Depth})
+    simulate("cmamba_fifo", {"Width": Width, "Depth": Depth})
 
 
 @pytest.mark.parametrize("bad", [{"Width": 0}, {"Depth": 12}, {"Depth": 1}, {"RamStyle": "ultra"}])
 def test_bad_parameters(bad, capfd):
     with pytest.raises(RuntimeError):
-        simulate("fifo", bad)
+        simulate("cmamba_fifo", bad)
     assert f"fifo: {next(iter(bad))} is" in capfd.readouterr().err

@@ -59,7 +59,7 @@ module loader_bench #(
   logic [ 31:0] cmd_beats;
   logic [127:0] beat_data;
 
-  loader #(
+  cmamba_loader #(
       .MaxWeights(MaxWeights)
   ) u_loader (
       .cmd_valid_o (cmd_valid),
@@ -76,7 +76,7 @@ module loader_bench #(
       .*
   );
 
-  axi_read u_axi_read (
+  cmamba_axi_read u_axi_read (
       .cmd_valid_i (cmd_valid),
       .cmd_ready_o (cmd_ready),
       .cmd_addr_i  (cmd_addr),

@@ -715,5 +715,5 @@ def test_loader(build, parameters):
 )
 def test_bad_parameters(bad, message, capfd):
     with pytest.raises(RuntimeError):
-        simulate("loader", bad)
+        simulate("cmamba_loader", bad)
     assert message in capfd.readouterr().err

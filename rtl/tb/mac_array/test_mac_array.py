@@ -179,7 +179,7 @@ async def run_reset(dut):
 )
 def test_mac_array(tile_in, tile_out, model):
     simulate(
-        "mac_array",
+        "cmamba_mac_array",
         {"TileIn": tile_in, "TileOut": tile_out},
         model=model,
         extra_env={"OUTPUT_TILES": str(4000 // tile_out)},
@@ -190,5 +190,5 @@ def test_mac_array(tile_in, tile_out, model):
 @pytest.mark.parametrize("bad", [{"TileIn": 6}, {"TileIn": 2}, {"TileOut": 24}])
 def test_bad_parameters(bad, model, capfd):
     with pytest.raises(RuntimeError):
-        simulate("mac_array", bad, model=model)
+        simulate("cmamba_mac_array", bad, model=model)
     assert f"mac_array: {next(iter(bad))} is" in capfd.readouterr().err

@@ -63,4 +63,4 @@ async def run_products(dut):
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_mac_pair(first):
-    simulate("mac_pair", {"First": first})
+    simulate("cmamba_mac_pair", {"First": first})

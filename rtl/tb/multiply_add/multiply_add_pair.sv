@@ -24,7 +24,7 @@ module multiply_add_pair #(
     output logic      [47:0] primitive_cascade_o
 );
 
-  multiply_add #(
+  cmamba_multiply_add #(
       .InputRegisters (InputRegisters),
       .PreAdd         (PreAdd),
       .PreAddRegister (PreAddRegister),
@@ -44,7 +44,7 @@ module multiply_add_pair #(
       .cascade_o(behaviour_cascade_o)
   );
 
-  multiply_add #(
+  cmamba_multiply_add #(
       .InputRegisters (InputRegisters),
       .PreAdd         (PreAdd),
       .PreAddRegister (PreAddRegister),

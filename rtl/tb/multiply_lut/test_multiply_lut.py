@@ -19,4 +19,4 @@ async def run_all(dut):
 
 @pytest.mark.parametrize("model", [False, True], ids=["rtl", "model"])
 def test_multiply_lut(model):
-    simulate("multiply_lut", model=model)
+    simulate("cmamba_multiply_lut", model=model)

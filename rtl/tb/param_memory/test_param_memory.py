@@ -84,7 +84,7 @@ SLOW = pytest.mark.slow
 )
 def test_param_memory(WordBits, Lanes, Words, Addresses):
     simulate(
-        "param_memory",
+        "cmamba_param_memory",
         {"WordBits": WordBits, "Lanes": Lanes, "Words": Words, "Addresses": Addresses},
     )
 
@@ -94,5 +94,5 @@ def test_param_memory(WordBits, Lanes, Words, Addresses):
 )
 def test_bad_parameters(bad, capfd):
     with pytest.raises(RuntimeError):
-        simulate("param_memory", bad)
+        simulate("cmamba_param_memory", bad)
     assert f"param_memory: {next(iter(bad))} is" in capfd.readouterr().err

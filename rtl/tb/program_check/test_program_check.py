@@ -456,10 +456,10 @@ async def run_cycles(dut):
 
 @pytest.mark.parametrize("build", ["small", "default"])
 def test_program_check(build):
-    simulate("program_check", build=build, extra_env={"BUILD": build})
+    simulate("cmamba_program_check", build=build, extra_env={"BUILD": build})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("build", ["small", "default", "deep"])
 def test_program_check_more(build):
-    simulate("program_check", build=build, extra_env={"BUILD": build, "FULL": "1"})
+    simulate("cmamba_program_check", build=build, extra_env={"BUILD": build, "FULL": "1"})

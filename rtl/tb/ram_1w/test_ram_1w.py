@@ -75,7 +75,7 @@ SLOW = pytest.mark.slow
 )
 def test_ram_1w(Width, Depth, MaskedWidth, ReadPorts, ZeroIdle, model):
     simulate(
-        "ram_1w",
+        "cmamba_ram_1w",
         {
             "Width": Width,
             "Depth": Depth,
@@ -93,5 +93,5 @@ def test_ram_1w(Width, Depth, MaskedWidth, ReadPorts, ZeroIdle, model):
 )
 def test_bad_parameters(bad, model, capfd):
     with pytest.raises(RuntimeError):
-        simulate("ram_1w", bad, model=model)
+        simulate("cmamba_ram_1w", bad, model=model)
     assert f"ram_1w: {next(iter(bad))} is" in capfd.readouterr().err

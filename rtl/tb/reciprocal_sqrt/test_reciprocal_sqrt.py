@@ -105,4 +105,4 @@ async def run_reset(dut):
 
 
 def test_reciprocal_sqrt():
-    simulate("reciprocal_sqrt")
+    simulate("cmamba_reciprocal_sqrt")

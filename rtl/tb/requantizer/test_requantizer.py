@@ -167,4 +167,4 @@ async def run_reset(dut):
     [(4, 5), *(pytest.param(n, t, marks=pytest.mark.slow) for n, t in ((1, 1), (16, 32)))],
 )
 def test_requantizer(Lanes, TagWidth, model):
-    simulate("requantizer", {"Lanes": Lanes, "TagWidth": TagWidth}, model=model)
+    simulate("cmamba_requantizer", {"Lanes": Lanes, "TagWidth": TagWidth}, model=model)

@@ -26,11 +26,11 @@ async def run_shifts(dut):
 
 @pytest.mark.parametrize(("lanes", "width"), [(2, 1), (4, 64), (16, 64)])
 def test_rotate_lanes(lanes, width):
-    simulate("rotate_lanes", {"Lanes": lanes, "Width": width})
+    simulate("cmamba_rotate_lanes", {"Lanes": lanes, "Width": width})
 
 
 @pytest.mark.parametrize("lanes", [3, 6])
 def test_bad_parameters(lanes, capfd):
     with pytest.raises(RuntimeError):
-        simulate("rotate_lanes", {"Lanes": lanes})
+        simulate("cmamba_rotate_lanes", {"Lanes": lanes})
     assert "rotate_lanes: Lanes is" in capfd.readouterr().err

@@ -67,4 +67,4 @@ async def run_random(dut):
 
 
 def test_round_clamp():
-    simulate("round_clamp")
+    simulate("cmamba_round_clamp")

@@ -42,11 +42,11 @@ async def run_rows(dut):
     ],
 )
 def test_row_address(RowAlign, AddrWidth):
-    simulate("row_address", {"RowAlign": RowAlign, "AddrWidth": AddrWidth})
+    simulate("cmamba_row_address", {"RowAlign": RowAlign, "AddrWidth": AddrWidth})
 
 
 @pytest.mark.parametrize("bad", [{"RowAlign": 24}, {"AddrWidth": 17}])
 def test_bad_parameters(bad, capfd):
     with pytest.raises(RuntimeError):
-        simulate("row_address", bad)
+        simulate("cmamba_row_address", bad)
     assert f"row_address: {next(iter(bad))} is" in capfd.readouterr().err

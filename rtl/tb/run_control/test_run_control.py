@@ -107,4 +107,4 @@ async def settling(dut):
 
 
 def test_run_control():
-    simulate("run_control")
+    simulate("cmamba_run_control")

@@ -406,10 +406,10 @@ async def run_cycles(dut):
 
 
 def test_scan():
-    simulate("scan", build="small", extra_env={"BUILD": "small"})
+    simulate("cmamba_scan", build="small", extra_env={"BUILD": "small"})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("build", ["small", "default"])
 def test_scan_fully(build):
-    simulate("scan", build=build, extra_env={"BUILD": build, "ROUNDS": "8"})
+    simulate("cmamba_scan", build=build, extra_env={"BUILD": build, "ROUNDS": "8"})

@@ -44,11 +44,11 @@ async def run_rows(dut):
 
 @pytest.mark.parametrize("Lanes", [16, 64])
 def test_scan_operand(Lanes):
-    simulate("scan_operand", {"Lanes": Lanes}, extra_env={"LANES": str(Lanes)})
+    simulate("cmamba_scan_operand", {"Lanes": Lanes}, extra_env={"LANES": str(Lanes)})
 
 
 @pytest.mark.parametrize("Lanes", [8, 48])
 def test_bad_parameters(Lanes, capfd):
     with pytest.raises(RuntimeError):
-        simulate("scan_operand", {"Lanes": Lanes})
+        simulate("cmamba_scan_operand", {"Lanes": Lanes})
     assert f"scan_operand: Lanes is {Lanes}" in capfd.readouterr().err

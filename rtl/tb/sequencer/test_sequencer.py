@@ -482,11 +482,11 @@ async def run_reset(dut):
 
 @pytest.mark.parametrize("build", ["small", pytest.param("default", marks=pytest.mark.slow)])
 def test_sequencer(build):
-    simulate("sequencer", build=build, extra_env={"BUILD": build})
+    simulate("cmamba_sequencer", build=build, extra_env={"BUILD": build})
 
 
 @pytest.mark.parametrize("bad", [{"MaxInstructions": 1}, {"MaxSchedule": 1}, {"QueueDepth": 8}])
 def test_bad_parameters(bad, capfd):
     with pytest.raises(RuntimeError):
-        simulate("sequencer", bad)
+        simulate("cmamba_sequencer", bad)
     assert f"sequencer: {next(iter(bad))} is" in capfd.readouterr().err

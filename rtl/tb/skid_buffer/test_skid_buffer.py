@@ -72,4 +72,4 @@ async def run_reset(dut):
 
 @pytest.mark.parametrize("Width", [8, *(pytest.param(w, marks=pytest.mark.slow) for w in (1, 145))])
 def test_skid_buffer(Width):
-    simulate("skid_buffer", {"Width": Width})
+    simulate("cmamba_skid_buffer", {"Width": Width})

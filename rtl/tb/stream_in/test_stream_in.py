@@ -240,11 +240,11 @@ async def run_reset(dut):
 
 @pytest.mark.parametrize("build", ["small", pytest.param("default", marks=pytest.mark.slow)])
 def test_stream_in(build):
-    simulate("stream_in", {"MaxDrainBeats": 64}, build=build, extra_env={"BUILD": build})
+    simulate("cmamba_stream_in", {"MaxDrainBeats": 64}, build=build, extra_env={"BUILD": build})
 
 
 @pytest.mark.parametrize("bad", [{"RowAlign": 24}, {"PatchElements": 16}, {"MaxDrainBeats": 0}])
 def test_bad_parameters(bad, capfd):
     with pytest.raises(RuntimeError):
-        simulate("stream_in", bad)
+        simulate("cmamba_stream_in", bad)
     assert f"stream_in: {next(iter(bad))} is" in capfd.readouterr().err

@@ -151,11 +151,11 @@ async def run_reset(dut):
 
 @pytest.mark.parametrize("build", ["small", pytest.param("default", marks=pytest.mark.slow)])
 def test_stream_out(build):
-    simulate("stream_out", build=build, extra_env={"BUILD": build})
+    simulate("cmamba_stream_out", build=build, extra_env={"BUILD": build})
 
 
 @pytest.mark.parametrize("bad", [{"RowAlign": 24}, {"HeadElements": 16}])
 def test_bad_parameters(bad, capfd):
     with pytest.raises(RuntimeError):
-        simulate("stream_out", bad)
+        simulate("cmamba_stream_out", bad)
     assert f"stream_out: {next(iter(bad))} is" in capfd.readouterr().err

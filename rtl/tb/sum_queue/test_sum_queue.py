@@ -71,7 +71,7 @@ async def run_reset(dut):
 def test_sum_queue(TileOut, RequantizeLanes, Depth):
     sizes = {"LANES": RequantizeLanes, "DEPTH": Depth, "CHUNKS": TileOut // RequantizeLanes}
     simulate(
-        "sum_queue",
+        "cmamba_sum_queue",
         {"TileOut": TileOut, "RequantizeLanes": RequantizeLanes, "Depth": Depth},
         extra_env={name: str(value) for name, value in sizes.items()},
     )
@@ -80,5 +80,5 @@ def test_sum_queue(TileOut, RequantizeLanes, Depth):
 @pytest.mark.parametrize("bad", [{"Depth": 6}, {"RequantizeLanes": 64}, {"RequantizeLanes": 24}])
 def test_bad_parameters(bad, capfd):
     with pytest.raises(RuntimeError):
-        simulate("sum_queue", bad)
+        simulate("cmamba_sum_queue", bad)
     assert "sum_queue: " in capfd.readouterr().err

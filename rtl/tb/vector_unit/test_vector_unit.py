@@ -547,7 +547,7 @@ async def run_reset(dut):
     ("build", "batches"), [("small", 2), pytest.param("default", 10, marks=pytest.mark.slow)]
 )
 def test_vector_unit(build, batches):
-    simulate("vector_unit", build=build, extra_env={"BUILD": build, "BATCHES": str(batches)})
+    simulate("cmamba_vector_unit", build=build, extra_env={"BUILD": build, "BATCHES": str(batches)})
 
 
 @pytest.mark.parametrize(
@@ -563,5 +563,5 @@ def test_vector_unit(build, batches):
 )
 def test_bad_parameters(bad, capfd):
     with pytest.raises(RuntimeError):
-        simulate("vector_unit", bad)
+        simulate("cmamba_vector_unit", bad)
     assert f"vector_unit: {next(iter(bad))} is" in capfd.readouterr().err

@@ -125,7 +125,7 @@ SLOW = pytest.mark.slow
     ],
 )
 def test_weight_memory(TileIn, TileOut, Tiles):
-    simulate("weight_memory", {"TileIn": TileIn, "TileOut": TileOut, "Tiles": Tiles})
+    simulate("cmamba_weight_memory", {"TileIn": TileIn, "TileOut": TileOut, "Tiles": Tiles})
 
 
 @pytest.mark.parametrize(
@@ -133,5 +133,5 @@ def test_weight_memory(TileIn, TileOut, Tiles):
 )
 def test_bad_parameters(bad, message, capfd):
     with pytest.raises(RuntimeError):
-        simulate("weight_memory", bad)
+        simulate("cmamba_weight_memory", bad)
     assert message in capfd.readouterr().err

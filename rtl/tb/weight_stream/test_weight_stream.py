@@ -254,5 +254,5 @@ def test_weight_stream(TileIn, TileOut, WeightTiles):
 @pytest.mark.parametrize("bad", [{"WeightTiles": 2}, {"TileOut": 24}])
 def test_bad_parameters(bad, capfd):
     with pytest.raises(RuntimeError):
-        simulate("weight_stream", bad)
+        simulate("cmamba_weight_stream", bad)
     assert "weight_stream: " in capfd.readouterr().err

@@ -45,7 +45,7 @@ module weight_stream_memory #(
   logic [$clog2(Beats)-1:0] wr_beat;
   logic [127:0] wr_data;
 
-  weight_stream #(
+  cmamba_weight_stream #(
       .TileIn(TileIn),
       .TileOut(TileOut),
       .WeightTiles(WeightTiles)
@@ -76,7 +76,7 @@ module weight_stream_memory #(
       .error_o
   );
 
-  weight_memory #(
+  cmamba_weight_memory #(
       .TileIn (TileIn),
       .TileOut(TileOut),
       .Tiles  (WeightTiles)

@@ -1,0 +1,326 @@
+// Front of the array: turns entries into reads of one weight tile and one word of inputs a cycle.
+//
+//   start --> [raw entry] --> [the entry: counters] --> [read ports]
+//
+// The raw entry holds the next one while the tiles of the one before are read, so that two entries
+// follow each other without a gap. Output tiles are the outer loop, input tiles the inner one. The
+// first read happens three cycles after the start.
+//
+// An output tile begins only with a credit, which stands for its place in the queue of finished
+// sums: nothing behind this module can be overrun.
+//
+// Tiles from resident_tiles_i upwards are not in the weight memory: the loader puts them into slots
+// of it, in the order of the requests on fetch_*, and offers each on stream_*. Requests are made
+// from the raw entry, so that the next entry's tiles are fetched while this one computes.
+`default_nettype none
+
+module cmamba_array_issue #(
+    // Inputs of a lane in one tile.
+    parameter int unsigned TileIn = 16,
+    // Lanes.
+    parameter int unsigned TileOut = 64,
+    // Tiles in the weight memory.
+    parameter int unsigned WeightTiles = 3328,
+    // Output tiles that may be between here and the requantizer.
+    parameter int unsigned Credits = 32,
+    localparam int unsigned WeightAddrBits = $clog2(WeightTiles),
+    // A package has at most 2^32 bytes.
+    localparam int unsigned TileBits = 32 - $clog2(TileIn * TileOut),
+    localparam int unsigned WordAddrBits = 20 - $clog2(4 * TileIn),
+    localparam int unsigned EndBits = $clog2(4 * TileIn)
+) (
+    input wire logic clk_i,
+    input wire logic rst_i,
+
+    input  wire logic start_valid_i,
+    output logic start_ready_o,
+    input  wire cmamba_pkg::linear_instruction_t instruction_i,
+    input  wire logic [11:0] position_i,
+    // Where the rows of src, dst and add begin.
+    input  wire logic [WordAddrBits-1:0] src_word_i,
+    input  wire logic [WordAddrBits-1:0] dst_word_i,
+    input  wire logic [WordAddrBits-1:0] add_word_i,
+
+    // Of the loaded package: tiles in the weight memory, and whether there are more.
+    input  wire logic [TileBits-1:0] resident_tiles_i,
+    input  wire logic streams_i,
+
+    // Tiles that an entry will take from the stream: fetch_first_o up to, not including,
+    // fetch_end_o.
+    output logic fetch_valid_o,
+    input  wire logic fetch_ready_i,
+    output logic [TileBits-1:0] fetch_first_o,
+    output logic [TileBits-1:0] fetch_end_o,
+
+    // The next streamed tile lies in this slot of the weight memory. In the cycle of stream_ready_o
+    // it is read; the slot may be written from the next cycle on.
+    input  wire logic stream_valid_i,
+    output logic stream_ready_o,
+    input  wire logic [WeightAddrBits-1:0] stream_slot_i,
+
+    // Read ports. The tile_* go with a read; tile_part_o is the first of the four parts of the
+    // word, tile_end_o the last input of the tile that the matrix has, where it has not all.
+    output logic weight_rd_en_o,
+    output logic [WeightAddrBits-1:0] weight_rd_addr_o,
+    output logic src_rd_en_o,
+    output logic [3:0] src_rd_space_o,
+    output logic [WordAddrBits-1:0] src_rd_addr_o,
+    output logic tile_first_o,
+    output logic tile_last_o,
+    output logic [1:0] tile_part_o,
+    output logic [1:0] tile_log2_split_o,
+    output logic [EndBits-1:0] tile_end_o,
+
+    // With the first tile of an entry: what becomes of its sums.
+    output logic result_valid_o,
+    output cmamba_pkg::linear_instruction_t result_instruction_o,
+    output logic [WordAddrBits-1:0] result_dst_word_o,
+    output logic [WordAddrBits-1:0] result_add_word_o,
+    output logic result_first_o,  // the first position of a sequence
+    output logic result_final_o,  // the last one
+
+    // An output tile has left the queue of sums.
+    input  wire logic release_i
+);
+
+  localparam int unsigned Log2TileIn = $clog2(TileIn);
+  localparam int unsigned Log2TileOut = $clog2(TileOut);
+  localparam int unsigned PartAddrBits = WordAddrBits + 2;
+  localparam int unsigned CreditBits = $clog2(Credits + 1);
+
+  if (TileOut < 4) begin : gen_check_tile_out
+    $fatal(1, "array_issue: TileOut is %0d, expected at least 4", TileOut);
+  end
+  if (WeightAddrBits > TileBits) begin : gen_check_weight_tiles
+    $fatal(1, "array_issue: WeightTiles is %0d, more than a package can hold", WeightTiles);
+  end
+
+  // ---- Raw entry ----
+
+  logic raw_valid_q;
+  cmamba_pkg::linear_instruction_t raw_q;
+  logic [WordAddrBits-1:0] raw_src_word_q, raw_dst_word_q, raw_add_word_q;
+  logic [11:0] weight_row_q;
+  logic raw_first_q, raw_final_q;  // the first, the last position of a sequence
+
+  logic take, start;
+  assign start_ready_o = !raw_valid_q;
+  assign start = start_valid_i && start_ready_o;
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) raw_valid_q <= 1'b0;
+    else if (start) raw_valid_q <= 1'b1;
+    else if (take) raw_valid_q <= 1'b0;
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (start) begin
+      raw_q <= instruction_i;
+      raw_src_word_q <= src_word_i;
+      raw_dst_word_q <= dst_word_i;
+      raw_add_word_q <= add_word_i;
+      weight_row_q <= instruction_i.reduce ? position_i : 12'd0;
+      raw_first_q <= position_i == '0;
+      raw_final_q <= position_i == instruction_i.n_positions - 12'd1;
+    end
+  end
+
+  logic [TileBits-1:0] first_tile;
+  logic [15:0] last_in, last_out;  // tiles less one
+  logic [EndBits-1:0] last_end;  // the matrix's last input, in its tile
+  assign first_tile = TileBits'(raw_q.weight_addr) + TileBits'(weight_row_q * raw_q.weight_stride);
+  assign last_in = ((raw_q.n_in - 16'd1) >> Log2TileIn) >> raw_q.log2_split;
+  assign last_end = EndBits'(raw_q.n_in - 16'd1) & ~(EndBits'(3 * TileIn) << raw_q.log2_split);
+  assign last_out = ((raw_q.n_out - 16'd1) >> (Log2TileOut - 2)) >> (2'd2 - raw_q.log2_split);
+
+  // ---- Requests for streamed tiles, before the entry goes on ----
+
+  typedef enum logic [2:0] {
+    CheckFirst,
+    CheckCount,
+    CheckEnd,
+    CheckCompare,
+    CheckDone
+  } check_e;
+  check_e check_q;
+  logic fetch_valid_q, first_streamed_q;
+  logic [TileBits-1:0] check_first_q, check_in_q, check_out_q;
+  logic [TileBits-1:0] check_count_q, check_end_q, fetch_first_q;
+  logic checked;
+
+  assign checked = !streams_i || (check_q == CheckDone && (!fetch_valid_q || fetch_ready_i));
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) begin
+      check_q <= CheckFirst;
+      fetch_valid_q <= 1'b0;
+      first_streamed_q <= 1'b0;
+    end else begin
+      unique case (check_q)
+        CheckFirst: if (raw_valid_q && streams_i) check_q <= CheckCount;
+        CheckCount: check_q <= CheckEnd;
+        CheckEnd: check_q <= CheckCompare;
+        CheckCompare: begin
+          check_q <= CheckDone;
+          first_streamed_q <= check_first_q >= resident_tiles_i;
+          fetch_valid_q <= check_end_q > resident_tiles_i;
+        end
+        CheckDone: begin
+          if (fetch_ready_i) fetch_valid_q <= 1'b0;
+          if (take) begin
+            check_q <= CheckFirst;
+            first_streamed_q <= 1'b0;
+          end
+        end
+        default: check_q <= CheckFirst;
+      endcase
+    end
+    check_first_q <= first_tile;
+    check_in_q    <= TileBits'(last_in) + TileBits'(1);
+    check_out_q   <= TileBits'(last_out) + TileBits'(1);
+    check_count_q <= check_in_q * check_out_q;
+    check_end_q   <= check_first_q + check_count_q;
+    if (check_q == CheckCompare) begin
+      fetch_first_q <= check_first_q >= resident_tiles_i ? check_first_q : resident_tiles_i;
+    end
+  end
+
+  assign fetch_valid_o = fetch_valid_q;
+  assign fetch_first_o = fetch_first_q;
+  assign fetch_end_o   = check_end_q;
+
+  // ---- The entry whose tiles are read ----
+
+  logic valid_q;
+  cmamba_pkg::linear_instruction_t instruction_q;
+  logic first_q, final_q;
+  logic [WordAddrBits-1:0] dst_word_q, add_word_q;
+  logic [PartAddrBits-1:0] src_base_q;  // in parts of TileIn elements
+  logic [15:0] last_in_q;
+  logic one_in_q;
+  logic [EndBits-1:0] last_end_q;
+
+  logic issue, issue_last;
+  assign take = raw_valid_q && checked && (!valid_q || issue_last);
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) valid_q <= 1'b0;
+    else if (take) valid_q <= 1'b1;
+    else if (issue_last) valid_q <= 1'b0;
+  end
+
+  // Rows begin with a word, but an instruction may read from the middle of one.
+  logic [PartAddrBits-1:0] raw_src_base;
+  assign raw_src_base = {raw_src_word_q, raw_q.src.addr[Log2TileIn+:2]};
+
+  always_ff @(posedge clk_i) begin
+    if (take) begin
+      instruction_q <= raw_q;
+      first_q <= raw_first_q;
+      final_q <= raw_final_q;
+      src_base_q <= raw_src_base;
+      dst_word_q <= raw_dst_word_q;
+      add_word_q <= raw_add_word_q;
+      last_in_q <= last_in;
+      one_in_q <= last_in == '0;
+      last_end_q <= last_end;
+    end
+  end
+
+  // ---- Counters: the tile that is read next ----
+
+  logic entry_begins_q;  // no tile of the entry has been read yet
+  logic output_begins_q, output_ends_q, last_output_q;
+  logic [15:0] in_left_q, out_left_q;  // input and output tiles behind this one
+  logic [PartAddrBits-1:0] part_q;
+  logic [TileBits-1:0] tile_q, tile_next;
+  logic tile_streamed_q;
+  logic [CreditBits-1:0] credits_q;
+  logic has_credit_q, take_credit;
+
+  // stream_valid_i still means the tile that is being read in the cycle of stream_ready_o.
+  assign issue = valid_q && (!output_begins_q || has_credit_q) &&
+      (!tile_streamed_q || (stream_valid_i && !stream_ready_o));
+  assign issue_last = issue && output_ends_q && last_output_q;
+  assign take_credit = issue && output_begins_q;
+  assign tile_next = tile_q + TileBits'(1);
+
+  always_ff @(posedge clk_i) begin
+    if (take) begin
+      entry_begins_q <= 1'b1;
+      output_begins_q <= 1'b1;
+      output_ends_q <= last_in == '0;
+      last_output_q <= last_out == '0;
+      in_left_q <= last_in;
+      out_left_q <= last_out;
+      part_q <= raw_src_base;
+      tile_q <= first_tile;
+      tile_streamed_q <= first_streamed_q;
+    end else if (issue) begin
+      entry_begins_q <= 1'b0;
+      output_begins_q <= output_ends_q;
+      tile_q <= tile_next;
+      tile_streamed_q <= tile_streamed_q || tile_next == resident_tiles_i;
+      if (output_ends_q) begin
+        output_ends_q <= one_in_q;
+        in_left_q <= last_in_q;
+        part_q <= src_base_q;
+        last_output_q <= out_left_q == 16'd1;
+        out_left_q <= out_left_q - 16'd1;
+      end else begin
+        output_ends_q <= in_left_q == 16'd1;
+        in_left_q <= in_left_q - 16'd1;
+        part_q <= part_q + (PartAddrBits'(1) << instruction_q.log2_split);
+      end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) begin
+      credits_q <= CreditBits'(Credits);
+      has_credit_q <= 1'b1;
+    end else if (take_credit && !release_i) begin
+      credits_q <= credits_q - 1'b1;
+      has_credit_q <= credits_q != CreditBits'(1);
+    end else if (release_i && !take_credit) begin
+      credits_q <= credits_q + 1'b1;
+      has_credit_q <= 1'b1;
+    end
+  end
+
+  // ---- Read ports ----
+
+  logic rd_en_q, streamed_rd_q;
+  always_ff @(posedge clk_i) begin
+    if (rst_i) begin
+      rd_en_q <= 1'b0;
+      streamed_rd_q <= 1'b0;
+    end else begin
+      rd_en_q <= issue;
+      streamed_rd_q <= issue && tile_streamed_q;
+    end
+  end
+  always_ff @(posedge clk_i) begin
+    weight_rd_addr_o <= tile_streamed_q ? stream_slot_i : tile_q[WeightAddrBits-1:0];
+    src_rd_space_o <= instruction_q.src.space;
+    src_rd_addr_o <= part_q[PartAddrBits-1:2];
+    tile_first_o <= output_begins_q;
+    tile_last_o <= output_ends_q;
+    tile_part_o <= part_q[1:0];
+    tile_log2_split_o <= instruction_q.log2_split;
+    tile_end_o <= output_ends_q ? last_end_q : '1;
+  end
+  assign weight_rd_en_o = rd_en_q;
+  assign src_rd_en_o = rd_en_q;
+  assign stream_ready_o = streamed_rd_q;
+
+  assign result_valid_o = issue && entry_begins_q;
+  assign result_instruction_o = instruction_q;
+  assign result_dst_word_o = dst_word_q;
+  assign result_add_word_o = add_word_q;
+  assign result_first_o = first_q;
+  assign result_final_o = final_q;
+
+endmodule
+
+`default_nettype wire

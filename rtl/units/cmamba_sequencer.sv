@@ -1,0 +1,653 @@
+// Runs the schedule: reads its entries in order, gives every unit its own, and starts an entry when
+// its waits are met (docs/instruction_set.md, "Schedule").
+//
+//   schedule --> instruction --> unit?  rows, --+--> queue stream_in -> head -> waits met? -> start
+//    memory        memory        steps of waits +--> queue array     -> head -> waits met? -> start
+//   2 cycles      2 cycles         3 cycles     +--> ...
+//
+// A queue holds what a unit has to know of an entry, so that the unit can start it in the cycle in
+// which it is free: the fields of its instruction, and the words where the rows of its operands
+// begin. A stopped queue stops the reading of the schedule for all units. That is no deadlock: the
+// list can be executed in its order, so what an entry waits for has been read before it.
+//
+// Waits. An entry of unit u in iteration i may start when completed[v] >= i * entries[v] + wait[v]
+// for every unit v. For each pair of units the difference of the two sides, for the head of u's
+// queue,
+//
+//   slack[u][v] = completed[v] - i * entries[v] - wait[v]
+//
+// is kept by steps: +1 when v completes an entry, and when u's next entry becomes the head, minus
+// what that waits for beyond the one before. This step of a wait is computed once for all units, on
+// the way to the queues. An entry may start when no slack is negative. No product, and no counter
+// that grows with the run: see SlackWidth.
+
+`default_nettype none
+
+module cmamba_sequencer #(
+    // Words of the instruction memory.
+    parameter int unsigned MaxInstructions = cmamba_build_pkg::MaxInstructions,
+    // Words of the schedule memory.
+    parameter int unsigned MaxSchedule = cmamba_build_pkg::MaxSchedule,
+    // Entries that each unit's queue holds; those on their way need ten of them.
+    parameter int unsigned QueueDepth = 32,
+    // Bits of the counters of cycles and entries.
+    parameter int unsigned CounterWidth = 48,
+    // Elements of a word of the activation memories.
+    parameter int unsigned RowAlign = cmamba_build_pkg::RowAlign,
+    localparam int unsigned NumUnits = cmamba_pkg::NumUnits,
+    localparam int unsigned MaxOperands = 5,
+    localparam int unsigned WordAddrBits = 20 - $clog2(RowAlign),
+    localparam int unsigned ScheduleWidth = $clog2(MaxSchedule),
+    localparam int unsigned InstructionWidth = $clog2(MaxInstructions)
+) (
+    input wire logic clk_i,
+    input wire logic rst_i,
+
+    // The loader's write ports. An instruction is four beats of 128 bits, the first the lowest.
+    input wire logic                        schedule_wr_en_i,
+    input wire logic [ScheduleWidth-1:0]    schedule_wr_addr_i,
+    input wire logic [127:0]                schedule_wr_data_i,
+    input wire logic                        instruction_wr_en_i,
+    input wire logic [InstructionWidth+1:0] instruction_wr_addr_i,
+    input wire logic [127:0]                instruction_wr_data_i,
+
+    // What the package says; constant during a run.
+    input wire logic                      loaded_i,
+    input wire logic [15:0]               iterations_i,
+    input wire logic [ScheduleWidth:0]    schedule_entries_i,
+    input wire logic [NumUnits-1:0][15:0] unit_entries_i,
+
+    // A run. `start_i` is looked at while `busy_o` is low; the arguments stay until done.
+    input  wire logic                 start_i,
+    input  wire logic [31:0]          n_forecasts_i,
+    input  wire logic                 tlast_each_i,
+    // A run in which nothing completes for so many cycles ends with ErrorTimeout. Zero stands for
+    // 2^32.
+    input  wire logic [31:0]          watchdog_cycles_i,
+    output logic                      busy_o,
+    output logic                      done_o,
+    // Of the last run, from `done_o` on.
+    output cmamba_pkg::error_e        error_o,
+
+    // An error of a unit, other than ErrorOk for one cycle, ends the run.
+    input  wire cmamba_pkg::error_e   fault_i,
+    // Resets the units for a cycle, after an error.
+    output logic                      abort_o,
+    // Units still at work after `abort_o`; the run is not done before they are at rest.
+    input  wire logic                 settling_i,
+
+    // Counters of the last run: cycles of busy_o, entries completed.
+    output logic [CounterWidth-1:0]                cycles_o,
+    output logic [CounterWidth-1:0]                entries_o,
+    // Cycles in which a unit had an entry.
+    output logic [NumUnits-1:0][CounterWidth-1:0]  busy_cycles_o,
+
+    // The units, in the order of cmamba_pkg::unit_e. Rows: the words where the rows of an entry's
+    // operands begin, in the order of the operands; of POOL behind them that of the maximum. The
+    // fields of an instruction that only rows are made of are zero, as are opcodes that a unit
+    // knows.
+    output logic [NumUnits-1:0]           start_valid_o,
+    input  wire logic [NumUnits-1:0]      start_ready_i,
+    input  wire logic [NumUnits-1:0]      done_i,
+    output logic [NumUnits-1:0][11:0]     token_o,
+    output logic [NumUnits-1:0][11:0]     position_o,
+    output logic [NumUnits-1:0][9:0]      sequence_o,
+    output logic [NumUnits-1:0][MaxOperands-1:0][WordAddrBits-1:0] rows_o,
+    output cmamba_pkg::recv_instruction_t   recv_o,
+    output cmamba_pkg::linear_instruction_t linear_o,
+    output cmamba_pkg::conv_instruction_t   conv_o,
+    output cmamba_pkg::scan_instruction_t   scan_o,
+    // Views of the vector unit's instruction; the opcode, in the same bits of all, selects one.
+    output cmamba_pkg::norm_instruction_t          norm_o,
+    output cmamba_pkg::pool_instruction_t          pool_o,
+    output cmamba_pkg::scale_instruction_t         scale_o,
+    output cmamba_pkg::pool_features_instruction_t pool_features_o,
+    output cmamba_pkg::modulate_instruction_t      modulate_o,
+    output cmamba_pkg::send_instruction_t          send_o,
+    // stream_in: the last token of the run. stream_out: the last row of a packet.
+    output logic                            recv_last_o,
+    output logic                            send_last_o
+);
+
+  import cmamba_pkg::*;
+
+  // Beats of an instruction that hold more than reserved bits.
+  localparam int unsigned UsedBeats = (ScanInstructionBits + 127) / 128;
+  localparam int unsigned VectorBits = ModulateInstructionBits;
+  localparam int unsigned UnitBits[NumUnits] = '{
+      RecvInstructionBits,
+      LinearInstructionBits,
+      VectorBits,
+      ConvInstructionBits,
+      ScanInstructionBits,
+      SendInstructionBits
+  };
+  // Fields of instructions that units get, as ones.
+  localparam int unsigned AlignWidth = $clog2(RowAlign);
+  localparam recv_instruction_t KeptRecv = '{n: '1, default: '0};
+  localparam operand_t KeptSpace = '{space: '1, default: '0};
+  // The array may read from the middle of a word, in quarters.
+  localparam operand_t KeptLinearSrc = '{space: '1, addr: 20'd3 << (AlignWidth - 2), default: '0};
+  localparam linear_instruction_t KeptLinear = '{
+      src: KeptLinearSrc,
+      dst: KeptSpace,
+      add: '0,
+      opcode: '0,
+      default: '1
+  };
+  // The convolution walks through rows of its own.
+  localparam operand_t KeptConvSrc = '{space: '0, default: '1};
+  localparam conv_instruction_t KeptConv = '{
+      src: KeptConvSrc,
+      dst: '0,
+      n_positions: '0,
+      opcode: '0,
+      default: '1
+  };
+  localparam scan_instruction_t KeptScan = '{
+      u: '0,
+      z: '0,
+      dt: '0,
+      bc: '0,
+      dst: '0,
+      n_positions: '0,
+      opcode: '0,
+      default: '1
+  };
+  localparam norm_instruction_t KeptNorm = '{src: '0, dst: '0, default: '1};
+  localparam scale_instruction_t KeptScale = '{src: '0, logit: '0, dst: '0, default: '1};
+  localparam pool_features_instruction_t KeptPoolFeatures = '{src: '0, dst: '0, default: '1};
+  localparam modulate_instruction_t KeptModulate = '{
+      src: '0,
+      logit: '0,
+      dst: '0,
+      add: '0,
+      default: '1
+  };
+  localparam send_instruction_t KeptSend = '{n: '1, default: '0};
+  localparam logic [NumUnits-1:0][ScanInstructionBits-1:0] Kept = {
+    ScanInstructionBits'(KeptSend),
+    ScanInstructionBits'(KeptScan),
+    ScanInstructionBits'(KeptConv),
+    ScanInstructionBits'(KeptNorm) | ScanInstructionBits'(KeptScale) |
+        ScanInstructionBits'(KeptPoolFeatures) | ScanInstructionBits'(KeptModulate),
+    ScanInstructionBits'(KeptLinear),
+    ScanInstructionBits'(KeptRecv)
+  };
+  localparam int unsigned NumOperands[NumUnits] = '{1, 3, 4, 2, 5, 1};
+
+  function automatic int unsigned largest_space();
+    largest_space = 0;
+    for (int unsigned s = 0; s < NumSpaces; s++) begin
+      if (cmamba_build_pkg::SpaceElements[s] > largest_space) begin
+        largest_space = cmamba_build_pkg::SpaceElements[s];
+      end
+    end
+  endfunction
+  localparam int unsigned RowWidth = $clog2(largest_space() / RowAlign);
+
+  // Entries between the decision to read on and the queues.
+  localparam int unsigned OnTheWay = 10;
+  // From one entry's wait to the next one's, an iteration in between or not.
+  localparam int unsigned WaitWidth = $bits(wait_count_t);
+  localparam int unsigned StepWidth =
+      (ScheduleWidth + 1 > WaitWidth ? ScheduleWidth + 1 : WaitWidth) + 2;
+  // A head lies at most QueueDepth + 2 iterations before or behind another one of the same run,
+  // because each entry in between takes a place in its queue; an iteration has at most MaxSchedule
+  // entries. (A unit without entries never compares.)
+  localparam int unsigned AheadWidth = ScheduleWidth + $clog2(QueueDepth + 3) + 1;
+  localparam int unsigned SlackWidth = (AheadWidth > StepWidth ? AheadWidth : StepWidth) + 1;
+  localparam int unsigned InFlightWidth = 8;
+
+  if (UsedBeats > 4 || VectorBits < NormInstructionBits || VectorBits < ScaleInstructionBits ||
+      VectorBits < PoolInstructionBits || VectorBits < PoolFeaturesInstructionBits)
+  begin : gen_check_bits
+    $fatal(1, "sequencer: instructions of %0d bits are not expected", ScanInstructionBits);
+  end
+  if (MaxSchedule < 2 || MaxSchedule > 65536) begin : gen_check_schedule
+    $fatal(1, "sequencer: MaxSchedule is %0d, expected 2 to 65536", MaxSchedule);
+  end
+  if (MaxInstructions < 2 || MaxInstructions > 1024) begin : gen_check_instructions
+    $fatal(1, "sequencer: MaxInstructions is %0d, expected 2 to 1024", MaxInstructions);
+  end
+  if (QueueDepth < 2 * OnTheWay || QueueDepth != 1 << $clog2(QueueDepth)) begin : gen_check_queue
+    $fatal(1, "sequencer: QueueDepth is %0d, expected a power of two from 32", QueueDepth);
+  end
+
+  // What the reader knows about an entry before its words have come.
+  typedef struct packed {
+    logic run_end;       // of the run's last iteration
+    logic forecast_end;  // of a forecast's last iteration
+  } place_t;
+
+  // An entry in a queue, beside its instruction.
+  typedef struct packed {
+    logic [9:0]  sequence_index;
+    logic [11:0] position;
+    logic [11:0] token;
+    logic        iteration_end;   // the unit's last entry of the iteration
+    place_t      place;
+  } item_t;
+
+  // ---------------------------------------------------------------- the run
+
+  typedef enum logic [2:0] {
+    StIdle,
+    StClear,   // counters of the run before
+    StRun,
+    StAbort,
+    StSettle,
+    StDone
+  } state_e;
+
+  state_e state_q;
+  error_e error_q;
+  logic all_read_q, all_completed_q, expired_q;
+  // State StRun; StClear or StAbort.
+  logic running_q, clear_q;
+  logic [1:0] settle_q;
+
+  always_ff @(posedge clk_i) begin
+    clear_q <= 1'b0;
+    if (rst_i) begin
+      state_q   <= StIdle;
+      running_q <= 1'b0;
+      error_q   <= ErrorOk;
+    end else begin
+      unique case (state_q)
+        StIdle: begin
+          if (start_i) begin
+            state_q <= StClear;
+            clear_q <= 1'b1;
+          end
+        end
+        StClear: begin
+          error_q   <= n_forecasts_i == '0 ? ErrorBadMode : loaded_i ? ErrorOk : ErrorNotLoaded;
+          state_q   <= n_forecasts_i == '0 || !loaded_i ? StDone : StRun;
+          running_q <= n_forecasts_i != '0 && loaded_i;
+        end
+        StRun: begin
+          if (fault_i != ErrorOk || expired_q) begin
+            error_q   <= fault_i != ErrorOk ? fault_i : ErrorTimeout;
+            state_q   <= StAbort;
+            running_q <= 1'b0;
+            clear_q   <= 1'b1;
+          end else if (all_completed_q) begin
+            state_q   <= StDone;
+            running_q <= 1'b0;
+          end
+        end
+        StAbort:  state_q <= StSettle;
+        StSettle: if (settle_q == '1 && !settling_i) state_q <= StDone;
+        default:  state_q <= StIdle;
+      endcase
+    end
+    // The units answer `abort_o` a cycle later.
+    settle_q <= state_q == StSettle ? settle_q + 2'(settle_q != '1) : '0;
+  end
+
+  assign busy_o  = state_q != StIdle;
+  assign done_o  = state_q == StDone;
+  assign error_o = error_q;
+  assign abort_o = state_q == StAbort;
+
+  // ---------------------------------------------------------------- reading the schedule
+
+  logic read, room_q;
+  // What is read next; the last but one, -1 where there is only one; whether it is the last.
+  logic [ScheduleWidth:0] entry_q, entry_limit_q;
+  logic [15:0] iteration_q, iteration_limit_q;
+  logic [31:0] forecast_q, forecast_limit_q;
+  logic last_entry_q, last_iteration_q, last_forecast_q;
+  assign read = running_q && !all_read_q && room_q;
+
+  always_ff @(posedge clk_i) begin
+    // Constant during a run.
+    entry_limit_q <= schedule_entries_i - (ScheduleWidth + 1)'(2);
+    iteration_limit_q <= iterations_i - 16'd2;
+    forecast_limit_q <= n_forecasts_i - 32'd2;
+    if (clear_q) begin
+      entry_q <= '0;
+      iteration_q <= '0;
+      forecast_q <= '0;
+      last_entry_q <= entry_limit_q == '1;
+      last_iteration_q <= iteration_limit_q == '1;
+      last_forecast_q <= forecast_limit_q == '1;
+      all_read_q <= 1'b0;
+    end else if (read) begin
+      entry_q <= last_entry_q ? '0 : entry_q + 1'b1;
+      last_entry_q <= last_entry_q ? entry_limit_q == '1 : entry_q == entry_limit_q;
+      if (last_entry_q) begin
+        iteration_q <= last_iteration_q ? '0 : iteration_q + 1'b1;
+        last_iteration_q <= last_iteration_q ? iteration_limit_q == '1 :
+            iteration_q == iteration_limit_q;
+        if (last_iteration_q) begin
+          forecast_q <= forecast_q + 1'b1;
+          last_forecast_q <= forecast_q == forecast_limit_q;
+          all_read_q <= last_forecast_q;
+        end
+      end
+    end
+  end
+
+  // Two cycles to the schedule's word, two to the instruction's, one more until the unit is known.
+  logic [4:0] way_q;
+  place_t [4:0] place_q;
+  logic [ScheduleBits-1:0] schedule_word;
+  schedule_entry_t entry;
+  schedule_entry_t [2:0] delayed_q;
+  logic [ScanInstructionBits-1:0] word, word_q;
+  unit_e unit_index_q;
+  logic is_linear_q, is_conv_q, is_pool_q, is_scale_q, is_send_q, is_shared_q;
+
+  // The loader has refused all others.
+  function automatic unit_e unit_of(logic [3:0] opcode);
+    case (8'(opcode))
+      OpRecv:   return UnitStreamIn;
+      OpLinear: return UnitArray;
+      OpConv:   return UnitConv;
+      OpScan:   return UnitScan;
+      OpSend:   return UnitStreamOut;
+      default:  return UnitVector;
+    endcase
+  endfunction
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i || clear_q) way_q <= '0;
+    else way_q <= {way_q[3:0], read};
+    place_q <= {
+      place_q[3:0],
+      {last_iteration_q && last_forecast_q, last_iteration_q && (last_forecast_q || tlast_each_i)}
+    };
+    // One stage of each is cleared, so that they are registers: shift registers would be LUTs.
+    delayed_q[1:0] <= {delayed_q[0], entry};
+    delayed_q[2] <= rst_i ? '0 : delayed_q[1];
+    word_q <= rst_i ? '0 : word;
+    unit_index_q <= unit_of(word[3:0]);
+    is_linear_q <= word[3:0] == OpLinear[3:0];
+    is_conv_q <= word[3:0] == OpConv[3:0];
+    is_pool_q <= word[3:0] == OpPool[3:0];
+    is_scale_q <= word[3:0] == OpScale[3:0];
+    is_send_q <= word[3:0] == OpSend[3:0];
+    // Operand 1 is a row that all sequences share.
+    is_shared_q <= word[3:0] == OpPoolFeatures[3:0] || word[3:0] == OpModulate[3:0];
+  end
+  assign entry = schedule_entry_t'(schedule_word);
+
+  cmamba_ram_1w #(
+      .Width(ScheduleBits),
+      .Depth(MaxSchedule),
+      .RamStyle("block")
+  ) u_schedule (
+      .clk_i,
+      .wr_en_i  (schedule_wr_en_i),
+      .wr_addr_i(schedule_wr_addr_i),
+      .wr_data_i(schedule_wr_data_i),
+      .rd_en_i  (1'b1),
+      .rd_addr_i(entry_q[ScheduleWidth-1:0]),
+      .rd_data_o(schedule_word)
+  );
+
+  for (genvar b = 0; b < UsedBeats; b++) begin : gen_instruction
+    localparam int unsigned Bits = b < UsedBeats - 1 ? 128 : ScanInstructionBits - 128 * b;
+
+    cmamba_ram_1w #(
+        .Width(Bits),
+        .Depth(MaxInstructions),
+        .RamStyle("distributed")
+    ) u_memory (
+        .clk_i,
+        .wr_en_i  (instruction_wr_en_i && 32'(instruction_wr_addr_i[1:0]) == b),
+        .wr_addr_i(instruction_wr_addr_i[InstructionWidth+1:2]),
+        .wr_data_i(instruction_wr_data_i[Bits-1:0]),
+        .rd_en_i  (1'b1),
+        .rd_addr_i(InstructionWidth'(entry.instruction)),
+        .rd_data_o(word[128*b+:Bits])
+    );
+  end
+
+  // ---------------------------------------------------------------- to the queues
+
+  logic [NumUnits-1:0] unit, unit_q, push_q, iteration_end;
+  logic [NumUnits-1:0] first_q;  // the unit's first entry of the run is to come
+  logic [NumUnits-1:0][15:0] pushed_q, pushed_end_q;  // entries of the iteration
+  logic [1:0][ScanInstructionBits-1:0] fields_q;
+  item_t [1:0] item_q;
+  assign unit = NumUnits'(way_q[4]) << unit_index_q;
+
+  for (genvar u = 0; u < NumUnits; u++) begin : gen_place
+    assign iteration_end[u] = pushed_q[u] == pushed_end_q[u];
+
+    always_ff @(posedge clk_i) begin
+      pushed_end_q[u] <= unit_entries_i[u] - 1'b1;  // constant during a run
+      if (clear_q) pushed_q[u] <= '0;
+      else if (unit[u]) pushed_q[u] <= iteration_end[u] ? '0 : pushed_q[u] + 1'b1;
+      if (clear_q) first_q[u] <= 1'b1;
+      else if (unit[u]) first_q[u] <= 1'b0;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i || clear_q) begin
+      unit_q <= '0;
+      push_q <= '0;
+    end else begin
+      unit_q <= unit;
+      push_q <= unit_q;
+    end
+    fields_q <= {fields_q[0], word_q};
+    item_q[0] <= '{
+        sequence_index: delayed_q[2].sequence_index,
+        position: delayed_q[2].position,
+        token: delayed_q[2].token,
+        iteration_end: |(unit & iteration_end),
+        place: place_q[4]
+    };
+    item_q[1] <= item_q[0];
+  end
+
+  // Rows. The operands of all instructions lie in the same places, one behind the other.
+  // verilator lint_off UNUSEDSIGNAL
+  scan_instruction_t as_scan;
+  linear_instruction_t as_linear;
+  conv_instruction_t as_conv;
+  // verilator lint_on UNUSEDSIGNAL
+  operand_t [MaxOperands-1:0] operand;
+  logic [MaxOperands-1:0][11:0] index;
+  logic [MaxOperands-1:0][RowWidth-1:0] row;
+  logic [11:0] token, position, sequence_index;
+  assign as_scan = scan_instruction_t'(word_q);
+  assign as_linear = linear_instruction_t'(word_q[LinearInstructionBits-1:0]);
+  assign as_conv = conv_instruction_t'(word_q[ConvInstructionBits-1:0]);
+  assign token = delayed_q[2].token;
+  assign position = delayed_q[2].position;
+  assign sequence_index = 12'(delayed_q[2].sequence_index);
+
+  always_comb begin
+    operand = {as_scan.dst, as_scan.bc, as_scan.dt, as_scan.z, as_scan.u};
+    index   = {MaxOperands{token}};
+    if (is_linear_q && as_linear.reduce || is_scale_q) index[1] = sequence_index;
+    if (is_shared_q) index[1] = position;
+    if (is_linear_q && as_linear.add_position) index[2] = position;
+    if (is_conv_q) index[0] = token - 12'(as_conv.kernel) + 12'd1;
+    if (is_send_q) index[0] = sequence_index;
+    if (is_pool_q) begin
+      index[1]   = sequence_index << 1;
+      operand[2] = operand[1];
+      index[2]   = sequence_index << 1 | 12'd1;
+    end
+  end
+
+  for (genvar k = 0; k < MaxOperands; k++) begin : gen_row
+    cmamba_row_address #(
+        .RowAlign (RowAlign),
+        .AddrWidth(RowWidth)
+    ) u_row (
+        .clk_i,
+        .operand_i(operand[k]),
+        .index_i  (index[k]),
+        .word_o   (row[k])
+    );
+  end
+
+  // Steps of waits: what an entry waits for beyond the one of its unit before, negated.
+  typedef logic signed [StepWidth-1:0] step_t;
+  (* ram_style = "distributed" *)
+  wait_count_t [NumUnits-1:0] waits[8];  // of each unit's last entry
+  logic turn_q;  // the iteration has changed in between
+  step_t [NumUnits-1:0] step_q, step_turned_q;
+
+
+
+  always_ff @(posedge clk_i) begin
+    turn_q <= 1'b0;
+    for (int unsigned u = 0; u < NumUnits; u++) begin
+      if (unit[u] && pushed_q[u] == '0 && !first_q[u]) turn_q <= 1'b1;
+    end
+    for (int unsigned v = 0; v < NumUnits; v++) begin
+      step_q[v] <= (first_q[unit_index_q] ? '0 : step_t'(signed'(waits[unit_index_q][v]))) -
+          step_t'(signed'(delayed_q[2].wait_count[v]));
+      step_turned_q[v] <= step_q[v] - (turn_q ? step_t'(unit_entries_i[v]) : '0);
+    end
+    if (way_q[4]) waits[unit_index_q] <= delayed_q[2].wait_count;
+  end
+
+  // ---------------------------------------------------------------- queues, waits, start
+
+  logic [NumUnits-1:0] start, full, holding;
+  item_t [NumUnits-1:0] head_q;
+  logic [NumUnits-1:0][ScanInstructionBits-1:0] head_word_q;
+  assign start = start_valid_o & start_ready_i;
+
+  for (genvar u = 0; u < NumUnits; u++) begin : gen_unit
+    localparam int unsigned Bits = UnitBits[u];
+    localparam int unsigned Operands = NumOperands[u];
+    localparam int unsigned LevelWidth = $clog2(QueueDepth + 2);
+
+    logic next_valid, head_valid_q, load, unused_ready;
+    logic [LevelWidth-1:0] level;
+    item_t next_item;
+    step_t [NumUnits-1:0] next_step;
+    logic [Bits-1:0] next_word;
+    logic [Operands-1:0][RowWidth-1:0] next_row, head_row_q;
+
+    cmamba_fifo #(
+        .Width($bits(item_t) + NumUnits * StepWidth + Operands * RowWidth + Bits),
+        .Depth(QueueDepth),
+        .RamStyle("distributed")
+    ) u_queue (
+        .clk_i,
+        .rst_i(rst_i || clear_q),
+        .valid_i(push_q[u]),
+        .ready_o(unused_ready),
+        .data_i({
+          item_q[1], step_turned_q, row[Operands-1:0], fields_q[1][Bits-1:0] & Kept[u][Bits-1:0]
+        }),
+        .valid_o(next_valid),
+        .ready_i(!head_valid_q),
+        .data_o({next_item, next_step, next_row, next_word}),
+        .level_o(level)
+    );
+    assign full[u] = level >= LevelWidth'(QueueDepth - OnTheWay);
+
+    // A cycle after a start there is no head, so that the way from a unit's readiness ends here.
+    assign load = !head_valid_q && next_valid;
+    always_ff @(posedge clk_i) begin
+      if (rst_i || clear_q || start[u]) head_valid_q <= 1'b0;
+      else if (load) head_valid_q <= 1'b1;
+      if (load) begin
+        head_q[u] <= next_item;
+        head_word_q[u] <= ScanInstructionBits'(next_word);
+        head_row_q <= next_row;
+      end
+    end
+
+    logic [NumUnits-1:0] short;  // of completed entries
+    for (genvar v = 0; v < NumUnits; v++) begin : gen_wait
+      logic [SlackWidth-1:0] slack_q, slack_d;
+      logic unused_carry;
+      // The completion is the carry input.
+      assign {slack_d, unused_carry} = {slack_q, 1'b1} +
+          {load ? SlackWidth'(signed'(next_step[v])) : '0, done_i[v]};
+      always_ff @(posedge clk_i) begin
+        if (clear_q) slack_q <= '0;
+        else slack_q <= slack_d;
+      end
+      assign short[v] = slack_q[SlackWidth-1];
+    end
+    assign start_valid_o[u] = head_valid_q && short == '0;
+
+    assign token_o[u] = head_q[u].token;
+    assign position_o[u] = head_q[u].position;
+    assign sequence_o[u] = head_q[u].sequence_index;
+    for (genvar k = 0; k < MaxOperands; k++) begin : gen_row
+      if (k < Operands) begin : gen_used
+        assign rows_o[u][k] = WordAddrBits'(head_row_q[k]);
+      end else begin : gen_unused
+        assign rows_o[u][k] = '0;
+      end
+    end
+
+    // Entries inside the unit, and the cycles in which there are any.
+    logic [InFlightWidth-1:0] in_flight_q;
+    logic [ CounterWidth-1:0] busy_q;
+    always_ff @(posedge clk_i) begin
+      if (rst_i || clear_q) in_flight_q <= '0;
+      else in_flight_q <= in_flight_q + InFlightWidth'(start[u]) - InFlightWidth'(done_i[u]);
+      if (clear_q && !abort_o) busy_q <= '0;
+      else if (in_flight_q != '0) busy_q <= busy_q + 1'b1;
+    end
+    assign busy_cycles_o[u] = busy_q;
+    assign holding[u] = level != '0 || head_valid_q || in_flight_q != '0;
+  end
+
+  always_ff @(posedge clk_i) begin
+    room_q <= !(|full);
+    // Once it is so it stays.
+    all_completed_q <= !clear_q && all_read_q && way_q == '0 && unit_q == '0 && push_q == '0 &&
+        holding == '0;
+  end
+
+  assign recv_o = recv_instruction_t'(head_word_q[UnitStreamIn][RecvInstructionBits-1:0]);
+  assign linear_o = linear_instruction_t'(head_word_q[UnitArray][LinearInstructionBits-1:0]);
+  assign conv_o = conv_instruction_t'(head_word_q[UnitConv][ConvInstructionBits-1:0]);
+  assign scan_o = scan_instruction_t'(head_word_q[UnitScan][ScanInstructionBits-1:0]);
+  assign norm_o = norm_instruction_t'(head_word_q[UnitVector][NormInstructionBits-1:0]);
+  assign pool_o = pool_instruction_t'(head_word_q[UnitVector][PoolInstructionBits-1:0]);
+  assign scale_o = scale_instruction_t'(head_word_q[UnitVector][ScaleInstructionBits-1:0]);
+  assign pool_features_o = pool_features_instruction_t'(
+      head_word_q[UnitVector][PoolFeaturesInstructionBits-1:0]
+  );
+  assign modulate_o = modulate_instruction_t'(head_word_q[UnitVector][ModulateInstructionBits-1:0]);
+  assign send_o = send_instruction_t'(head_word_q[UnitStreamOut][SendInstructionBits-1:0]);
+  assign recv_last_o = head_q[UnitStreamIn].place.run_end && head_q[UnitStreamIn].iteration_end;
+  assign send_last_o = head_q[UnitStreamOut].place.forecast_end &&
+      head_q[UnitStreamOut].iteration_end;
+
+  // ---------------------------------------------------------------- watchdog and counters
+
+  logic [31:0] patience_q;  // cycles until the run has come to nothing
+  logic [$clog2(NumUnits+1)-1:0] completed, completed_q;
+  always_comb begin
+    completed = '0;
+    for (int unsigned u = 0; u < NumUnits; u++) completed += $bits(completed)'(done_i[u]);
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!running_q || (|done_i)) patience_q <= watchdog_cycles_i - 1'b1;
+    else patience_q <= patience_q - 1'b1;
+    expired_q   <= running_q && patience_q == '0 && !(|done_i);
+
+    completed_q <= running_q ? completed : '0;
+    if (clear_q && !abort_o) begin
+      cycles_o  <= CounterWidth'(1);  // this one
+      entries_o <= '0;
+    end else begin
+      if (busy_o) cycles_o <= cycles_o + 1'b1;
+      entries_o <= entries_o + CounterWidth'(completed_q);
+    end
+  end
+
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,59 @@
+// Finished sums on their way to the requantizer: whole output tiles in, RequantizeLanes sums out.
+//
+// Only the memory: the credits of array_issue keep it from overflowing, array_output counts what is
+// in it. It is small enough for LUTs (32 words take no more of them than 8 do).
+`default_nettype none
+
+module cmamba_sum_queue #(
+    // Sums of an output tile.
+    parameter int unsigned TileOut = 64,
+    // Sums read at once.
+    parameter int unsigned RequantizeLanes = 16,
+    // Output tiles, a power of two.
+    parameter int unsigned Depth = 32,
+    localparam int unsigned AddrBits = $clog2(Depth),
+    localparam int unsigned Chunks = TileOut / RequantizeLanes,
+    localparam int unsigned ChunkBits = $clog2(Chunks)
+) (
+    input wire logic clk_i,
+    input wire logic rst_i,
+
+    input wire logic valid_i,
+    input wire logic [TileOut-1:0][31:0] sums_i,
+
+    // The output tile rd_addr_i after reset, its sums from rd_chunk_i * RequantizeLanes on.
+    input  wire logic [AddrBits-1:0] rd_addr_i,
+    input  wire logic [ChunkBits-1:0] rd_chunk_i,
+    output logic [RequantizeLanes-1:0][31:0] sums_o  // one cycle later
+);
+
+  if (Depth != 1 << AddrBits) begin : gen_check_depth
+    $fatal(1, "sum_queue: Depth is %0d, expected a power of two", Depth);
+  end
+  if (Chunks < 2 || Chunks != 1 << ChunkBits || TileOut % RequantizeLanes != 0)
+  begin : gen_check_lanes
+    $fatal(1, "sum_queue: TileOut is %0d, expected RequantizeLanes times 2, 4, 8, ...", TileOut);
+  end
+
+  logic [AddrBits-1:0] wr_addr_q;
+  always_ff @(posedge clk_i) begin
+    if (rst_i) wr_addr_q <= '0;
+    else if (valid_i) wr_addr_q <= wr_addr_q + 1'b1;
+  end
+
+  localparam int unsigned WordBits = RequantizeLanes * 32;
+  logic [Chunks-1:0][WordBits-1:0] words;
+  for (genvar c = 0; c < Chunks; c++) begin : gen_chunk
+    (* ram_style = "distributed" *)
+    logic [WordBits-1:0] memory[Depth];
+    always_ff @(posedge clk_i) begin
+      if (valid_i) memory[wr_addr_q] <= sums_i[c*RequantizeLanes+:RequantizeLanes];
+    end
+    assign words[c] = memory[rd_addr_i];
+  end
+
+  always_ff @(posedge clk_i) sums_o <= words[rd_chunk_i];
+
+endmodule
+
+`default_nettype wire

@@ -20,6 +20,7 @@ from golden.integer_model import IntegerModel
 from host import board_package
 from host.virtual_board import VirtualBoard, write_overlay
 from model.args import ModelArgs
+from tests.archives import unpack
 from tests.compiled_models import SMALL, compile_random
 
 ROOT = board_package.ROOT
@@ -53,8 +54,7 @@ def pack(golden: Path, output: Path, *arguments: str) -> int:
 @pytest.fixture
 def unpacked(golden, tmp_path):
     assert pack(golden, tmp_path / "board.tar.gz") == 0
-    with tarfile.open(tmp_path / "board.tar.gz") as tar:
-        tar.extractall(tmp_path / "empty", filter="data")
+    unpack(tmp_path / "board.tar.gz", tmp_path / "empty")
     (folder,) = (tmp_path / "empty").iterdir()
     return folder
 
@@ -171,8 +171,7 @@ def test_its_selftest_passes_on_a_virtual_board(golden, tmp_path):
     """Bitstream, driver and vectors come from the archive; the board is that of the repository."""
     bitstream = write_overlay(tmp_path / "bitstream").parent
     assert pack(golden, tmp_path / "board.tar.gz", "--bitstream", str(bitstream)) == 0
-    with tarfile.open(tmp_path / "board.tar.gz") as tar:
-        tar.extractall(tmp_path, filter="data")
+    unpack(tmp_path / "board.tar.gz", tmp_path)
     with VirtualBoard("small", port=0, memory_bytes=64 << 20) as board:
         result = probe(
             tmp_path / "cmamba-board",

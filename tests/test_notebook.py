@@ -2,7 +2,6 @@
 
 import json
 import sys
-import tarfile
 
 import nbformat
 import numpy as np
@@ -21,6 +20,7 @@ from host.notebook import NOTEBOOK, execute
 from host.virtual_board import VirtualBoard, write_overlay
 from model.data import load_dataset
 from model.quantization.calibrate import calibrate, calibration_windows
+from tests.archives import unpack
 
 BUILD = isa.build("small")
 
@@ -59,8 +59,7 @@ def test_it_runs_in_the_archive_for_the_board(golden, tmp_path):
     files = board_package.contents(golden, tmp_path / "none", ["nyc_weather"])
     files["MANIFEST.json"] = board_package.manifest(files, None)
     (tmp_path / "board.tar.gz").write_bytes(board_package.archive(files))
-    with tarfile.open(tmp_path / "board.tar.gz") as tar:
-        tar.extractall(tmp_path, filter="data")
+    unpack(tmp_path / "board.tar.gz", tmp_path)
     folder = tmp_path / board_package.NAME
     bitfile = write_overlay(tmp_path / "overlay")
     with VirtualBoard(build="small", host="127.0.0.1", port=0) as board:

@@ -66,7 +66,8 @@ rtl-lint: $(READY) ## check the RTL: Verilator -Wall, verible rules and layout
 	        --top-module $$(basename $$module .sv) $(SV_PACKAGES) \
 	        $$build/cmamba_build_pkg.sv $$module; \
 	done; done
-	$(BIN)/verible-verilog-lint $(SV_FILES)
+	$(BIN)/verible-verilog-lint --rules=explicit-parameter-storage-type=exempt_type:string \
+	    $(SV_FILES)
 	@for file in $(SV_FILES); do \
 	    $(BIN)/verible-verilog-format --flagfile=rtl/verible_format.flags --verify $$file || exit 1; \
 	done

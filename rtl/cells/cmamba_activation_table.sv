@@ -39,8 +39,9 @@ module cmamba_activation_table #(
   end
 
   // Index of the entry: argument + 128.
-  function automatic logic [AddrWidth-1:0] entry(logic [7:0] argument);
-    return {table_i, ~argument[7], argument[6:0]};
+  function automatic logic [AddrWidth-1:0] entry(logic [AddrWidth-9:0] table_number,
+                                                 logic [7:0] argument);
+    return {table_number, ~argument[7], argument[6:0]};
   endfunction
 
   for (genvar c = 0; c < (Lanes + 1) / 2; c++) begin : gen_copy
@@ -49,7 +50,7 @@ module cmamba_activation_table #(
     logic [AddrWidth-1:0] addr;
     logic [Width-1:0] entry_q, data_q;
 
-    assign addr = wr_en_i ? wr_addr_i : entry(data_i[2*c]);
+    assign addr = wr_en_i ? wr_addr_i : entry(table_i, data_i[2*c]);
 
     always_ff @(posedge clk_i) begin
       if (wr_en_i) memory[addr] <= wr_data_i;
@@ -61,7 +62,7 @@ module cmamba_activation_table #(
     if (2 * c + 1 < Lanes) begin : gen_second
       logic [Width-1:0] second_entry_q, second_data_q;
       always_ff @(posedge clk_i) begin
-        second_entry_q <= memory[entry(data_i[2*c+1])];
+        second_entry_q <= memory[entry(table_i, data_i[2*c+1])];
         second_data_q  <= second_entry_q;
       end
       assign data_o[2*c+1] = second_data_q;

@@ -11,7 +11,7 @@ module cmamba_fifo #(
     // Words in the memory, a power of two; one more is in the output register.
     parameter int unsigned Depth = 16,
     // RAM of the device: "auto", "block" or "distributed".
-    parameter string RamStyle = "auto",
+    parameter RamStyle = "auto",
     localparam int unsigned LevelWidth = $clog2(Depth + 2)
 ) (
     input wire logic clk_i,
@@ -36,9 +36,12 @@ module cmamba_fifo #(
     $fatal(1, "fifo: Depth is %0d, expected a power of two from 2", Depth);
   end
 
+  // verilator lint_off WIDTHEXPAND
+  // Texts are as wide as they are long.
   if (RamStyle != "auto" && RamStyle != "block" && RamStyle != "distributed") begin : gen_check_ram
     $fatal(1, "fifo: RamStyle is %s, expected auto, block or distributed", RamStyle);
   end
+  // verilator lint_on WIDTHEXPAND
 
   localparam int unsigned AddrWidth = $clog2(Depth);
 

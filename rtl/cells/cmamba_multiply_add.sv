@@ -26,7 +26,7 @@ module cmamba_multiply_add #(
     // A register behind the multiplier.
     parameter bit ProductRegister = 1'b1,
     // "none", "c", "cascade" or "cascade_17".
-    parameter string Addend = "none",
+    parameter Addend = "none",
     // A register for c.
     parameter bit AddendRegister = 1'b0,
     // Instantiate the primitive.
@@ -51,18 +51,24 @@ module cmamba_multiply_add #(
   if (PreAddRegister && !PreAdd) begin : gen_check_pre_add
     $fatal(1, "multiply_add: PreAddRegister without PreAdd");
   end
-  if (Addend != "none" && Addend != "c" && Addend != "cascade" && Addend != "cascade_17")
-  begin : gen_check_addend
+  // verilator lint_off WIDTHEXPAND
+  // Texts are as wide as they are long.
+  localparam bit AddsNothing = Addend == "none";
+  localparam bit AddsC = Addend == "c";
+  localparam bit AddsCascade = Addend == "cascade";
+  localparam bit AddsCascade17 = Addend == "cascade_17";
+  // verilator lint_on WIDTHEXPAND
+  if (!AddsNothing && !AddsC && !AddsCascade && !AddsCascade17) begin : gen_check_addend
     $fatal(1, "multiply_add: Addend is %s, expected none, c, cascade or cascade_17", Addend);
   end
-  if (AddendRegister && Addend != "c") begin : gen_check_addend_register
+  if (AddendRegister && !AddsC) begin : gen_check_addend_register
     $fatal(1, "multiply_add: AddendRegister without c");
   end
 
   if (Primitive) begin : gen_primitive
     localparam int unsigned BRegisters = InputRegisters + 32'(PreAddRegister);
-    localparam logic [2:0] Z = Addend == "c" ? 3'b011 : Addend == "cascade" ? 3'b001 :
-        Addend == "cascade_17" ? 3'b101 : 3'b000;
+    localparam logic [2:0] Z = AddsC ? 3'b011 : AddsCascade ? 3'b001 : AddsCascade17 ? 3'b101 :
+        3'b000;
 
     DSP48E2 #(
         .AMULTSEL     (PreAdd ? "AD" : "A"),
@@ -173,11 +179,11 @@ module cmamba_multiply_add #(
     end
 
     // Bits above the 48 do not matter.
-    if (Addend == "c") begin : gen_c
+    if (AddsC) begin : gen_c
       always_ff @(posedge clk_i) sum_q <= 48'(product_term + {16'b0, c});
-    end else if (Addend == "cascade") begin : gen_cascade
+    end else if (AddsCascade) begin : gen_cascade
       always_ff @(posedge clk_i) sum_q <= 48'(product_term + {16'b0, cascade_i});
-    end else if (Addend == "cascade_17") begin : gen_cascade_17
+    end else if (AddsCascade17) begin : gen_cascade_17
       always_ff @(posedge clk_i) sum_q <= 48'(product_term) + (cascade_i >>> 17);
     end else begin : gen_none
       always_ff @(posedge clk_i) sum_q <= 48'(product_term);

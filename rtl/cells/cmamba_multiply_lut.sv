@@ -14,7 +14,7 @@ module cmamba_multiply_lut (
 );
 
   logic signed [9:0] three;
-  logic signed [2:0][9:0] multiple;
+  logic [2:0][9:0] multiple;
   assign three = 10'(a_i) + (10'(a_i) <<< 1);
   for (genvar i = 0; i < 3; i++) begin : gen_digit
     always_comb begin

@@ -17,7 +17,7 @@ module cmamba_ram_1w #(
     // Read ports.
     parameter int unsigned ReadPorts = 1,
     // RAM of the device: "auto", "block" or "distributed".
-    parameter string RamStyle = "auto",
+    parameter RamStyle = "auto",
     // What a port shows two cycles after a cycle without rd_en_i: 0 its last word, 1 zeros. Words
     // of several memories of which one is read can then be ORed. (Block RAM can reset its output
     // register.)
@@ -46,9 +46,12 @@ module cmamba_ram_1w #(
   if (ReadPorts < 1) begin : gen_check_ports
     $fatal(1, "ram_1w: ReadPorts is %0d, expected at least 1", ReadPorts);
   end
+  // verilator lint_off WIDTHEXPAND
+  // Texts are as wide as they are long.
   if (RamStyle != "auto" && RamStyle != "block" && RamStyle != "distributed") begin : gen_check_ram
     $fatal(1, "ram_1w: RamStyle is %s, expected auto, block or distributed", RamStyle);
   end
+  // verilator lint_on WIDTHEXPAND
 
   for (genvar p = 0; p < ReadPorts; p++) begin : gen_copy
     (* ram_style = RamStyle *)

@@ -454,9 +454,9 @@ module cmamba_loader
   assign stops = accept && (beat_last_i || is_table_q || fourth);
 
   always_ff @(posedge clk_i) begin
-    is_wide_q <= section_q inside {SectionScanTables, SectionVectorTables};
-    is_table_q <= !header_q &&
-        section_q inside {SectionConvTables, SectionScanTables, SectionVectorTables};
+    is_wide_q <= section_q == SectionScanTables || section_q == SectionVectorTables;
+    is_table_q <= !header_q && (section_q == SectionConvTables ||
+        section_q == SectionScanTables || section_q == SectionVectorTables);
     is_instruction_q <= !header_q && section_q == SectionInstructions;
 
     // The next beat may come when the last entry of a table leaves.
@@ -556,7 +556,7 @@ module cmamba_loader
     end else if (check_instruction_ready_i) begin
       instruction_valid_q <= 1'b0;
     end
-    if (arrived_q && index_q[1:0] != 2'd3) gather_q <= {hold_q, gather_q[$high(gather_q):128]};
+    if (arrived_q && index_q[1:0] != 2'd3) gather_q <= {hold_q, gather_q[InstructionBits-129:128]};
   end
 
   assign check_instruction_valid_o = instruction_valid_q;

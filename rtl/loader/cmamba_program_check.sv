@@ -68,7 +68,7 @@ module cmamba_program_check
       ScanLanes
   };
   for (genvar i = 0; i < 6; i++) begin : gen_check_sizes
-    if (!$onehot(Sizes[i]) || Sizes[i] > MaxAlign) begin : gen_fail
+    if (Sizes[i] != 1 << $clog2(Sizes[i]) || Sizes[i] > MaxAlign) begin : gen_fail
       $fatal(1, "program_check: size %0d is %0d, expected a power of two up to 256", i, Sizes[i]);
     end
   end
@@ -422,7 +422,7 @@ module cmamba_program_check
 
   always_ff @(posedge clk_i) begin
     roles_q <= roles;
-    result_is_third_q <= instruction_i[7:0] inside {OpScale, OpModulate};
+    result_is_third_q <= instruction_i[7:0] == OpScale || instruction_i[7:0] == OpModulate;
     result_q <= result_is_third_q ? operands[2] : operands[1];
     may_overlap_q <= source.space == result_q.space && source != result_q;
     addend_may_overlap_q <= addend.space == result_q.space && addend != result_q;
@@ -436,12 +436,15 @@ module cmamba_program_check
     logic       last;  // KindTaken
   } item_t;
 
-  function automatic item_t item(kind_e kind, logic [2:0] k = '0);
-    return '{kind: kind, k: k, last: kind == KindTaken};
+  // As a vector: not every tool knows a constant function that returns a struct.
+  typedef logic [$bits(item_t)-1:0] item_bits_t;
+
+  function automatic item_bits_t item(kind_e kind, logic [2:0] k = '0);
+    return {kind, k, kind == KindTaken};
   endfunction
 
   // The list of checks of an opcode.
-  function automatic item_t item_of(logic [7:0] opcode, logic [3:0] step);
+  function automatic item_bits_t item_of(logic [7:0] opcode, logic [3:0] step);
     logic [11:0] place;
     place = {opcode, step};
     unique case (place)
@@ -527,7 +530,7 @@ module cmamba_program_check
   // That of StCounts.
   localparam int unsigned NumCounts = NumUnits + 2;
 
-  function automatic item_t count_of(int unsigned step);
+  function automatic item_bits_t count_of(int unsigned step);
     if (step < NumUnits) return item(KindUnitEntries, 3'(step));
     return item(step == NumUnits ? KindTokens : KindForecasts);
   endfunction
@@ -538,39 +541,57 @@ module cmamba_program_check
   localparam logic [PlaceWidth-1:0] PlaceWait = 0;
   localparam logic [PlaceWidth-1:0] PlaceOpcode = 1;
 
-  typedef struct packed {
-    logic [2**PlaceWidth-1:0][$bits(item_t)-1:0] items;
-    logic [15:0][31:0] of_opcode;  // where its list begins
-    logic [31:0] counts;
-  } lists_t;
+  typedef item_bits_t [2**PlaceWidth-1:0] items_t;
+  typedef logic [15:0][31:0] lists_t;
 
+  // Items of an opcode's list, with the one that ends it.
+  function automatic int unsigned length_of(logic [7:0] opcode);
+    int unsigned length;
+    length = 1;
+    for (int unsigned step = 0; step < 15; step++) begin
+      if (item_of(opcode, 4'(step)) != item(KindTaken)) length = step + 2;
+    end
+    return length;
+  endfunction
+
+  // Where each opcode's list begins.
   function automatic lists_t all_lists();
     lists_t lists;
     int unsigned place;
-    lists = '0;
-    lists.items[PlaceWait] = item(KindNone);
-    lists.items[PlaceOpcode] = item(KindOpcode);
     place = 32'(PlaceOpcode) + 1;
     for (int unsigned opcode = 0; opcode < 16; opcode++) begin
-      lists.of_opcode[opcode] = place;
-      for (int unsigned step = 0; step < 16; step++) begin
-        lists.items[place] = item_of(8'(opcode), 4'(step));
-        place++;
-        if (item_of(8'(opcode), 4'(step)).last) break;
-      end
+      lists[opcode] = place;
+      place = place + length_of(8'(opcode));
     end
-    lists.counts = place;
-    for (int unsigned step = 0; step < NumCounts; step++) lists.items[place+step] = count_of(step);
     return lists;
   endfunction
 
   localparam lists_t Lists = all_lists();
-  localparam logic [PlaceWidth-1:0] PlaceCounts = PlaceWidth'(Lists.counts);
-  localparam logic [PlaceWidth-1:0] PlaceLast = PlaceWidth'(Lists.counts + NumCounts - 1);
+  localparam int unsigned Counts = Lists[15] + length_of(8'd15);
+  localparam logic [PlaceWidth-1:0] PlaceCounts = PlaceWidth'(Counts);
+  localparam logic [PlaceWidth-1:0] PlaceLast = PlaceWidth'(Counts + NumCounts - 1);
 
-  if (Lists.counts + NumCounts > 2 ** PlaceWidth) begin : gen_check_lists
-    $fatal(1, "program_check: %0d checks, expected at most 128", Lists.counts + NumCounts);
+  if (Counts + NumCounts > 2 ** PlaceWidth) begin : gen_check_lists
+    $fatal(1, "program_check: %0d checks, expected at most 128", Counts + NumCounts);
   end
+
+  function automatic items_t all_items();
+    items_t items;
+    int unsigned length;
+    items = '0;
+    items[PlaceWait] = item(KindNone);
+    items[PlaceOpcode] = item(KindOpcode);
+    for (int unsigned opcode = 0; opcode < 16; opcode++) begin
+      length = length_of(8'(opcode));
+      for (int unsigned step = 0; step < 16; step++) begin
+        if (step < length) items[Lists[opcode]+step] = item_of(8'(opcode), 4'(step));
+      end
+    end
+    for (int unsigned step = 0; step < NumCounts; step++) items[Counts+step] = count_of(step);
+    return items;
+  endfunction
+
+  localparam items_t Items = all_items();
 
   // In the table; where the list of the opcode begins.
   logic [PlaceWidth-1:0] place_q, list_q;
@@ -637,8 +658,8 @@ module cmamba_program_check
     else if (place_q == PlaceOpcode) place_q <= list_q;
     else place_q <= place_q + 1'b1;
     // A word that is no instruction may go through any list: its error is known by then.
-    list_q <= PlaceWidth'(Lists.of_opcode[instruction_i[3:0]]);
-    item_q <= item_t'(Lists.items[place_q]);
+    list_q <= PlaceWidth'(Lists[instruction_i[3:0]]);
+    item_q <= item_t'(Items[place_q]);
 
     if (start_i) instructions_q <= '0;
     else if (instruction_ready_o) instructions_q <= instructions_q + 1'b1;

@@ -37,22 +37,42 @@ module cmamba_activation_memory #(
     $fatal(1, "activation_memory: Elements is %0d, expected a multiple of %0d", Elements, RowAlign);
   end
 
-  cmamba_ram_1w #(
-      .Width(RowAlign * ElementBits),
-      .Depth(Elements / RowAlign),
-      .MaskedWidth(ElementBits),
-      .ReadPorts(ReadPorts),
-      .RamStyle(Elements / RowAlign > LutWords ? "block" : "distributed")
-  ) u_ram (
-      .clk_i,
-      .wr_en_i,
-      .wr_addr_i,
-      .wr_mask_i,
-      .wr_data_i,
-      .rd_en_i,
-      .rd_addr_i,
-      .rd_data_o
-  );
+  // Two instances, since a choice between texts would fill the shorter one with zero bytes.
+  if (Elements / RowAlign > LutWords) begin : gen_block
+    cmamba_ram_1w #(
+        .Width(RowAlign * ElementBits),
+        .Depth(Elements / RowAlign),
+        .MaskedWidth(ElementBits),
+        .ReadPorts(ReadPorts),
+        .RamStyle("block")
+    ) u_ram (
+        .clk_i,
+        .wr_en_i,
+        .wr_addr_i,
+        .wr_mask_i,
+        .wr_data_i,
+        .rd_en_i,
+        .rd_addr_i,
+        .rd_data_o
+    );
+  end else begin : gen_distributed
+    cmamba_ram_1w #(
+        .Width(RowAlign * ElementBits),
+        .Depth(Elements / RowAlign),
+        .MaskedWidth(ElementBits),
+        .ReadPorts(ReadPorts),
+        .RamStyle("distributed")
+    ) u_ram (
+        .clk_i,
+        .wr_en_i,
+        .wr_addr_i,
+        .wr_mask_i,
+        .wr_data_i,
+        .rd_en_i,
+        .rd_addr_i,
+        .rd_data_o
+    );
+  end
 
 endmodule
 

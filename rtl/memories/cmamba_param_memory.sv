@@ -17,7 +17,7 @@ module cmamba_param_memory #(
     // Addresses of a read: 1, or one for each lane.
     parameter int unsigned Addresses = 1,
     // RAM of the device, as in ram_1w.
-    parameter string RamStyle = "block",
+    parameter RamStyle = "block",
     localparam int unsigned RowAddrBits = $clog2(Words / Lanes),
     localparam int unsigned BeatAddrBits = $clog2(Words * WordBits / 128)
 ) (

@@ -23,11 +23,19 @@ _COMMANDS = (
     "write_json {folder}/netlist.part.json",
 )
 _IN_REGISTERS = re.compile(r"^using FF mapping for memory (\S+)$", re.MULTILINE)
+
+
+def _text(text: str) -> str:
+    """Pattern of a text in RTLIL: bits where it comes from a parameter, which has no type."""
+    bits = "".join(f"{byte:08b}" for byte in text.encode())
+    return f'"{text}"|{len(bits)}\'{bits}'
+
+
 # Arrays that the RTL wants in RAM. All arrays are memories at first, most of them shift registers
 # in the end; tables of constants become LUTs.
 _RAM = re.compile(
-    r'^  attribute \\ram_style "(?:block|distributed)"\n(?:  attribute .*\n)*'
-    r"  memory .* \\(\S+)$",
+    rf"^  attribute \\ram_style (?:{_text('block')}|{_text('distributed')})\n"
+    r"(?:  attribute .*\n)*  memory .* \\(\S+)$",
     re.MULTILINE,
 )
 

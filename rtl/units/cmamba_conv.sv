@@ -349,8 +349,8 @@ module cmamba_conv
     end
   end
   assign valid_at[0] = taps_valid_q;
-  always_ff @(posedge clk_i) begin
-    for (int unsigned s = 1; s <= StageWrite; s++) group_at[s] <= group_at[s-1];
+  for (genvar s = 1; s <= StageWrite; s++) begin : gen_stage
+    always_ff @(posedge clk_i) group_at[s] <= group_at[s-1];
   end
   always_ff @(posedge clk_i) begin
     if (rst_i) valid_at[StageWrite:1] <= '0;
@@ -360,15 +360,15 @@ module cmamba_conv
   assign param_rd_en_o   = taps_valid_q;
   assign param_rd_addr_o = taps_word_q.param_row + ParamAddrWidth'(group_q);
 
-  // Bytes of the group, one of each tap for every lane; they wait for the parameters.
-  logic signed [7:0] bytes_q[1:StageOperands][Lanes][MaxTaps];
   param_word_t [Lanes-1:0] param_q[StageOperands+1:StageSum];
-  logic signed [Lanes-1:0][31:0] sum;
+  logic [Lanes-1:0][31:0] sum;
   for (genvar l = 0; l < Lanes; l++) begin : gen_lane
+    // Bytes of the group, one of each tap; they wait for the parameters.
+    logic signed [7:0] bytes_q[1:StageOperands][MaxTaps];
     logic signed [15:0] product[MaxTaps], product_q[MaxTaps];
     for (genvar k = 0; k < MaxTaps; k++) begin : gen_tap
       logic signed [7:0] x, weight;
-      assign x = bytes_q[StageOperands][l][k];
+      assign x = bytes_q[StageOperands][k];
       assign weight = param_rd_data_i[l][64+8*k+:8];
       if (k < DspTaps) begin : gen_dsp
         assign product[k] = x * weight;
@@ -385,8 +385,8 @@ module cmamba_conv
     logic signed [31:0] sum_q;
     always_ff @(posedge clk_i) begin
       for (int unsigned k = 0; k < MaxTaps; k++) begin
-        bytes_q[1][l][k] <= taps_q[k][l];
-        for (int unsigned s = 2; s <= StageOperands; s++) bytes_q[s][l][k] <= bytes_q[s-1][l][k];
+        bytes_q[1][k] <= taps_q[k][l];
+        for (int unsigned s = 2; s <= StageOperands; s++) bytes_q[s][k] <= bytes_q[s-1][k];
       end
       product_q <= product;
       for (int unsigned i = 0; i < MaxTaps / 2; i++) begin
@@ -401,11 +401,13 @@ module cmamba_conv
 
     always_ff @(posedge clk_i) begin
       param_q[StageOperands+1][l] <= param_word_t'(param_rd_data_i[l][63:0]);
-      for (int unsigned s = StageOperands + 2; s <= StageSum; s++) param_q[s][l] <= param_q[s-1][l];
+    end
+    for (genvar s = StageOperands + 2; s <= StageSum; s++) begin : gen_param
+      always_ff @(posedge clk_i) param_q[s][l] <= param_q[s-1][l];
     end
   end
 
-  logic signed [Lanes-1:0][15:0] result;
+  logic [Lanes-1:0][15:0] result;
   logic unused_valid, unused_tag;
   cmamba_requantizer #(
       .Lanes(Lanes)

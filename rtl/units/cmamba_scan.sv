@@ -214,22 +214,21 @@ module cmamba_scan
   logic [SlotBits:0] first_slot;
   assign first_slot = (SlotBits + 1)'(step.channel) & (SlotBits + 1)'(Slots - 1);
 
+  logic [SlotBits:0] place;
   always_comb begin
     issue = step;
+    place = '0;
     issue.first_part = step.part == '0;
     issue.last_part = MaxParts == 1 || step.part == last_part_q;
     issue.last = issue.last_part && ends_q;
     issue.sixteenth = sixteenth_q;
     for (int unsigned s = 0; s < Slots; s++) begin
-      issue.slot_valid[s] = issue.last_part && is_valid((SlotBits + 1)'(s) - first_slot);
+      // Its channel's place among the step's. A slot before the first one is at a high place.
+      place = (SlotBits + 1)'(s) - first_slot;
+      issue.slot_valid[s] = issue.last_part && place < channels_q &&
+          (!ends_q || place < (SlotBits + 1)'(remaining_q));
     end
   end
-
-  // Whether a channel at this place among the step's exists. A slot before the first one is at a
-  // high place.
-  function automatic logic is_valid(logic [SlotBits:0] place);
-    return place < channels_q && (!ends_q || place < (SlotBits + 1)'(remaining_q));
-  endfunction
 
   // Where the next step is.
   logic [4:0] next_sixteenth;
@@ -338,8 +337,8 @@ module cmamba_scan
   logic [StageWrite:0] valid_q;
   always_comb step_q[0] = issue;
   assign valid_q[0] = busy_q;
-  always_ff @(posedge clk_i) begin
-    for (int unsigned s = 1; s <= StageWrite; s++) step_q[s] <= step_q[s-1];
+  for (genvar s = 1; s <= StageWrite; s++) begin : gen_stage
+    always_ff @(posedge clk_i) step_q[s] <= step_q[s-1];
   end
   always_ff @(posedge clk_i) begin
     if (rst_i) valid_q[StageWrite:1] <= '0;
@@ -391,10 +390,13 @@ module cmamba_scan
   for (genvar i = 0; i < Slots; i++) begin : gen_slot
     always_ff @(posedge clk_i) begin
       w_q[StageBytes+1][i] <= 9'($signed(u_q[i])) - 9'(step_q[StageBytes].u_zero_point);
-      for (int unsigned s = StageBytes + 2; s <= StageSkip; s++) w_q[s][i] <= w_q[s-1][i];
       delta_w_q[StageDelta+1][i] <= $signed({1'b0, softplus_entry_i[i]}) * w_q[StageDelta][i];
-      for (int unsigned s = StageDelta + 2; s < StageDrive; s++)
-      delta_w_q[s][i] <= delta_w_q[s-1][i];
+    end
+    for (genvar s = StageBytes + 2; s <= StageSkip; s++) begin : gen_w
+      always_ff @(posedge clk_i) w_q[s][i] <= w_q[s-1][i];
+    end
+    for (genvar s = StageDelta + 2; s < StageDrive; s++) begin : gen_delta_w
+      always_ff @(posedge clk_i) delta_w_q[s][i] <= delta_w_q[s-1][i];
     end
   end
 
@@ -450,17 +452,6 @@ module cmamba_scan
     c_write_q  <= valid_q[StageState-2] && step_q[StageState-2].head;
   end
 
-  logic signed [10:0] b_fine_q[Lanes];  // shifted by 0 to 3
-  logic signed [15:0] b_q[MaxParts][Lanes];
-  logic signed [7:0] c_q[MaxParts][Lanes];
-  for (genvar l = 0; l < Lanes; l++) begin : gen_coefficient
-    always_ff @(posedge clk_i) begin
-      b_fine_q[l] <= 11'($signed(operand[l])) <<< step_q[StageDrive-2].b_shift[1:0];
-      if (b_write_q) b_q[step_q[StageDrive-1].part][l] <= 16'(b_fine_q[l]) <<< {b_coarse_q, 2'b0};
-      if (c_write_q) c_q[step_q[StageState-1].part][l] <= operand[l];
-    end
-  end
-
   // Of the parts of a row that hold `Slots` channels, the one of a step.
   function automatic logic [3:0] region_of(logic [3:0] sixteenth, logic [2:0] log2_state);
     return log2_state >= 3'd4 ? '0 : sixteenth >> log2_state;
@@ -513,9 +504,13 @@ module cmamba_scan
     logic [15:0] rate_q;
     logic signed [25:0] lane_delta_w_q;
     logic signed [23:0] h_q, h;
-    logic signed [15:0] b;
-    logic signed [ 7:0] c;
+    logic signed [10:0] b_fine_q;  // shifted by 0 to 3
+    logic signed [15:0] b_q[MaxParts], b;
+    logic signed [7:0] c_q[MaxParts], c;
     always_ff @(posedge clk_i) begin
+      b_fine_q <= 11'($signed(operand[l])) <<< step_q[StageDrive-2].b_shift[1:0];
+      if (b_write_q) b_q[step_q[StageDrive-1].part] <= 16'(b_fine_q) <<< {b_coarse_q, 2'b0};
+      if (c_write_q) c_q[step_q[StageState-1].part] <= operand[l];
       delta_slot_q <= slot_of(l, step_q[StageDelta-1].channel, step_q[StageDelta-1].log2_state);
       drive_slot_q <= slot_of(l, step_q[StageDrive-2].channel, step_q[StageDrive-2].log2_state);
       delta_q <= shifted_delta[delta_slot_q];
@@ -533,8 +528,8 @@ module cmamba_scan
         .coarse_i(step_q[StageLane+2].exp_coarse),
         .t_o     (exponent[l])
     );
-    assign b = b_q[step_q[StageDrive].part][l];
-    assign c = c_q[step_q[StageState].part][l];
+    assign b = b_q[step_q[StageDrive].part];
+    assign c = c_q[step_q[StageState].part];
     cmamba_scan_update u_update (
         .clk_i,
         .delta_w_i(lane_delta_w_q),
@@ -599,7 +594,7 @@ module cmamba_scan
     end
   end
 
-  logic signed [Slots-1:0][31:0] gated;
+  logic [Slots-1:0][31:0] gated;
   for (genvar i = 0; i < Slots; i++) begin : gen_output
     cmamba_scan_output #(
         .SumWidth(SumWidth)
@@ -618,7 +613,7 @@ module cmamba_scan
     );
   end
 
-  logic signed [Slots-1:0][15:0] result;
+  logic [Slots-1:0][15:0] result;
   logic unused_valid, unused_tag;
   cmamba_requantizer #(
       .Lanes(Slots)

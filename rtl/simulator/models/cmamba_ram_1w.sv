@@ -8,7 +8,7 @@ module cmamba_ram_1w #(
     parameter int unsigned Depth = 256,
     parameter int unsigned MaskedWidth = Width,
     parameter int unsigned ReadPorts = 1,
-    parameter string RamStyle = "auto",
+    parameter RamStyle = "auto",
     parameter bit ZeroIdle = 0,
     localparam int unsigned AddrWidth = $clog2(Depth),
     localparam int unsigned MaskWidth = Width / MaskedWidth
@@ -34,9 +34,12 @@ module cmamba_ram_1w #(
   if (ReadPorts < 1) begin : gen_check_ports
     $fatal(1, "ram_1w: ReadPorts is %0d, expected at least 1", ReadPorts);
   end
+  // verilator lint_off WIDTHEXPAND
+  // Texts are as wide as they are long.
   if (RamStyle != "auto" && RamStyle != "block" && RamStyle != "distributed") begin : gen_check_ram
     $fatal(1, "ram_1w: RamStyle is %s, expected auto, block or distributed", RamStyle);
   end
+  // verilator lint_on WIDTHEXPAND
 
   logic [Width-1:0] memory[Depth];
 

@@ -8,7 +8,7 @@ module multiply_add_pair #(
     parameter bit PreAdd = 1'b0,
     parameter bit PreAddRegister = 1'b0,
     parameter bit ProductRegister = 1'b1,
-    parameter string Addend = "none",
+    parameter Addend = "none",
     parameter bit AddendRegister = 1'b0
 ) (
     input  wire logic        clk_i,

@@ -59,13 +59,14 @@ sim: $(READY) $(GOLDEN_CURRENT) ## simulate whole forecasts and compare every te
 
 ##@ Checks
 .PHONY: rtl-lint
-rtl-lint: $(READY) ## check the RTL: Verilator -Wall, verible rules and layout
+rtl-lint: $(READY) ## check the RTL: Verilator, slang, Yosys, rules of the language, layout
 	@set -e; for build in rtl/build/*; do for module in $(SV_MODULES) $(SV_MODELS); do \
 	    $(VERILATE) --lint-only -Wall --quiet -y rtl/cells -y rtl/units \
 	        -y rtl/loader -y rtl/memories -y rtl/regs -y rtl \
 	        --top-module $$(basename $$module .sv) $(SV_PACKAGES) \
 	        $$build/cmamba_build_pkg.sv $$module; \
 	done; done
+	$(PY) -m rtl.lint
 	$(BIN)/verible-verilog-lint --rules=explicit-parameter-storage-type=exempt_type:string \
 	    $(SV_FILES)
 	@for file in $(SV_FILES); do \

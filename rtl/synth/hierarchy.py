@@ -87,7 +87,7 @@ def elaborate(top: str, build: str, work: Path) -> tuple[str, dict[str, Unit]]:
     yosys.run(
         [
             # Synthesis knows DSP48E2; the frontend takes its ports and parameters from the model.
-            f"read_slang --no-proc --best-effort-hierarchy --top {top}"
+            f"read_slang --no-proc --keep-hierarchy --top {top}"
             f" --blackboxed-module {DSP_MODEL.stem} {DSP_MODEL} {files}",
             "delete =A:blackbox",
             f"write_rtlil {rtlil}",

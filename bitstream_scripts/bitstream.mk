@@ -5,7 +5,8 @@
 #   FREQUENCY=300     PL clock in MHz
 #   STRATEGY="A B"    strategies of implementation to try, the best counts
 #   SYNTHESIS=A       strategy of synthesis
-#   KEEP=1            a bitstream even if timing is not met
+#   VIVADO_JOBS=1     processes of Vivado at a time; otherwise as many as there is memory for
+#   KEEP=1            go on whatever synthesis has made, and keep the clock even if it is missed
 
 ##@ Generated files
 .PHONY: design
@@ -13,8 +14,12 @@ design: $(READY) ## write what the Vivado scripts take from design.toml and the 
 	$(PY) -m bitstream_scripts.generate
 
 ##@ Hardware with vendor tools
-.PHONY: bitstream
-bitstream: $(READY) ## build cmamba.bit, .hwh and .xsa with Vivado (CORE=, BUILD=, FREQUENCY=, STRATEGY=, KEEP=1)
+.PHONY: vivado-synth bitstream
+vivado-synth: $(READY) ## synthesize the RTL alone with Vivado, check what is inferred (BUILD=)
+	@$(PY) -m bitstream_scripts.synth $(if $(BUILD),--build $(BUILD))
+
+bitstream: $(READY) ## build cmamba.bit, .hwh and .xsa with Vivado (BUILD=, FREQUENCY=, ...)
 	@$(PY) -m bitstream_scripts $(if $(CORE),--core $(CORE)) $(if $(BUILD),--build $(BUILD)) \
 	    $(if $(FREQUENCY),--frequency $(FREQUENCY)) $(if $(SYNTHESIS),--synthesis $(SYNTHESIS)) \
-	    $(foreach strategy,$(STRATEGY),--strategy $(strategy)) $(if $(KEEP),--keep)
+	    $(foreach strategy,$(STRATEGY),--strategy $(strategy)) $(if $(VIVADO_JOBS),--jobs $(VIVADO_JOBS)) \
+	    $(if $(KEEP),--keep)

@@ -3,8 +3,8 @@
 #   processing system --HPM0--> SmartConnect --+--> accelerator (s_axi_control)
 #                                              +--> AXI DMA (S_AXI_LITE)
 #     HP0 <-- SmartConnect <-- accelerator (m_axi_gmem): package, and weights that do not fit
-#     HP1 <-- SmartConnect <-- AXI DMA (MM2S) --> accelerator (s_axis): patches
-#     HP2 <-- SmartConnect <-- AXI DMA (S2MM) <-- accelerator (m_axis): forecasts
+#     HP3 <-- SmartConnect <-- AXI DMA (MM2S) --> accelerator (s_axis): patches
+#     HP1 <-- SmartConnect <-- AXI DMA (S2MM) <-- accelerator (m_axis): forecasts
 #
 # One clock, PL clock 0; one reset, synchronous to it; interrupts to pl_ps_irq0.
 
@@ -33,13 +33,27 @@ proc hp_number {port} {
   return $number
 }
 
+# PL clock 0 comes from the I/O PLL, so that it is the one that is meant: left alone, Vivado may
+# choose another PLL, with other frequencies.
+proc set_pl_clock {cell frequency_mhz} {
+  configure_cell $cell [list \
+      PSU__CRL_APB__PL0_REF_CTRL__SRCSEL IOPLL PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ $frequency_mhz]
+}
+
+# The processing system makes what comes near. Nobody may find that out on the board.
+proc check_pl_clock {cell frequency_mhz} {
+  set made [get_property CONFIG.PSU__CRL_APB__PL0_REF_CTRL__ACT_FREQMHZ [get_bd_cells $cell]]
+  if {abs($made / double($frequency_mhz) - 1) > 0.0005} {
+    error "PL clock 0: asked for $frequency_mhz MHz, the processing system makes $made MHz of it"
+  }
+}
+
 proc create_processor {cell frequency_mhz ports} {
-  create_bd_cell -type ip -vlnv $design::processor_vlnv $cell
+  create_bd_cell -type ip -vlnv [find_ip $design::processor_ip] $cell
   # DDR, clocks and MIO of the board.
   apply_bd_automation -rule xilinx.com:bd_rule:zynq_ultra_ps_e -config {apply_board_preset "1"} \
       [get_bd_cells $cell]
-  set settings [list \
-      PSU__FPGA_PL0_ENABLE 1 PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ $frequency_mhz \
+  set settings [list PSU__FPGA_PL0_ENABLE 1 \
       PSU__USE__M_AXI_GP0 1 PSU__USE__M_AXI_GP1 0 PSU__USE__M_AXI_GP2 0 PSU__USE__IRQ0 1]
   foreach port $ports {
     set number [expr {[hp_number $port] + 2}]
@@ -47,12 +61,15 @@ proc create_processor {cell frequency_mhz ports} {
         PSU__SAXIGP${number}__DATA_WIDTH $design::dma_data_bits
   }
   configure_cell $cell $settings
+  set_pl_clock $cell $frequency_mhz
 }
 
 proc create_dma {cell} {
-  create_bd_cell -type ip -vlnv $design::dma_vlnv $cell
+  create_bd_cell -type ip -vlnv [find_ip $design::dma_ip] $cell
   # Without this, IP Integrator derives the widths from what is connected when it is connected.
-  configure_cell $cell {c_m_axi_s2mm_data_width.VALUE_SRC USER c_s_axis_s2mm_tdata_width.VALUE_SRC USER}
+  configure_cell $cell {
+    c_m_axi_s2mm_data_width.VALUE_SRC USER c_s_axis_s2mm_tdata_width.VALUE_SRC USER
+  }
   configure_cell $cell [list \
       c_include_sg 0 c_sg_include_stscntrl_strm 0 c_micro_dma 0 c_addr_width 32 \
       c_sg_length_width $design::dma_length_bits \
@@ -66,7 +83,7 @@ proc create_dma {cell} {
 
 # From one master to the slaves, in their order.
 proc create_smartconnect {cell master slaves} {
-  create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect:1.0 $cell
+  create_bd_cell -type ip -vlnv [find_ip xilinx.com:ip:smartconnect] $cell
   configure_cell $cell [list NUM_SI 1 NUM_MI [llength $slaves]]
   connect_bd_intf_net [bd_interface $master] [bd_interface $cell/S00_AXI]
   set i 0
@@ -76,18 +93,18 @@ proc create_smartconnect {cell master slaves} {
   }
 }
 
-# Later versions of Vivado have a concat of another kind only.
+# From 2024.2 there is a concat of another kind, and the old one is to go. PYNQ knows the old one.
 proc create_concat {cell n} {
-  if {[llength [get_ipdefs -all xilinx.com:ip:xlconcat:2.1]]} {
-    create_bd_cell -type ip -vlnv xilinx.com:ip:xlconcat:2.1 $cell
+  if {[llength [get_ipdefs xilinx.com:ip:xlconcat:*]]} {
+    create_bd_cell -type ip -vlnv [find_ip xilinx.com:ip:xlconcat] $cell
   } else {
-    create_bd_cell -type inline_hdl -vlnv xilinx.com:inline_hdl:ilconcat:1.0 $cell
+    create_bd_cell -type inline_hdl -vlnv xilinx.com:inline_hdl:ilconcat $cell
   }
   configure_cell $cell [list NUM_PORTS $n]
 }
 
-# Of the segments behind the interface `slave`, the one called `segment` is mapped into the address space of
-# the interface `master`; the others are excluded, so that nothing else can be reached.
+# Of the segments behind the interface `slave`, the one called `segment` is mapped into the address
+# space of the interface `master`; the others are excluded, so that nothing else can be reached.
 proc map_address {master slave segment base range} {
   set space [get_bd_addr_spaces -of_objects [bd_interface $master]]
   set found {}
@@ -118,7 +135,7 @@ proc create_block_design {vlnv frequency_mhz} {
   create_processor $ps $frequency_mhz [dict values $masters]
   create_bd_cell -type ip -vlnv $vlnv $core
   create_dma $dma
-  create_bd_cell -type ip -vlnv xilinx.com:ip:proc_sys_reset:5.0 proc_sys_reset_0
+  create_bd_cell -type ip -vlnv [find_ip xilinx.com:ip:proc_sys_reset] proc_sys_reset_0
 
   # Registers, memory, streams.
   set connects axi_control
@@ -181,7 +198,6 @@ proc create_block_design {vlnv frequency_mhz} {
       error "$dma: $width is $found after validation, expected $design::dma_data_bits"
     }
   }
+  check_pl_clock $ps $frequency_mhz
   save_bd_design
-  puts "PL clock 0: asked for $frequency_mhz MHz,\
-      made [get_property CONFIG.PSU__CRL_APB__PL0_REF_CTRL__ACT_FREQMHZ [get_bd_cells $ps]] MHz"
 }

@@ -17,8 +17,9 @@ SOURCE = Path(__file__).resolve().parent / "design.toml"
 HP_PORTS = tuple(f"S_AXI_HP{i}_FPD" for i in range(4))
 HPM0_WINDOW = range(0xA000_0000, 0xB000_0000)
 DDR_LOW_BYTES = 0x8000_0000
-# What PL clock 0 can be asked for.
-FREQUENCIES_MHZ = range(10, 401)
+# Ports of the DDR controller behind the HP ports, of six (UG1085, "PS-PL AXI Interfaces"). Port 3
+# also serves the DisplayPort, port 5 the DMA of the full-power domain.
+DDR_CONTROLLER_PORT = dict(zip(HP_PORTS, (3, 4, 4, 5), strict=True))
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ class Board:
 @dataclass(frozen=True)
 class Clock:
     frequency_mhz: int
+    slowest_mhz: int
 
 
 @dataclass(frozen=True)
 class Processor:
     instance: str
-    vlnv: str
+    ip: str
     master: str
 
 
@@ -59,7 +61,7 @@ class Hls:
 @dataclass(frozen=True)
 class Dma:
     instance: str
-    vlnv: str
+    ip: str
     base: int
     range: int
     interface: str
@@ -137,9 +139,14 @@ def _validate(design: Design) -> None:
         )
     a, d = design.accelerator, design.dma
     _check(a.base + a.range <= d.base or d.base + d.range <= a.base, "accelerator and dma overlap")
-    for name in ("processor", "accelerator", "hls", "dma"):
+    for name in ("accelerator", "hls"):
         parts = getattr(design, name).vlnv.split(":")
         _check(len(parts) == 4 and all(parts), f"{name}.vlnv is not vendor:library:name:version")
+    for name in ("processor", "dma"):
+        parts = getattr(design, name).ip.split(":")
+        _check(len(parts) == 3 and all(parts), f"{name}.ip is not vendor:library:name")
+    parts = design.board.board_part.split(":")
+    _check(len(parts) == 3 and all(parts), "board.board_part is not vendor:board:part0")
     for name in ("accelerator", "hls"):
         core = getattr(design, name).vlnv.split(":")[2]
         _check(core == "cmamba", f"{name}.vlnv: the driver looks for an IP called cmamba")
@@ -153,6 +160,11 @@ def _validate(design: Design) -> None:
     ports = (memory.gmem_port, memory.mm2s_port, memory.s2mm_port)
     _check(set(ports) <= set(HP_PORTS), f"memory: ports are among {', '.join(HP_PORTS)}")
     _check(len(set(ports)) == len(ports), "memory: one port for each master")
+    behind = {DDR_CONTROLLER_PORT[port] for port in ports}
+    _check(
+        len(behind) == len(ports),
+        "memory: S_AXI_HP1_FPD and S_AXI_HP2_FPD share a port of the DDR controller, use one",
+    )
     _check(
         memory.base == 0 and memory.range == DDR_LOW_BYTES,
         "memory: the processing system offers its low DDR as one segment, 2 GiB from 0",
@@ -167,7 +179,11 @@ def _validate(design: Design) -> None:
         all(pin.count("/") == 1 and pin.split("/")[0] in instances for pin in pins),
         f"interrupts.pins: INSTANCE/PIN of {' or '.join(sorted(instances))}",
     )
-    _check(design.clock.frequency_mhz in FREQUENCIES_MHZ, "clock.frequency_mhz: 10 to 400")
+    clock = design.clock
+    _check(
+        10 <= clock.slowest_mhz <= clock.frequency_mhz <= 400,
+        "clock: slowest_mhz and frequency_mhz are from 10 to 400, in this order",
+    )
 
 
 def read(text: str) -> Design:

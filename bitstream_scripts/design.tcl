@@ -4,12 +4,13 @@
 namespace eval design {
   variable board_name ZCU102
   variable board_part xczu9eg-ffvb1156-2-e
-  variable board_board_part xilinx.com:zcu102:part0:3.4
+  variable board_board_part xilinx.com:zcu102:part0
   variable board_vivado 2022.2
   variable board_block_design cmamba_zcu102
   variable clock_frequency_mhz 250
+  variable clock_slowest_mhz 150
   variable processor_instance zynq_ultra_ps_e_0
-  variable processor_vlnv xilinx.com:ip:zynq_ultra_ps_e:3.5
+  variable processor_ip xilinx.com:ip:zynq_ultra_ps_e
   variable processor_master M_AXI_HPM0_FPD
   variable accelerator_instance cmamba_0
   variable accelerator_vlnv cmamba:rtl:cmamba:1.0
@@ -18,7 +19,7 @@ namespace eval design {
   variable accelerator_interface s_axi_control
   variable hls_vlnv cmamba:hls:cmamba:1.0
   variable dma_instance axi_dma_0
-  variable dma_vlnv xilinx.com:ip:axi_dma:7.1
+  variable dma_ip xilinx.com:ip:axi_dma
   variable dma_base 0xA0010000
   variable dma_range 0x10000
   variable dma_interface S_AXI_LITE
@@ -28,8 +29,8 @@ namespace eval design {
   variable memory_base 0x0
   variable memory_range 0x80000000
   variable memory_gmem_port S_AXI_HP0_FPD
-  variable memory_mm2s_port S_AXI_HP1_FPD
-  variable memory_s2mm_port S_AXI_HP2_FPD
+  variable memory_mm2s_port S_AXI_HP3_FPD
+  variable memory_s2mm_port S_AXI_HP1_FPD
   variable interrupts_pins {cmamba_0/interrupt axi_dma_0/mm2s_introut axi_dma_0/s2mm_introut}
 
   # Beats of the longest burst on m_axi_gmem, and bursts under way.

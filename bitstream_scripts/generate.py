@@ -67,10 +67,10 @@ def ip_top() -> str:
     return "\n".join(lines)
 
 
-def _word(value: object) -> str:
+def tcl_word(value: object) -> str:
     """A Tcl word; braces keep what is in them as it is."""
     if isinstance(value, tuple):
-        return "{" + " ".join(_word(v) for v in value) + "}"
+        return "{" + " ".join(tcl_word(v) for v in value) + "}"
     text = str(value)
     if re.search(r"[{}\\]", text):
         raise ValueError(f"{text!r} has braces or backslashes, which Tcl would read")
@@ -110,7 +110,7 @@ def design_tcl(design: Design = DESIGN) -> str:
     ]
     for section, table in dataclasses.asdict(design).items():
         for key, value in table.items():
-            lines.append(f"  variable {section}_{key} {_word(_value(key, value))}")
+            lines.append(f"  variable {section}_{key} {tcl_word(_value(key, value))}")
     folders = tuple(str(folder.relative_to(ROOT)) for folder in MODULE_FOLDERS)
     lines += [
         "",
@@ -121,7 +121,7 @@ def design_tcl(design: Design = DESIGN) -> str:
         "  variable rtl_packages {",
         *(f"    {p.relative_to(ROOT)}" for p in packages("BUILD") if p.suffix == ".sv"),
         "  }",
-        f"  variable rtl_folders {_word(folders)}",
+        f"  variable rtl_folders {tcl_word(folders)}",
         "",
         "  # Name, offset, access, description, and the fields:",
         "  # name, first bit, bits, access, description.",
@@ -129,7 +129,7 @@ def design_tcl(design: Design = DESIGN) -> str:
     ]
     for r in accelerator_registers():
         head = (r.name, f"0x{r.offset:03X}", r.access)
-        lines.append(f"    {{{' '.join(map(_word, head))} {{{r.description}}} {{")
+        lines.append(f"    {{{' '.join(map(tcl_word, head))} {{{r.description}}} {{")
         for f in r.fields:
             lines.append(f"      {{{f.name} {f.lsb} {f.bits} {f.access} {{{f.description}}}}}")
         lines.append("    }}")
@@ -140,6 +140,14 @@ def design_tcl(design: Design = DESIGN) -> str:
 def outputs() -> dict[Path, str]:
     """Path, relative to the root, and contents of every generated file."""
     return {HERE / "design.tcl": design_tcl(), HERE / "cmamba_ip.v": ip_top()}
+
+
+def require_current() -> None:
+    """Raises ValueError where a generated file is not what `outputs` says."""
+    for path, text in outputs().items():
+        file = ROOT / path
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            raise ValueError(f"{path} is not current; run `make design` first")
 
 
 @command_line.command()

@@ -20,25 +20,21 @@ from collections.abc import Iterable
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from bitstream_scripts.clocks import PS_REFERENCE_MHZ, clock_of, divisors
 from bitstream_scripts.design import DESIGN, HP_PORTS, Design
 from bitstream_scripts.registers import Field, Register, accelerator_registers
 from common import command_line
 
-# Crystal of the ZCU102 and the I/O PLL that makes PL clocks from it, as the board preset sets it.
-PS_REFERENCE_MHZ = 33.33
-IOPLL_MULTIPLIER = 45
+# Versions that Vivado 2022.2 has, the oldest that the scripts are for. PYNQ knows the DMA by its
+# version.
+VERSIONS = {"zynq_ultra_ps_e": "3.4", "axi_dma": "7.1", "board": "3.4"}
 # Width of M_AXI_HPM0_FPD, as the processing system has it unless told otherwise.
 HPM_BITS = 128
 
 
-def pl_clock_divisors(frequency_mhz: int) -> tuple[int, int]:
-    """The two divisors, 1 to 63 each, of the I/O PLL that come closest without being faster."""
-    pll = round(PS_REFERENCE_MHZ * IOPLL_MULTIPLIER)
-    least = -(-pll // frequency_mhz)
-    return min(
-        ((a, b) for a in range(1, 64) for b in range(1, a + 1) if a * b >= least),
-        key=lambda pair: (pair[0] * pair[1], pair[1]),
-    )
+def vlnv(ip: str) -> str:
+    """Vendor, library, name and version of an IP of Vivado."""
+    return f"{ip}:{VERSIONS[ip.split(':')[2]]}"
 
 
 # AXI DMA 7.1 in direct register mode (PG021, table 2-6). Both channels have the same bits.
@@ -200,19 +196,19 @@ def _range(
 def _processor(modules: Element, design: Design) -> None:
     processor, memory = design.processor, design.memory
     module = _module(
-        modules, processor.instance, processor.vlnv, CONFIGURABLE="TRUE", IS_PL="FALSE"
+        modules, processor.instance, vlnv(processor.ip), CONFIGURABLE="TRUE", IS_PL="FALSE"
     )
-    divisors = [pl_clock_divisors(design.clock.frequency_mhz)] + 3 * [(4, 1)]
-    pll_mhz = PS_REFERENCE_MHZ * IOPLL_MULTIPLIER
+    pl0 = clock_of(design.clock.frequency_mhz)
     values: dict[str, object] = {"PSU__PSS_REF_CLK__FREQMHZ": PS_REFERENCE_MHZ}
-    for i, (divisor0, divisor1) in enumerate(divisors):
+    for i in range(4):
         clock = f"PSU__CRL_APB__PL{i}_REF_CTRL__"
+        divisor0, divisor1 = divisors(pl0.divisor) if i == 0 else (4, 1)
         values |= {
             f"PSU__FPGA_PL{i}_ENABLE": int(i == 0),
             f"{clock}DIVISOR0": divisor0,
             f"{clock}DIVISOR1": divisor1,
             f"{clock}SRCSEL": "IOPLL" if i == 0 else "RPLL",
-            f"{clock}ACT_FREQMHZ": f"{pll_mhz / (divisor0 * divisor1):.6f}" if i == 0 else 100,
+            f"{clock}ACT_FREQMHZ": f"{pl0.mhz:.6f}" if i == 0 else 100,
         }
     # PYNQ sets the processing system to these widths.
     values["C_MAXIGP0_DATA_WIDTH"] = HPM_BITS
@@ -248,7 +244,7 @@ def _base_addresses(base: int, size: int) -> dict[str, str]:
 
 def _dma(modules: Element, design: Design) -> None:
     dma, bits = design.dma, design.dma.data_bits
-    module = _module(modules, dma.instance, dma.vlnv)
+    module = _module(modules, dma.instance, vlnv(dma.ip))
     _address_block(module, dma.interface, 4096, dma_registers(dma.length_bits))
     values: dict[str, object] = {
         "c_include_sg": 0,
@@ -304,7 +300,7 @@ def hwh_of(design: Design = DESIGN) -> str:
         root,
         "SYSTEMINFO",
         ARCH="zynquplus",
-        BOARD=design.board.board_part,
+        BOARD=f"{design.board.board_part}:{VERSIONS['board']}",
         DEVICE=device,
         NAME=design.board.block_design,
         PACKAGE=package,

@@ -1,5 +1,5 @@
-# Packages the RTL as IP. Interfaces are made here port by port and not inferred: Vivado does not see
-# AXI4 in m_axi_gmem, which has no write channels.
+# Packages the RTL as IP. Interfaces are made here port by port and not inferred: Vivado does not
+# see AXI4 in m_axi_gmem, which has no write channels.
 
 # The files of one build, packages first.
 proc rtl_files {root build} {
@@ -59,7 +59,8 @@ proc add_signal {core port type logical mode parameters} {
 
 proc add_registers {core interface} {
   set map [ipx::add_memory_map $interface $core]
-  set_property slave_memory_map_ref $interface [ipx::get_bus_interfaces $interface -of_objects $core]
+  set_property slave_memory_map_ref $interface \
+      [ipx::get_bus_interfaces $interface -of_objects $core]
   set block [ipx::add_address_block Reg $map]
   set_property base_address 0 $block
   set_property range [expr {$design::accelerator_range}] $block

@@ -218,13 +218,16 @@ def _rows(unit: Unit, path: str = "") -> list[tuple[report.Row, Unit]]:
     return rows
 
 
-def summarize(folder: Path, settings: dict[str, object], clock_ns: float) -> tuple[str, bool]:
+def summarize(
+    folder: Path, settings: dict[str, object], clock_ns: float, strategy: str
+) -> tuple[str, bool]:
     """Write ``report.json`` in the folder of the reports.
 
     Args:
-        folder: has ``utilization.rpt``, ``timing.rpt`` and ``run.txt``, the strategy that was kept.
+        folder: has ``utilization.rpt`` and ``timing.rpt``.
         settings: of the run, for the document.
-        clock_ns: the period asked for.
+        clock_ns: the period that timing is against.
+        strategy: of implementation.
 
     Returns:
         The tables, and whether timing is met.
@@ -236,7 +239,6 @@ def summarize(folder: Path, settings: dict[str, object], clock_ns: float) -> tup
     root = _parsed(folder / "utilization.rpt", parse_utilization)
     timing = _parsed(folder / "timing.rpt", parse_timing)
     paths = _parsed(folder / "timing.rpt", parse_paths)
-    strategy = (folder / "run.txt").read_text(encoding="utf-8").strip()
 
     placed = []
     for found in paths:

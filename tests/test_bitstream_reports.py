@@ -1,173 +1,26 @@
-"""Vivado's reports as tables and JSON. The texts have the layout of Vivado 2022.2."""
+"""Vivado's reports as tables and JSON."""
 
 import json
 import re
-import sys
 
 import pytest
 
-from bitstream_scripts import __main__ as command
 from bitstream_scripts import reports
 from rtl.synth.resources import Resources
-
-UTILIZATION = """\
-Copyright 1986-2022 Xilinx, Inc. All Rights Reserved.
---------------------------------------------------------------------------------------
-| Tool Version : Vivado v.2022.2 (lin64) Build 3671981 Fri Oct 14 04:59:54 MDT 2022
-| Date         : Mon Nov 23 10:00:00 2026
-| Host         : build running 64-bit Ubuntu 22.04.3 LTS
-| Command      : report_utilization -hierarchical -file utilization.rpt
-| Design       : cmamba_zcu102_wrapper
-| Device       : xczu9eg-ffvb1156-2-e
-| Speed File   : -2
-| Design State : Routed
---------------------------------------------------------------------------------------
-
-Utilization Design Information
-
-Table of Contents
------------------
-1. Utilization by Hierarchy
-
-1. Utilization by Hierarchy
----------------------------
-
-+--------------------------------+--------------------------+------------+------------+---------+------+-------+--------+--------+------+------------+
-|            Instance            |          Module          | Total LUTs | Logic LUTs | LUTRAMs | SRLs |  FFs  | RAMB36 | RAMB18 | URAM | DSP Blocks |
-+--------------------------------+--------------------------+------------+------------+---------+------+-------+--------+--------+------+------------+
-| cmamba_zcu102_wrapper          |                    (top) |     104000 |      95000 |    8400 |  600 | 86000 |    640 |      9 |    0 |        640 |
-|   cmamba_zcu102_i              |            cmamba_zcu102 |     104000 |      95000 |    8400 |  600 | 86000 |    640 |      9 |    0 |        640 |
-|     (cmamba_zcu102_i)          |            cmamba_zcu102 |          0 |          0 |       0 |    0 |     0 |      0 |      0 |    0 |          0 |
-|     axi_dma_0                  | cmamba_zcu102_axi_dma_0_0 |       3000 |       2600 |     100 |  300 |  5000 |      4 |      1 |    0 |          0 |
-|     cmamba_0                   | cmamba_zcu102_cmamba_0_0 |     100800 |      92300 |    8300 |  200 | 80000 |    636 |      8 |    0 |        640 |
-|       inst                     |                cmamba_ip |     100800 |      92300 |    8300 |  200 | 80000 |    636 |      8 |    0 |        640 |
-|         u_cmamba               |                   cmamba |     100800 |      92300 |    8300 |  200 | 80000 |    636 |      8 |    0 |        640 |
-|           (u_cmamba)           |                   cmamba |        300 |        300 |       0 |    0 |   500 |      0 |      0 |    0 |          0 |
-|           gen_lane[0].u_lane   |                     lane |      50000 |      46000 |    3900 |  100 | 39000 |    318 |      4 |    0 |        320 |
-|             u_fifo             |                     fifo |        200 |        100 |     100 |    0 |    10 |      0 |      0 |    0 |          0 |
-|           gen_lane[1].u_lane   |   lane__parameterized0   |      50400 |      45900 |    4400 |  100 | 40400 |    318 |      4 |    0 |        320 |
-|             u_fifo             |                   fifo_7 |        210 |        110 |     100 |    0 |    12 |      0 |      0 |    0 |          0 |
-|           u_control            |                  control |        100 |        100 |       0 |    0 |   100 |      0 |      0 |    0 |          0 |
-|     proc_sys_reset_0           | cmamba_zcu102_proc_sys_reset_0_0 |  20 |         19 |       0 |    1 |    40 |      0 |      0 |    0 |          0 |
-+--------------------------------+--------------------------+------------+------------+---------+------+-------+--------+--------+------+------------+
-* Note: The sum of lower-level cells may be larger than their parent cells total, due to cross-hierarchy LUT combining
-"""  # noqa: E501
-
-TIMING = """\
-Copyright 1986-2022 Xilinx, Inc. All Rights Reserved.
----------------------------------------------------------------------------------------------------------
-| Tool Version : Vivado v.2022.2 (lin64) Build 3671981 Fri Oct 14 04:59:54 MDT 2022
-| Command      : report_timing_summary -delay_type min_max -max_paths 20 -file timing.rpt
-| Design       : cmamba_zcu102_wrapper
-| Device       : xczu9eg-ffvb1156
-| Speed File   : -2  PRODUCTION 1.29 08-03-2020
----------------------------------------------------------------------------------------------------------
-
-Timing Summary Report
-
-------------------------------------------------------------------------------------------------
-| Timer Settings
-| --------------
-------------------------------------------------------------------------------------------------
-
-  Multi Corner Analysis                      :  Yes
-
-------------------------------------------------------------------------------------------------
-| Design Timing Summary
-| ---------------------
-------------------------------------------------------------------------------------------------
-
-    WNS(ns)      TNS(ns)  TNS Failing Endpoints  TNS Total Endpoints      WHS(ns)      THS(ns)  THS Failing Endpoints  THS Total Endpoints     WPWS(ns)     TPWS(ns)  TPWS Failing Endpoints  TPWS Total Endpoints  
-    -------      -------  ---------------------  -------------------      -------      -------  ---------------------  -------------------     --------     --------  ----------------------  --------------------  
-      0.041        0.000                      0               301234        0.010        0.000                      0               301234        1.427        0.000                       0                102030  
-
-
-All user specified timing constraints are met.
-
-
-------------------------------------------------------------------------------------------------
-| Clock Summary
-| -------------
-------------------------------------------------------------------------------------------------
-
-Clock     Waveform(ns)         Period(ns)      Frequency(MHz)
------     ------------         ----------      --------------
-clk_pl_0  {0.000 2.000}        4.000           250.000         
-
-
-------------------------------------------------------------------------------------------------
-| Timing Details
-| --------------
-------------------------------------------------------------------------------------------------
-
-
----------------------------------------------------------------------------------------------------
-From Clock:  clk_pl_0
-  To Clock:  clk_pl_0
-
-Setup :            0  Failing Endpoints,  Worst Slack        0.041ns,  Total Violation        0.000ns
-Hold  :            0  Failing Endpoints,  Worst Slack        0.010ns,  Total Violation        0.000ns
-PW    :            0  Failing Endpoints,  Worst Slack        1.427ns,  Total Violation        0.000ns
----------------------------------------------------------------------------------------------------
-
-
-Max Delay Paths
---------------------------------------------------------------------------------------
-Slack (MET) :             0.041ns  (required time - arrival time)
-  Source:                 cmamba_zcu102_i/cmamba_0/inst/u_cmamba/gen_lane[1].u_lane/u_fifo/head_q_reg[3]/C
-                            (rising edge-triggered cell FDRE clocked by clk_pl_0  {rise@0.000ns fall@2.000ns period=4.000ns})
-  Destination:            cmamba_zcu102_i/cmamba_0/inst/u_cmamba/gen_lane[1].u_lane/sum_q_reg[31]/D
-                            (rising edge-triggered cell FDRE clocked by clk_pl_0  {rise@0.000ns fall@2.000ns period=4.000ns})
-  Path Group:             clk_pl_0
-  Path Type:              Setup (Max at Slow Process Corner)
-  Requirement:            4.000ns  (clk_pl_0 rise@4.000ns - clk_pl_0 rise@0.000ns)
-  Data Path Delay:        3.790ns  (logic 1.102ns (29.077%)  route 2.688ns (70.923%))
-  Logic Levels:           9  (CARRY8=4 LUT3=1 LUT6=4)
-  Clock Path Skew:        -0.089ns (DCD - SCD + CPR)
-
-    Location             Delay type                Incr(ns)  Path(ns)    Netlist Resource(s)
-  -------------------------------------------------------------------    -------------------
-    SLICE_X40Y100        FDRE (Prop_AFF_SLICEL_C_Q)
-                                                      0.079     2.124 r  head_q_reg[3]/Q
-
-Slack (MET) :             0.106ns  (required time - arrival time)
-  Source:                 cmamba_zcu102_i/axi_dma_0/U0/count_reg[0]/C
-                            (rising edge-triggered cell FDRE clocked by clk_pl_0  {rise@0.000ns fall@2.000ns period=4.000ns})
-  Destination:            cmamba_zcu102_i/axi_dma_0/U0/last_reg/CE
-                            (rising edge-triggered cell FDRE clocked by clk_pl_0  {rise@0.000ns fall@2.000ns period=4.000ns})
-  Path Group:             clk_pl_0
-  Path Type:              Setup (Max at Slow Process Corner)
-  Requirement:            4.000ns  (clk_pl_0 rise@4.000ns - clk_pl_0 rise@0.000ns)
-  Data Path Delay:        3.700ns  (logic 0.500ns (13.514%)  route 3.200ns (86.486%))
-  Logic Levels:           0
-
-Min Delay Paths
---------------------------------------------------------------------------------------
-Slack (MET) :             0.010ns  (arrival time - required time)
-  Source:                 cmamba_zcu102_i/cmamba_0/inst/u_cmamba/u_control/a_reg/C
-                            (rising edge-triggered cell FDRE clocked by clk_pl_0  {rise@0.000ns fall@2.000ns period=4.000ns})
-  Destination:            cmamba_zcu102_i/cmamba_0/inst/u_cmamba/u_control/b_reg/D
-  Path Group:             clk_pl_0
-  Path Type:              Hold (Min at Fast Process Corner)
-  Requirement:            0.000ns  (clk_pl_0 rise@0.000ns - clk_pl_0 rise@0.000ns)
-  Data Path Delay:        0.104ns  (logic 0.058ns (55.769%)  route 0.046ns (44.231%))
-  Logic Levels:           0
-"""  # noqa: E501, W291
-
-MISSED = re.sub(r" 0\.041 +0\.000 +0 ", "-0.152  -7.310   93 ", TIMING)
-MISSED = MISSED.replace("Slack (MET) :             0.041", "Slack (VIOLATED) :        -0.152")
+from tests.vivado_reports import UTILIZATION, timing
 
 
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "utilization.rpt").write_text(UTILIZATION)
-    (tmp_path / "timing.rpt").write_text(TIMING)
-    (tmp_path / "run.txt").write_text("Performance_Explore\n")
+    (tmp_path / "timing.rpt").write_text(timing())
     return tmp_path
 
 
 def summarize(folder):
-    text, met = reports.summarize(folder, {"core": "rtl", "build": "default"}, 4.0)
+    text, met = reports.summarize(
+        folder, {"core": "rtl", "build": "default"}, 4.0, "Performance_Explore"
+    )
     return text, met, json.loads((folder / "report.json").read_text())
 
 
@@ -192,7 +45,7 @@ def test_hierarchy(folder):
     assert (lanes["resources"]["lut"], lanes["resources"]["bram"]) == (100400, 640)
     assert units[f"{core}/gen_lane[*].u_lane/u_fifo"]["resources"]["lut"] == 410
     assert units[core]["own"]["lut"] == 100800 - 100400 - 100
-    assert lanes["module"] == "lane"
+    assert lanes["module"] == "cmamba_lane"
 
 
 def test_paths(folder):
@@ -223,7 +76,7 @@ def test_timing_is_met(folder):
 
 
 def test_timing_is_missed(folder):
-    (folder / "timing.rpt").write_text(MISSED)
+    (folder / "timing.rpt").write_text(timing(setup=-0.152))
     text, met, document = summarize(folder)
     assert not met
     assert document["failures"] == ["setup: slack -0.152 ns, 93 end points fail"]
@@ -232,8 +85,8 @@ def test_timing_is_missed(folder):
 
 
 def test_other_slack_counts_too(folder):
-    text = re.sub(r" 0\.010 +0\.000 +0 ", "-0.010  -0.010  1 ", TIMING)
-    (folder / "timing.rpt").write_text(text.replace("1.427        0.000", "-0.100  -0.100"))
+    text = timing(hold=-0.010).replace("1.427        0.000", "-0.100  -0.100")
+    (folder / "timing.rpt").write_text(text)
     _, met, document = summarize(folder)
     assert not met
     assert [line.split(":")[0] for line in document["failures"]] == ["hold", "pulse"]
@@ -281,79 +134,3 @@ def test_other_layouts_are_refused(folder, name, old, new, message):
 def test_newer_name_of_a_column():
     text = UTILIZATION.replace("DSP Blocks", "      DSPs")
     assert reports.parse_utilization(text).resources.dsp == 640
-
-
-# ------------------------------------------------------------------------------- make bitstream
-
-
-@pytest.fixture
-def vivado(tmp_path, monkeypatch):
-    """A vivado on PATH that writes the reports, and what it was called with."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    out = tmp_path / "out"
-    program = tools / "vivado"
-    program.write_text(
-        f'#!/bin/sh\necho "$@" >{tmp_path}/arguments\n'
-        f"cp {tmp_path}/*.rpt {tmp_path}/run.txt {out}\nexit $(cat {tmp_path}/status)\n"
-    )
-    program.chmod(0o755)
-    (tmp_path / "status").write_text("0")
-    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
-    monkeypatch.setattr(command, "OUT", out)
-    return tmp_path
-
-
-def run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["bitstream", *arguments])
-    return command.main()
-
-
-def test_command(folder, vivado, monkeypatch, capsys):
-    assert run(monkeypatch, "--frequency", "300", "--strategy", "A", "--strategy", "B C") == 0
-    words = (vivado / "arguments").read_text().split()
-    assert words[:3] == ["-mode", "batch", "-notrace"]
-    assert words[words.index("frequency") + 1] == "300"
-    text = " ".join(words)
-    assert "implementation {A} {B C} jobs" in text
-    assert "core rtl build default" in text
-    assert "keep 0" in text
-    out = capsys.readouterr().out
-    assert "longest paths, of Performance_Explore, against 3.33 ns" in out
-    assert "cmamba.bit" in out
-    assert json.loads((vivado / "out/report.json").read_text())["frequency_mhz"] == 300
-
-
-def test_reports_are_shown_where_vivado_fails(folder, vivado, monkeypatch, capsys):
-    (folder / "timing.rpt").write_text(MISSED)
-    (vivado / "status").write_text("1")
-    assert run(monkeypatch) == 1
-    captured = capsys.readouterr()
-    assert "setup: slack -0.152 ns" in captured.out
-    assert "Vivado ended with status 1" in captured.err
-
-
-def test_a_core_of_vitis_hls_must_exist(vivado, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(command, "ROOT", tmp_path)
-    other = tmp_path / "build/vitis/default/cmamba_top.zip"
-    other.parent.mkdir(parents=True)
-    other.touch()
-    assert run(monkeypatch, "--core", "hls", "--build", "deep") == 1
-    error = capsys.readouterr().err
-    assert "build/vitis/deep/cmamba_top.zip does not exist" in error
-    assert "run `make csynth export BUILD=deep` first" in error
-
-
-@pytest.mark.parametrize("arguments", [("--frequency", "0"), ("--jobs", "0"), ("--build", "huge")])
-def test_settings_that_cannot_be(vivado, monkeypatch, capsys, arguments):
-    with pytest.raises(SystemExit):
-        run(monkeypatch, *arguments)
-    assert arguments[0] in capsys.readouterr().err
-    assert not (vivado / "arguments").exists()
-
-
-def test_stale_constants_are_refused(vivado, monkeypatch, capsys):
-    stale = {path: text + "#" for path, text in command.generate.outputs().items()}
-    monkeypatch.setattr(command.generate, "outputs", lambda: stale)
-    assert run(monkeypatch) == 1
-    assert "run `make design` first" in capsys.readouterr().err

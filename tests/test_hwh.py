@@ -4,13 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+from pynq.lib.dma import DMA
 from pynq.metadata.runtime_metadata_parser import RuntimeMetadataParser
 from pynq.pl_server.hwh_parser import _HWHUltrascale
 from pynq.registers import RegisterMap
 from pynqmetadata.frontends import HwhFrontend
 
 from bitstream_scripts.design import DESIGN
-from bitstream_scripts.hwh import hwh_of, pl_clock_divisors
+from bitstream_scripts.hwh import hwh_of, vlnv
 from rtl.regs import registers
 
 # rtl/regs/registers.py has NAME for the address of a register, NAME_FIELD for the bits of a field.
@@ -25,11 +26,19 @@ def metadata():
 def test_ip_dict(metadata):
     ips = metadata.ip_dict
     assert set(ips) == {"cmamba_0", "axi_dma_0", "zynq_ultra_ps_e_0"}
-    for part in (DESIGN.accelerator, DESIGN.dma):
+    for part, kind in (
+        (DESIGN.accelerator, DESIGN.accelerator.vlnv),
+        (DESIGN.dma, vlnv(DESIGN.dma.ip)),
+    ):
         ip = ips[part.instance]
-        assert (ip["type"], ip["phys_addr"], ip["addr_range"]) == (part.vlnv, part.base, part.range)
+        assert (ip["type"], ip["phys_addr"], ip["addr_range"]) == (kind, part.base, part.range)
         assert ip["mem_id"] == part.interface
         assert ip["fullpath"] == part.instance
+
+
+def test_pynq_knows_the_dma(metadata):
+    """By name and version, which is that of every release of Vivado that there is."""
+    assert vlnv(DESIGN.dma.ip) in DMA.bindto
 
 
 def test_dma_parameters(metadata):
@@ -97,13 +106,6 @@ def test_clocks(metadata):
     assert [clock["enable"] for clock in clocks.values()] == [1, 0, 0, 0]
     assert (clocks[0]["divisor0"], clocks[0]["divisor1"]) == (6, 1)
     assert clocks[0]["frequency"] == pytest.approx(DESIGN.clock.frequency_mhz, rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("frequency", "divisors"), [(300, (5, 1)), (250, (6, 1)), (200, (8, 1)), (15, (50, 2))]
-)
-def test_divisors(frequency, divisors):
-    assert pl_clock_divisors(frequency) == divisors
 
 
 def test_legacy_parser(tmp_path):

@@ -1,16 +1,14 @@
 """A stand-in for Vivado under tclsh, its record, and rules that Vivado checks of a block design.
 
-The stand-in knows commands and options as UG835 gives them and nothing else; rules and pins are
-those of the IP's product guides (PG021 AXI DMA, PG164 reset, PG201 processing system, PG247
-SmartConnect).
+The stand-in knows commands and options as UG835 gives them and nothing else, and of a release the
+IP and boards that it has. Rules and pins are those of the IP's product guides (PG021 AXI DMA, PG164
+reset, PG201 processing system, PG247 SmartConnect).
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,11 +22,12 @@ _QUIET = {"-quiet": 0, "-verbose": 0}
 COMMANDS: dict[str, dict[str, int]] = {
     "version": {"-short": 0},
     "get_board_parts": {"-latest_file_version": 0, "-filter": 1, **_QUIET},
+    "get_parts": {"-regexp": 0, "-nocase": 0, "-filter": 1, "-of_objects": 1, **_QUIET},
+    "open_project": {"-read_only": 0, "-part": 1, **_QUIET},
     "create_project": {"-part": 1, "-force": 0, "-in_memory": 0, **_QUIET},
     "close_project": {"-delete": 0, **_QUIET},
     "current_project": _QUIET,
     "current_fileset": {"-constrset": 0, "-simset": 0, **_QUIET},
-    "current_run": {"-synthesis": 0, "-implementation": 0, **_QUIET},
     "set_property": {"-dict": 1, "-name": 1, "-value": 1, "-objects": 1, **_QUIET},
     "get_property": {"-min": 0, "-max": 0, **_QUIET},
     "add_files": {"-fileset": 1, "-norecurse": 0, "-copy_to": 1, "-force": 0, **_QUIET},
@@ -36,8 +35,17 @@ COMMANDS: dict[str, dict[str, int]] = {
     "update_compile_order": {"-fileset": 1, "-force_gui": 0, **_QUIET},
     "update_ip_catalog": {"-rebuild": 0, "-add_ip": 1, "-repo_path": 1, **_QUIET},
     "get_ipdefs": {"-all": 0, "-filter": 1, "-of_objects": 1, **_QUIET},
+    "read_verilog": {"-library": 1, "-sv": 0, **_QUIET},
+    "read_xdc": {"-cells": 1, "-ref": 1, "-mode": 1, "-unmanaged": 0, "-no_add": 0, **_QUIET},
+    "synth_design": {
+        **{"-name": 1, "-part": 1, "-top": 1, "-include_dirs": 1, "-generic": 1, "-mode": 1},
+        **{"-flatten_hierarchy": 1, "-directive": 1, "-fsm_extraction": 1, "-shreg_min_size": 1},
+        **{"-keep_equivalent_registers": 0, "-resource_sharing": 1, "-no_lc": 0, "-retiming": 0},
+        **{"-control_set_opt_threshold": 1, "-max_bram": 1, "-max_dsp": 1, "-assert": 0, **_QUIET},
+    },
     "create_bd_design": {"-dir": 1, "-cell": 1, **_QUIET},
     "create_bd_cell": {"-vlnv": 1, "-type": 1, "-reference": 1, "-revision": 1, **_QUIET},
+    "open_bd_design": _QUIET,
     "get_bd_cells": {"-hierarchical": 0, "-filter": 1, "-of_objects": 1, **_QUIET},
     "get_bd_pins": {"-hierarchical": 0, "-filter": 1, "-of_objects": 1, **_QUIET},
     "get_bd_intf_pins": {"-hierarchical": 0, "-filter": 1, "-of_objects": 1, **_QUIET},
@@ -58,18 +66,22 @@ COMMANDS: dict[str, dict[str, int]] = {
     "generate_target": {"-force": 0, **_QUIET},
     "make_wrapper": {"-files": 1, "-top": 0, "-import": 0, "-force": 0, **_QUIET},
     "create_ip_run": {"-force": 0, **_QUIET},
-    "create_run": {
-        **{"-constrset": 1, "-parent_run": 1, "-part": 1, "-flow": 1, "-strategy": 1},
-        **{"-report_strategy": 1, **_QUIET},
-    },
     "get_runs": {"-filter": 1, **_QUIET},
     "launch_runs": {"-jobs": 1, "-to_step": 1, "-next_step": 0, "-dir": 1, "-force": 0, **_QUIET},
     "wait_on_runs": {"-timeout": 1, "-exit_condition": 1, **_QUIET},
     "open_run": {"-name": 1, "-pr_config": 1, **_QUIET},
-    "close_design": _QUIET,
-    "get_timing_paths": {
-        **{"-delay_type": 1, "-setup": 0, "-hold": 0, "-max_paths": 1, "-nworst": 1, **_QUIET},
-    },
+    "open_checkpoint": {"-part": 1, "-auto_incremental": 0, "-incremental": 1, **_QUIET},
+    "write_checkpoint": {"-force": 0, "-cell": 1, "-logic_function_stripped": 0, **_QUIET},
+    "write_bitstream": {"-force": 0, "-bin_file": 0, "-raw_bitfile": 0, "-cell": 1, **_QUIET},
+    "opt_design": {"-directive": 1, "-retarget": 0, "-remap": 0, "-sweep": 0, **_QUIET},
+    "place_design": {"-directive": 1, "-no_timing_driven": 0, "-unplace": 0, **_QUIET},
+    "phys_opt_design": {"-directive": 1, "-fanout_opt": 0, "-retime": 0, **_QUIET},
+    "route_design": {"-directive": 1, "-tns_cleanup": 0, "-ultrathreads": 0, **_QUIET},
+    "get_cells": {"-hierarchical": 0, "-filter": 1, "-of_objects": 1, "-regexp": 0, **_QUIET},
+    "get_pins": {"-hierarchical": 0, "-filter": 1, "-of_objects": 1, **_QUIET},
+    "get_clocks": {"-filter": 1, "-of_objects": 1, "-include_generated_clocks": 0, **_QUIET},
+    "create_clock": {"-period": 1, "-name": 1, "-waveform": 1, "-add": 0, **_QUIET},
+    "set_input_jitter": _QUIET,
     "report_utilization": {
         **{"-file": 1, "-hierarchical": 0, "-hierarchical_depth": 1, "-cells": 1, **_QUIET},
     },
@@ -77,6 +89,18 @@ COMMANDS: dict[str, dict[str, int]] = {
         **{"-delay_type": 1, "-max_paths": 1, "-nworst": 1, "-file": 1, "-setup": 0, "-hold": 0},
         **{"-report_unconstrained": 0, "-input_pins": 0, "-warn_on_violation": 0, **_QUIET},
     },
+    "report_qor_assessment": {
+        **{"-file": 1, "-csv_output_dir": 1, "-name": 1, "-append": 0, "-max_paths": 1},
+        **{"-exclude_methodology_checks": 0, "-full_assessment_details": 0, **_QUIET},
+    },
+    "report_high_fanout_nets": {
+        **{"-file": 1, "-timing": 0, "-histogram": 0, "-min_fanout": 1, "-max_nets": 1, **_QUIET},
+    },
+    "report_control_sets": {"-file": 1, "-hierarchical": 0, "-sort_by": 1, **_QUIET},
+    "report_design_analysis": {
+        **{"-file": 1, "-congestion": 0, "-complexity": 0, "-timing": 0, "-max_paths": 1, **_QUIET},
+    },
+    "report_route_status": {"-file": 1, "-show_all": 0, **_QUIET},
     "report_drc": {"-file": 1, "-ruledecks": 1, **_QUIET},
     "report_power": {"-file": 1, **_QUIET},
     "write_hw_platform": {
@@ -110,6 +134,53 @@ COMMANDS: dict[str, dict[str, int]] = {
 }
 
 
+# Directives (UG835 2022.2) and the strategies of synthesis (UG901).
+DIRECTIVES = {
+    "synth_design": "Default PerformanceOptimized AreaOptimized_high RuntimeOptimized",
+    "opt_design": "Default Explore ExploreArea ExploreWithRemap AddRemap RuntimeOptimized",
+    "place_design": "Default Explore WLDrivenBlockPlacement EarlyBlockPlacement ExtraNetDelay_high"
+    " ExtraNetDelay_low AltSpreadLogic_high AltSpreadLogic_medium AltSpreadLogic_low"
+    " ExtraPostPlacementOpt ExtraTimingOpt Auto_1 Auto_2 Auto_3 RuntimeOptimized Quick",
+    "phys_opt_design": "Default Explore ExploreWithHoldFix AggressiveExplore AggressiveFanoutOpt"
+    " AlternateReplication AddRetime AlternateFlowWithRetiming RuntimeOptimized",
+    "route_design": "Default Explore AggressiveExplore NoTimingRelaxation MoreGlobalIterations"
+    " HigherDelayCost AdvancedSkewModeling AlternateCLBRouting RuntimeOptimized Quick",
+}
+STRATEGIES = "default Flow_PerfOptimized_high Flow_AreaOptimized_high Flow_AlternateRoutability"
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a release of Vivado has of what the scripts use.
+
+    Attributes:
+        ipdefs: VLNV of its IP.
+        inline_hdl: of its cells of inline HDL.
+        board_parts: files of the ZCU102 that are installed.
+    """
+
+    ipdefs: tuple[str, ...]
+    inline_hdl: tuple[str, ...] = ()
+    board_parts: tuple[str, ...] = ("xilinx.com:zcu102:part0:3.4",)
+
+
+def _ip(processor: str, *others: str) -> tuple[str, ...]:
+    names = ("axi_dma:7.1", "smartconnect:1.0", "proc_sys_reset:5.0", *others)
+    return tuple(f"xilinx.com:ip:{n}" for n in (f"zynq_ultra_ps_e:{processor}", *names))
+
+
+_INLINE = ("xilinx.com:inline_hdl:ilconcat:1.0",)
+# The processing system is 3.5 from 2023.1 on. Inline HDL came with 2024.2; the utility IP that it
+# replaces is to go in 2026, which the last entry is about.
+RELEASES = {
+    "2022.2": Release(_ip("3.4", "xlconcat:2.1")),
+    "2023.2": Release(_ip("3.5", "xlconcat:2.1")),
+    "2024.2": Release(_ip("3.5", "xlconcat:2.1"), _INLINE),
+    "2025.2": Release(_ip("3.5", "xlconcat:2.1"), _INLINE),
+    "without xlconcat": Release(_ip("3.5"), _INLINE),
+}
+
+
 @dataclass(frozen=True)
 class Call:
     """One command of the record."""
@@ -138,66 +209,108 @@ def parse(record: Path) -> list[Call]:
 
 @dataclass
 class Vivado:
-    """What the stand-in answers.
+    """A program that takes the place of vivado.
 
     Attributes:
-        version: of Vivado.
-        board_parts: that are installed.
-        ipdefs: VLNV of further IP that is installed.
+        release: of `RELEASES`: what there is.
+        version: that it says it is; that of the release unless given.
+        board_parts: that are installed, unless those of the release.
+        parts: devices that are installed.
         ip_runs: runs that out-of-context synthesis of the block design has.
-        properties: of objects, for example ("impl_1", "STATS.WNS").
-        no_bitstream: the run of the bitstream fails.
+        properties: of objects, for example ("synth_1", "PROGRESS").
+        slacks: setup and hold at 4 ns, by the directive of place_design.
+        cells: primitives of the design: path, and properties such as REF_NAME.
+        clocks: of the design.
+        iopll_mhz: of the processing system.
+        synthesis_log: what synthesis prints.
+        failing: commands that fail.
+        killed_at: commands at which the process is killed.
         no_handoff: the block design has no .hwh.
     """
 
-    version: str = "2022.2"
-    board_parts: list[str] = field(default_factory=lambda: ["xilinx.com:zcu102:part0:3.4"])
-    ipdefs: list[str] = field(default_factory=lambda: ["xilinx.com:ip:xlconcat:2.1"])
-    ip_runs: list[str] = field(default_factory=lambda: ["cmamba_zcu102_cmamba_0_0_synth_1"])
+    release: str = "2022.2"
+    version: str | None = None
+    board_parts: list[str] | None = None
+    parts: tuple[str, ...] = ("xczu9eg-ffvb1156-2-e",)
+    ip_runs: list[str] = field(
+        default_factory=lambda: [
+            "cmamba_zcu102_cmamba_0_0_synth_1",
+            "cmamba_zcu102_axi_dma_0_0_synth_1",
+        ]
+    )
     properties: dict[tuple[str, str], str] = field(default_factory=dict)
-    no_bitstream: bool = False
+    slacks: dict[str, tuple[str, str]] = field(default_factory=dict)
+    cells: dict[str, dict[str, str]] = field(default_factory=dict)
+    clocks: tuple[str, ...] = ("clk_pl_0",)
+    iopll_mhz: str = "1499.85"
+    synthesis_log: str = ""
+    failing: tuple[str, ...] = ()
+    killed_at: tuple[str, ...] = ()
     no_handoff: bool = False
 
-    def run(
-        self, script: Path, settings: dict[str, str], ports: list[str], record: Path
-    ) -> subprocess.CompletedProcess:
-        """Run a script with `settings` as its -tclargs."""
-        defaults = {
-            **{"PROGRESS": "100%", "STATUS": "done", "STATS.WNS": "0.1", "STATS.WHS": "0.01"},
-            **{"FLOW": "{Vivado Implementation 2022}", "STRATEGY": "default", "DIRECTORY": "runs"},
-            **{"STARTPOINT_PIN": "a/C", "ENDPOINT_PIN": "b/D"},
-            "CONFIG.PSU__CRL_APB__PL0_REF_CTRL__ACT_FREQMHZ": "249.975021",
+    def install(self, folder: Path, ports: list[str], utilization: str, timing: str) -> Path:
+        """Write the program.
+
+        Args:
+            folder: for it, the reports and the record.
+            ports: of the accelerator.
+            utilization: text of the report by hierarchy.
+            timing: text of the timing summary, with @SETUP@, @HOLD@, @FAILING@, @MET@ and @DELAY@.
+        """
+        folder.mkdir(exist_ok=True)
+        (folder / "utilization").write_text(utilization)
+        (folder / "timing").write_text(timing)
+        release = RELEASES[self.release]
+        boards = release.board_parts if self.board_parts is None else self.board_parts
+        values = {
+            "record": folder / "record",
+            "version": self.version or self.release.replace("without xlconcat", "2026.2"),
+            "ipdefs": " ".join(release.ipdefs),
+            "inline_hdl": " ".join(release.inline_hdl),
+            "board_parts": " ".join(boards),
+            "parts": " ".join(self.parts),
+            "strategies": STRATEGIES,
+            "directives": _dict(DIRECTIVES),
+            "ip_runs": " ".join(self.ip_runs),
+            "ports": " ".join(ports),
+            "slacks": _dict({k: " ".join(v) for k, v in self.slacks.items()}),
+            "cells": _dict({k: _dict(v) for k, v in self.cells.items()}),
+            "clocks": " ".join(self.clocks),
+            "iopll_mhz": self.iopll_mhz,
+            "synthesis_log": self.synthesis_log,
+            "failing": " ".join(self.failing),
+            "killed_at": " ".join(self.killed_at),
+            "no_handoff": int(self.no_handoff),
+            "utilization": folder / "utilization",
+            "timing": folder / "timing",
+            "commands": _dict({k: _dict(v) for k, v in COMMANDS.items()}),
+            "defaults": _dict({"PROGRESS": "100%", "STATUS": "done", "DIRECTORY": "runs"}),
+            "given": " ".join(f"{o} {k} {{{v}}}" for (o, k), v in self.properties.items()),
         }
-        commands = " ".join(
-            f"{name} {{{' '.join(f'{o} {n}' for o, n in options.items())}}}"
-            for name, options in COMMANDS.items()
+        prelude = folder / "prelude.tcl"
+        lines = [f"set vivado::{name} {{{value}}}" for name, value in values.items()]
+        prelude.write_text(
+            "\n".join(["namespace eval vivado {}", *lines, f"source {{{STUBS}}}"]) + "\n"
         )
-        lines = [
-            "namespace eval vivado {}",
-            f"set vivado::record {{{record}}}",
-            f"set vivado::version {{{self.version}}}",
-            f"set vivado::board_parts {{{' '.join(self.board_parts)}}}",
-            f"set vivado::ip_runs {{{' '.join(self.ip_runs)}}}",
-            f"set vivado::ports {{{' '.join(ports)}}}",
-            f"set vivado::no_bitstream {int(self.no_bitstream)}",
-            f"set vivado::no_handoff {int(self.no_handoff)}",
-            f"set vivado::commands {{{commands}}}",
-            f"set vivado::defaults {{{' '.join(f'{k} {v}' for k, v in defaults.items())}}}",
-            f"source {{{STUBS}}}",
-            f"set vivado::ipdefs {{{' '.join(self.ipdefs)}}}",
-            *(f"vivado::set_value {o} {k} {{{v}}}" for (o, k), v in self.properties.items()),
-            f"source {{{script}}}",
-        ]
-        prelude = record.with_suffix(".tcl")
-        prelude.write_text("\n".join(lines) + "\n")
-        arguments = [word for pair in settings.items() for word in pair]
-        return subprocess.run(
-            [shutil.which("tclsh") or "tclsh", prelude, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=record.parent,
+        program = folder / "vivado"
+        program.write_text(
+            "#!/bin/sh\n"
+            "while [ $# -gt 0 ]; do\n"
+            '  case "$1" in\n'
+            "    -log) log=$2; shift ;;\n"
+            "    -source) script=$2; shift ;;\n"
+            "    -tclargs) shift; break ;;\n"
+            "  esac\n"
+            "  shift\n"
+            "done\n"
+            f'exec tclsh {prelude} "$script" "$@" >"$log" 2>&1\n'
         )
+        program.chmod(0o755)
+        return program
+
+
+def _dict(values: dict[str, object]) -> str:
+    return " ".join(f"{{{key}}} {{{value}}}" for key, value in values.items())
 
 
 # ------------------------------------------------------------------------------- packaged IP

@@ -9,6 +9,7 @@ block RAM, DSP48E2 and LUTs as memory. Besides, a block RAM has its output regis
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -26,8 +27,9 @@ ROOT = Path(__file__).resolve().parents[1]
 TOP = "cmamba"
 
 # How far a module may be from its estimate: at least so many, or this share. Yosys and Vivado build
-# block RAM and DSP48E2 by the same rules. Of small memories each has its own way.
-TOLERANCES = {"bram": (2, 0.02), "dsp": (2, 0.05), "lutram": (64, 0.25)}
+# block RAM by the same rules. Each has its own for small memories, and for small products, as of
+# addresses: a DSP48E2 or LUTs.
+TOLERANCES = {"bram": (2, 0.02), "dsp": (8, 0.05), "lutram": (64, 0.25)}
 _NAMES = {"bram": "block RAMs", "dsp": "DSP48E2", "lutram": "LUTs as memory"}
 
 # The queue of axi_read gives its word after one cycle, so its block RAM has no output register.
@@ -72,7 +74,8 @@ def estimate(build: str, folder: Path = ROOT / "build/synth") -> Estimate:
     newest = max(p.stat().st_mtime for p in sources(build))
     if not path.is_file() or path.stat().st_mtime < newest:
         print(f"estimating the build {build} with Yosys, to compare with (minutes)", flush=True)
-        command = [sys.executable, "-m", "rtl.synth", "--build", build]
+        jobs = str(min(8, os.cpu_count() or 1))
+        command = [sys.executable, "-m", "rtl.synth", "--build", build, "--jobs", jobs]
         result = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL)
         # Status 1 is one of resources above their target: an estimate all the same.
         if result.returncode not in (0, 1) or not path.is_file():

@@ -38,7 +38,7 @@ def find(board_files: bool) -> Path:
         needed = f"Vivado {DESIGN.board.vivado} or later"
         needed += " with the ZCU102's board files" if board_files else ""
         raise VivadoError(f"vivado is not on PATH; install {needed} and source its settings64.sh")
-    return Path(found)
+    return Path(found).absolute()
 
 
 def available_gb() -> float | None:

@@ -422,12 +422,21 @@ def test_missing_vivado_is_one_line(tmp_path, module, message):
     assert result.stdout == ""
 
 
-def test_a_core_of_vitis_hls(at, capsys, monkeypatch):
+def test_a_core_of_vitis_hls(at, capsys, monkeypatch, tmp_path):
     """It has to be there; there is no estimate to compare it with."""
     assert at.run("--core", "hls", "--build", "deep") == 1
     line = error(capsys)
     assert "build/vitis/deep/cmamba_top.zip does not exist" in line
     assert "run `make csynth export BUILD=deep` first" in line
+    export = tmp_path / "build/vitis/deep/cmamba_top.zip"
+    export.parent.mkdir(parents=True)
+    export.touch()
+    (tmp_path / "bitstream_scripts").symlink_to(ROOT / "bitstream_scripts")
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    monkeypatch.setattr(flow, "ROOT", tmp_path)
+    assert at.run("--core", "hls", "--build", "deep") == 0
+    assert "there is no estimate to compare with" in capsys.readouterr().out
+    assert at.report()["core"] == "hls" and (at.out / "cmamba.bit").exists()
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ class Vivado:
         iopll_mhz: of the processing system.
         synthesis_log: what synthesis prints.
         failing: commands that fail.
-        killed_at: commands at which the process is killed.
+        killed_at: commands at which the process is killed, half a checkpoint written.
         no_handoff: the block design has no .hwh.
     """
 

@@ -11,7 +11,6 @@ the last one ended, whatever ended it.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -97,7 +96,7 @@ def build_bitstream(program: Path, settings: Settings, out: Path) -> Result:
         ValueError, OSError: a report of Vivado is not what it should be.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with _alone(out):
+    with vivado.alone(out):
         # Nothing of an earlier run may look like a result of this one.
         for name in PRODUCTS + REPORTS:
             (out / name).unlink(missing_ok=True)
@@ -116,19 +115,6 @@ def build_bitstream(program: Path, settings: Settings, out: Path) -> Result:
 
 
 # ------------------------------------------------------------------------------- checkpoints
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Two runs in one folder would take each other's checkpoints."""
-    with (out / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FlowError(
-                f"{out}: another `make bitstream` is at work there; wait for it"
-            ) from None
-        yield
 
 
 def _origin(program: Path, settings: Settings) -> dict[str, object]:

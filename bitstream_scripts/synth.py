@@ -48,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
             "period": clock_of(DESIGN.clock.frequency_mhz).period_ns,
             "memories": tuple(inference.memories(args.build)),
         }
-        vivado.run(program, "synth_core.tcl", settings, log)
+        with vivado.alone(out):
+            vivado.run(program, "synth_core.tcl", settings, log)
         text, wrong = inference.check(out, expected, log)
     except (inference.InferenceError, vivado.VivadoError, ValueError, OSError) as error:
         print(f"vivado-synth: {error}", file=sys.stderr)

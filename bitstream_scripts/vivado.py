@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from bitstream_scripts.design import DESIGN
@@ -24,6 +26,8 @@ SYNTHESIS_GB = 6
 _GRACE_S = 10
 
 _running: set[subprocess.Popen] = set()
+# Locks of `alone`, which each Vivado holds too.
+_held: list[int] = []
 _lock = threading.Lock()
 
 
@@ -58,6 +62,31 @@ def processes(n: int, each_gb: float) -> int:
     return max(1, min(n, fit, os.cpu_count() or 1))
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Work in a folder, and let nobody else: two runs would take each other's files.
+
+    What Vivado starts in there holds the lock too. It may outlive this process, which a lost
+    connection or want of memory can kill.
+
+    Raises:
+        VivadoError: somebody is at work.
+    """
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise VivadoError(
+                f"{folder}: another run, or a Vivado that one has left behind, is at work there;"
+                " wait for it, or end it"
+            ) from None
+        _held.append(file.fileno())
+        try:
+            yield
+        finally:
+            _held.remove(file.fileno())
+
+
 def run(program: Path, script: str, settings: Mapping[str, object], log: Path) -> None:
     """Run a script of this folder in the folder `settings["out"]`.
 
@@ -89,6 +118,7 @@ def run(program: Path, script: str, settings: Mapping[str, object], log: Path) -
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            pass_fds=_held,
         )
         _running.add(process)
     try:

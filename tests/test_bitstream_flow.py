@@ -1,5 +1,6 @@
 """make bitstream and make vivado-synth from the command line to the products, with a stand-in."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -294,33 +295,72 @@ def test_other_sources_start_afresh(at, monkeypatch, tmp_path):
 
 def test_two_at_once(at, capsys):
     at.out.mkdir()
-    with flow._alone(at.out):
+    with runner.alone(at.out):
         assert at.run() == 1
-    assert "another `make bitstream` is at work there" in error(capsys)
+    assert "another run, or a Vivado that one has left behind, is at work there" in error(capsys)
+    with runner.alone(at.out):
+        pass
 
 
-def test_interrupted_with_all_that_it_started(tmp_path):
-    """Ctrl-C ends Vivado and its children."""
+@pytest.fixture
+def sleeper(tmp_path):
+    """A process that runs a Vivado that sleeps in a child; the process, and the child's number."""
     program = tmp_path / "vivado"
     program.write_text(f"#!/bin/sh\nsleep 600 & echo $! >{tmp_path}/child\nwait\n")
     program.chmod(0o755)
     code = (
         "from pathlib import Path; from bitstream_scripts import vivado\n"
         f"folder = Path({str(tmp_path)!r})\n"
-        "vivado.run(folder / 'vivado', 'export.tcl', {'out': folder}, folder / 'log')\n"
+        "with vivado.alone(folder):\n"
+        "    vivado.run(folder / 'vivado', 'export.tcl', {'out': folder}, folder / 'log')\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
     child = tmp_path / "child"
+    wait_for(lambda: child.exists() and child.read_text().strip())
+    pid = int(child.read_text())
+    yield process, pid
+    process.kill()
+    process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(os.getpgid(pid), signal.SIGKILL)
+
+
+def wait_for(condition):
     limit = time.monotonic() + 60
-    while not (child.exists() and child.read_text().strip()) and time.monotonic() < limit:
+    while not condition() and time.monotonic() < limit:
         time.sleep(0.05)
+    assert condition()
+
+
+def is_gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_interrupted_with_all_that_it_started(sleeper):
+    """Ctrl-C ends Vivado and its children."""
+    process, child = sleeper
     process.send_signal(signal.SIGINT)
     process.wait(30)
-    pid = int(child.read_text())
-    state = Path(f"/proc/{pid}/stat")
-    while state.exists() and state.read_text().split()[2] != "Z" and time.monotonic() < limit:
-        time.sleep(0.05)
-    assert not state.exists() or state.read_text().split()[2] == "Z"
+    wait_for(lambda: is_gone(child))
+
+
+def test_a_vivado_that_is_left_behind(sleeper, tmp_path):
+    """Nobody works beside it."""
+    process, child = sleeper
+    process.kill()
+    process.wait()
+    with (
+        pytest.raises(runner.VivadoError, match="a Vivado that one has left"),
+        runner.alone(tmp_path),
+    ):
+        pass
+    os.killpg(os.getpgid(child), signal.SIGKILL)
+    wait_for(lambda: is_gone(child))
+    with runner.alone(tmp_path):
+        pass
 
 
 # ------------------------------------------------------------------------------- inference

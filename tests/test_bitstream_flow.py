@@ -389,6 +389,20 @@ def test_the_flow_stops_after_synthesis(at, capsys):
     assert "opt_design" in at.names()
 
 
+def test_a_table_that_a_release_has_changed(at, capsys):
+    """Nothing can be compared then; who wants the bitstream nevertheless gets it."""
+    at.install(utilization=UTILIZATION.replace("LUTRAMs", "LRAMs"))
+    assert at.run() == 1
+    line = error(capsys)
+    assert (
+        "utilization_synth.rpt: the table by hierarchy lacks LUTRAMs" in line and "KEEP=1" in line
+    )
+    at.install(utilization=UTILIZATION.replace("LUTRAMs", "LRAMs"))
+    assert at.run("--keep") == 0
+    assert "no report.json: " in capsys.readouterr().out
+    assert (at.out / "cmamba.bit").exists()
+
+
 def test_the_core_alone(at, capsys):
     assert at.run("--build", "deep", main=synth.main) == 0
     out = capsys.readouterr().out

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtl.synth import hierarchy, timing
+from rtl.synth import hierarchy, synthesize, timing
 from rtl.synth.resources import Resources, count
 from rtl.synth.timing import Timing, analyse, net_delay
 
@@ -155,3 +155,16 @@ def test_same_modules_are_one_unit():
     assert "attribute \\blackbox 1" in units[top].rtlil
     assert "cmamba_fifo" not in units[top].rtlil
     assert "wire width 8 input 1 \\x_i" in units[top].rtlil
+
+
+def test_arrays_that_the_rtl_wants_in_ram():
+    """Their style is a text, or the bits of one; other attributes may follow, other styles do not
+    count."""
+    bits = "40'" + "".join(f"{byte:08b}" for byte in b"block")
+    styles = {"text": '"distributed"', "bits": bits, "auto": '"auto"'}
+    rtlil = "".join(
+        f"  attribute \\ram_style {style}\n  attribute \\keep 1\n"
+        f"  memory width 8 size 16 \\{name}\n  wire \\w\n"
+        for name, style in styles.items()
+    )
+    assert synthesize._RAM.findall(rtlil) == ["text", "bits"]

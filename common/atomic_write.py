@@ -3,6 +3,10 @@
 Links are followed: the file that a link leads to is replaced, the link stays. What is no regular
 file, such as a device or a FIFO, is never replaced; it is written to. A new file has the mode that
 the umask leaves, one that is replaced keeps its own. Every OSError names the file.
+
+A signal may raise its exception (`common.command_line`) inside of any call, also of one that
+tidies. So what tidies does it once more where it was interrupted. Both stand in the function that
+made the file: a function that is called may be interrupted before its first line.
 """
 
 from __future__ import annotations
@@ -46,7 +50,10 @@ def atomic_write(path: str | Path) -> Iterator[io.BytesIO]:
             _write_all(file, content.getbuffer())
         os.replace(temporary, target)
     finally:
-        temporary.unlink(missing_ok=True)
+        try:
+            temporary.unlink(missing_ok=True)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -71,8 +78,12 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             raise
         _exchange(temporary, target, old)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -133,8 +144,14 @@ def _try_to_write_beside(target: Path, shown: Path) -> None:
         error.filename = str(shown)
         raise
     finally:
-        with suppress(OSError):
+        try:
             probe.unlink()
+        except OSError:
+            pass
+        except BaseException:
+            with suppress(OSError):
+                probe.unlink()
+            raise
 
 
 def _beside(target: Path) -> Path:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import resource
+import shutil
 import stat
 import threading
 from contextlib import contextmanager
@@ -20,6 +21,21 @@ from common.atomic_write import (
 )
 
 NOBODY = 65534
+
+
+def interrupt_once(monkeypatch, module, name, call):
+    """Lets call number `call` of a function be interrupted, as by a signal, before it has done
+    anything; the others are as they were."""
+    function, calls = getattr(module, name), []
+
+    def interrupted(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, interrupted)
+    return calls
 
 
 def names(folder):
@@ -314,3 +330,32 @@ def test_a_folder_that_cannot_take_the_name_leaves_the_old(tmp_path, monkeypatch
     with pytest.raises(OSError, match="no rename"), atomic_folder(folder) as new:
         write_text(new / "new", "")
     assert names(folder) == ["old"] and names(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_signal_that_comes_while_a_file_is_tidied_leaves_nothing(tmp_path, monkeypatch, call):
+    """Of the probe, before anything is written, and of the temporary file."""
+    calls = interrupt_once(monkeypatch, Path, "unlink", call)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(tmp_path / "a", "new")
+    assert len(calls) == call + 1
+    assert names(tmp_path) == ["a"][: call - 1]
+
+
+def test_a_signal_that_comes_after_an_error_leaves_nothing(tmp_path, monkeypatch):
+    """The temporary file is there when the error comes: nothing has taken its place."""
+    (tmp_path / "a").write_text("old")
+    monkeypatch.setattr(os, "replace", lambda *paths: os.stat(tmp_path / "none"))
+    interrupt_once(monkeypatch, Path, "unlink", 2)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(tmp_path / "a", "new")
+    assert names(tmp_path) == ["a"] and (tmp_path / "a").read_text() == "old"
+
+
+def test_a_signal_that_comes_while_a_folder_is_tidied_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    interrupt_once(monkeypatch, shutil, "rmtree", 1)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "a") as folder:
+        (folder / "b").touch()
+        raise ValueError
+    assert names(tmp_path) == ["a"] and names(tmp_path / "a") == []

@@ -5,8 +5,8 @@
 
 Each run trains in FP32, fine-tunes for int8, and is evaluated on the test split in FP32 and by the
 integer program, calibrated alone and fine-tuned. Runs that are complete are kept, one that was
-interrupted goes on; a change of its settings, in experiments/*.toml or by other defaults of
-model.train_forecast, starts it anew.
+interrupted goes on; a change of its data or of its settings, in experiments/*.toml or by other
+defaults of model.train_forecast, starts it anew.
 """
 
 from __future__ import annotations

@@ -76,7 +76,8 @@ class Trainings:
 
 
 def settings_in_full(run: Run) -> str:
-    """All that `run` is trained with, defaults included: JSON that is equal if they are.
+    """All that `run` is trained with, defaults and the digest of its data included: JSON that is
+    equal if they are.
 
     Raises: DataError, ValueError, of the run's options.
     """
@@ -87,8 +88,8 @@ def settings_in_full(run: Run) -> str:
 
 
 def result_of(run: Run, folder: Path, threads: int, trainings: Trainings) -> Result:
-    """The result of `run`, whose files are in `folder`; what is missing or made with other settings
-    is made, by `trainings`.
+    """The result of `run`, whose files are in `folder`; what is missing, or made with other
+    settings or other data, is made, by `trainings`.
 
     Raises:
         RunError: a training failed, or was stopped.

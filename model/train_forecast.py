@@ -102,9 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def settings_of(argv: list[str]) -> dict[str, dict[str, Any]]:
-    """What a training with these options depends on besides its data, defaults included, in JSON's
-    types: arguments of the training, and those of the model unless `--qat` names it.
+def settings_of(argv: list[str]) -> dict[str, Any]:
+    """What a training with these options depends on, defaults included, in JSON's types: arguments
+    of the training; unless `--qat` names a model, its arguments and the SHA-256 of the data.
 
     Where it runs (`--device`, `--threads`) is not among them. Raises: DataError, ValueError.
     """
@@ -113,8 +113,9 @@ def settings_of(argv: list[str]) -> dict[str, dict[str, Any]]:
     options = parser.parse_args(argv)
     if options.qat:
         return {"training": dataclasses.asdict(args_from(options, QatArgs))}
-    model_args, train_args, _ = _fp32_settings(options)
+    model_args, train_args, splits = _fp32_settings(options)
     return {
+        "data": splits.sha256,
         "model": json.loads(args_to_json(model_args)),
         "training": dataclasses.asdict(train_args),
     }

@@ -78,6 +78,23 @@ def test_settings_that_differ(tmp_path, train):
     assert runs.settings_in_full(run) != runs.settings_in_full(small_run(tmp_path, **train))
 
 
+def test_other_data_start_a_run_anew(tmp_path, monkeypatch):
+    run, folder = small_run(tmp_path), tmp_path / "run"
+    folder.mkdir()
+    (folder / "settings.json").write_text(runs.settings_in_full(run))
+    (folder / "result.json").write_text('{"fp32": {}}')
+    assert result_of(run, folder) == {"fp32": {}}
+    csv_of_sines(Path(run.dataset), rows=201)  # an hour more, in the same file
+
+    def training(*args, **kwargs):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(runs.Trainings, "run", training)
+    with pytest.raises(AssertionError, match="trained again"):
+        result_of(run, folder)
+    assert not (folder / "result.json").exists()
+
+
 def test_settings_have_the_defaults(tmp_path, monkeypatch):
     run = small_run(tmp_path)
     before = runs.settings_in_full(run)

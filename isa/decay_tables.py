@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isqrt
 
 
@@ -21,3 +22,9 @@ def _exp2_table(log2_steps: int) -> tuple[int, ...]:
 
 HIGH = _exp2_table(6)
 LOW = _exp2_table(12)
+
+
+def described() -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Of each table its name in a generated file, what its entry i is, and its entries."""
+    for name, table, steps in (("High", HIGH, 64), ("Low", LOW, 4096)):
+        yield f"Decay{name}", f"round(65536 * 2^(-i / {steps}))", table

@@ -24,6 +24,7 @@ from pathlib import Path
 import isa
 from common import command_line, generated
 from isa import decay_tables, systemverilog
+from isa.names import camel
 
 ROOT = Path(__file__).resolve().parents[1]
 ISA_HEADER = Path("hls/include/isa.h")
@@ -32,10 +33,6 @@ HLS_BUILDS = Path("hls/build")
 SV_PACKAGE = Path("rtl/cmamba_pkg.sv")
 SV_BUILDS = Path("rtl/build")
 DOCUMENTS = (Path("docs/instruction_set.md"), Path("docs/package.md"))
-
-
-def camel(name: str) -> str:
-    return "".join(part.capitalize() for part in name.lower().split("_"))
 
 
 # ------------------------------------------------------------------------------- C++
@@ -240,12 +237,12 @@ def decay_header() -> str:
         "namespace cmamba {",
         "// clang-format off",
     ]
-    for name, table, steps in (("High", decay_tables.HIGH, 64), ("Low", decay_tables.LOW, 4096)):
+    for name, entry, table in decay_tables.described():
         rows = [table[i : i + 8] for i in range(0, len(table), 8)]
         lines += [
             "",
-            f"// round(65536 * 2^(-i / {steps}))",
-            f"const unsigned kDecay{name}[{len(table)}] = {{",
+            f"// {entry}",
+            f"const unsigned k{name}[{len(table)}] = {{",
             *(f"    {', '.join(map(str, row))}," for row in rows),
             "};",
         ]

@@ -11,15 +11,12 @@ import textwrap
 
 import isa
 from isa import decay_tables
+from isa.names import camel
 
 # Names of isa.toml that are keywords in SystemVerilog.
 RENAMED = {"sequence": "sequence_index", "table": "table_index", "wait": "wait_count"}
 
 LINE_LENGTH = 100
-
-
-def camel(name: str) -> str:
-    return "".join(part.capitalize() for part in name.lower().split("_"))
 
 
 def _parameter(name: str, value: object) -> str:
@@ -203,9 +200,8 @@ def package() -> str:
         _parameter("HeaderCrcAt", isa.HEADER_BYTES - 4),
         "",
     ]
-    for name, table, steps in (("High", decay_tables.HIGH, 64), ("Low", decay_tables.LOW, 4096)):
-        doc = f"decay(t), docs/numerics.md: round(65536 * 2^(-i / {steps}))."
-        lines += _table(f"Decay{name}", doc, table, 17)
+    for name, entry, table in decay_tables.described():
+        lines += _table(name, f"decay(t), docs/numerics.md: {entry}.", table, 17)
     lines += [
         "  // verilator lint_on UNUSEDSIGNAL",
         "  // verilator lint_on UNUSEDPARAM",

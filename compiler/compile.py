@@ -26,7 +26,7 @@ from compiler.program import CompileError, CompilerDefectError, Entry, ProgramBu
 from compiler.schedule.check import ScheduleError, check_schedule
 from compiler.schedule.dataflow import DataflowError, check_dataflow
 from compiler.schedule.order import schedule
-from isa.package import Package, PackageError
+from isa.package import Package
 from isa.words import SCHEDULE_DTYPE
 from model.args import ModelArgs
 from model.cmamba import INSTANCE_NORM_EPS, CMamba
@@ -238,14 +238,13 @@ def _misfit(program: _Program) -> str | None:
     unordered = np.zeros(len(program.entries), SCHEDULE_DTYPE)
     for name in ("instruction", "token", "position", "sequence"):
         unordered[name] = [getattr(entry, name) for entry in program.entries]
-    try:
-        _assemble(program, unordered, {}).validate(program.build)
-    except PackageError as error:
-        return (
-            f"the model does not fit build '{program.build.name}': {error}; use a smaller model or "
-            "a larger build"
-        )
-    return None
+    fault = next(_assemble(program, unordered, {}).faults(program.build), None)
+    if fault is None:
+        return None
+    return (
+        f"the model does not fit build '{program.build.name}': {fault}; use a smaller model or a "
+        "larger build"
+    )
 
 
 # ------------------------------------------------------------------------------- assemble

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import isa
 from common.atomic_write import atomic_write, write_text
 from evaluation.forecaster import Forecaster
 from golden.cases import CompiledCase
@@ -180,17 +181,8 @@ def tensor_table(accuracy: Accuracy) -> str:
     return "\n".join(lines)
 
 
-_COLORS = {
-    "RECV": "tab:gray",
-    "LINEAR": "tab:blue",
-    "CONV": "tab:orange",
-    "SCAN": "tab:green",
-    "NORM": "tab:red",
-    "POOL": "tab:purple",
-    "SCALE": "tab:brown",
-    "POOL_FEATURES": "tab:pink",
-    "MODULATE": "tab:olive",
-}
+# Of each opcode, from Matplotlib's cycle of ten.
+_COLORS = {opcode: f"C{index % 10}" for index, opcode in enumerate(isa.OPCODES)}
 
 
 def plot(accuracy: Accuracy, path: Path) -> None:

@@ -24,6 +24,7 @@ from golden.arithmetic import Params
 from isa import rules
 from isa.fitting import fitting_build
 from isa.package import Package
+from isa.rules import PARAM_SECTIONS
 from isa.streams import check_tokens
 
 # Iterations that run at once: enough to hide torch's cost per call, few enough for the caches.
@@ -155,32 +156,24 @@ class IntegerModel:
     def _prepare(self, instruction: isa.Instruction) -> _Step:
         package = self.package
 
-        def words(section: str, count: int) -> np.ndarray:
-            return getattr(package, section)[instruction.param_addr :][:count]
-
         parts: dict[str, Any] = {}
+        for use in instruction.addressed():
+            if use.memory in PARAM_SECTIONS:
+                parts["params"] = getattr(package, use.memory)[use.start :][: use.count]
         match instruction.opcode:
             case "LINEAR":
-                parts["params"] = words("array_params", instruction.n_out)
                 parts["weight"] = untile(package, instruction)
             case "CONV":
-                parts["params"] = words("conv_params", instruction.n)
                 parts["taps"] = _integers(parts["params"]["taps"][:, : instruction.kernel])
                 parts["tables"] = (_integers(package.conv_tables[instruction.table]),)
             case "SCAN":
-                parts["params"] = words("scan_params", instruction.n)
                 states = 1 << instruction.log2_state
                 rates = package.scan_decay[instruction.decay_addr :][: instruction.n * states]
                 parts["rates"] = _integers(rates.reshape(instruction.n, states))
                 silu = package.scan_tables[instruction.silu_table].view(np.int16)
                 softplus = package.scan_tables[instruction.softplus_table]
                 parts["tables"] = (_integers(softplus), _integers(silu))
-            case "NORM":
-                parts["params"] = words("vector_params", instruction.n)
-            case "POOL" | "POOL_FEATURES":
-                parts["params"] = words("vector_params", 2)
             case "MODULATE":
-                parts["params"] = words("vector_params", 1)
                 shift = package.vector_tables[instruction.shift_table].view(np.int16)
                 scale = package.vector_tables[instruction.scale_table]
                 parts["tables"] = (_integers(scale), _integers(shift))
@@ -199,8 +192,8 @@ class IntegerModel:
             trace: gets the result of every instruction, by name: int8 or int16
                 [n_iterations, rows, n]. ``rows`` is one for each token of the instruction
                 (sequence * n_positions + position); for SEND and a reducing LINEAR one for each
-                sequence; for POOL two for each sequence. ``n`` is 2 for POOL_FEATURES: mean,
-                maximum.
+                sequence; for POOL two for each sequence. ``n`` is 2 where a token has two elements
+                of a row that all sequences share.
 
         Returns:
             Forecasts, int16 [n_iterations, n_sequences, forecast_elements].
@@ -234,7 +227,7 @@ class IntegerModel:
         sequences = trace_sequences(self.package)
         for instruction, count in zip(self.package.instructions, sequences, strict=True):
             n = result_elements(instruction)
-            operand = instruction.src if instruction.opcode == "SEND" else instruction.dst
+            operand = instruction.fields[result_operand(instruction)]
             bits = isa.SPACES[isa.SPACE_NAMES[operand.space]].bits
             rows = count * rows_per_sequence(instruction)
             dtype = torch.int8 if bits == 8 else torch.int16
@@ -251,7 +244,7 @@ class IntegerModel:
             result = execute(run, step, token, position, sequence)
             if results is not None and result is not None:
                 rows = rows_per_sequence(step.instruction)
-                first = sequence * rows + (0 if _per_sequence(step.instruction) else position)
+                first = sequence * rows + (0 if is_per_sequence(step.instruction) else position)
                 results[index][:, first : first + result.shape[-2]] = result
         return torch.stack(run.forecasts, 1)
 
@@ -391,16 +384,19 @@ class IntegerModel:
         return y.unsqueeze(1)
 
 
-def _per_sequence(instruction: isa.Instruction) -> bool:
+def result_operand(instruction: isa.Instruction) -> str:
+    """The operand whose rows are the result: of SEND, what it sends."""
+    return "src" if instruction.opcode == "SEND" else "dst"
+
+
+def is_per_sequence(instruction: isa.Instruction) -> bool:
     """Whether the rows of a result belong to a sequence, not to a token."""
-    return instruction.opcode in ("POOL", "SEND") or (
-        instruction.opcode == "LINEAR" and bool(instruction.reduce)
-    )
+    return instruction.row(result_operand(instruction)) == "sequence"
 
 
 def result_elements(instruction: isa.Instruction) -> int:
     """Elements of a row of an instruction's result."""
-    if instruction.opcode == "POOL_FEATURES":
+    if instruction.field(result_operand(instruction)).shared:
         return 2
     return instruction.n_out if instruction.opcode == "LINEAR" else instruction.n
 
@@ -415,6 +411,5 @@ def trace_sequences(package: Package) -> list[int]:
 
 def rows_per_sequence(instruction: isa.Instruction) -> int:
     """Rows that an instruction produces for each sequence."""
-    if instruction.opcode == "POOL":
-        return 2
-    return 1 if _per_sequence(instruction) else instruction.n_positions
+    rows = instruction.field(result_operand(instruction)).rows
+    return rows * (1 if is_per_sequence(instruction) else instruction.n_positions)

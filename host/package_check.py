@@ -8,7 +8,7 @@ import isa
 from host.capabilities import Capabilities
 from host.errors import OtherBuildError
 from isa.errors import PackageError
-from isa.fitting import fitting_build
+from isa.fitting import first_fitting
 from isa.package import Package
 
 
@@ -61,6 +61,6 @@ def _read(package: Package | bytes | str | Path, build: isa.Build | None) -> tup
 def _other_build(package: Package | bytes | str | Path) -> str | None:
     """The build that takes a package which the board's does not; None where there is none."""
     try:
-        return fitting_build(_read(package, None)[0])
+        return first_fitting(_read(package, None)[0])
     except PackageError:
         return None

@@ -7,7 +7,7 @@ parallelism and memory sizes. Nothing else in Python writes down a field width o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,11 @@ class IsaError(CmambaError, ValueError):
 
 @dataclass(frozen=True)
 class Field:
-    """One bit field of a word: ``count`` values of ``bits`` bits from bit ``lsb`` upwards."""
+    """One bit field of a word: ``count`` values of ``bits`` bits from bit ``lsb`` upwards.
+
+    What it means, as the comment at ``[instruction]`` of ``isa.toml`` says: of an operand ``row``,
+    ``row_where``, ``rows`` and ``shared``; of an address ``memory``, ``elements``, ``log2_each``.
+    """
 
     name: str
     bits: int
@@ -33,6 +37,13 @@ class Field:
     signed: bool = False
     count: int = 1
     operand: bool = False
+    row: str = "token"
+    row_where: Mapping[str, str] = field(default_factory=dict, hash=False)
+    rows: int = 1
+    shared: bool = False
+    memory: str = ""
+    elements: int | str = 1
+    log2_each: str = ""
 
     @property
     def total_bits(self) -> int:
@@ -137,16 +148,8 @@ class Operand:
 def _pack(entries: list[dict], operand_bits: int = 0) -> tuple[Field, ...]:
     fields, lsb = [], 0
     for entry in entries:
-        is_operand = entry.get("operand", False)
-        f = Field(
-            name=entry["name"],
-            bits=operand_bits if is_operand else entry["bits"],
-            doc=entry["doc"],
-            lsb=lsb,
-            signed=entry.get("signed", False),
-            count=entry.get("count", 1),
-            operand=is_operand,
-        )
+        bits = {"bits": operand_bits} if entry.get("operand") else {}
+        f = Field(lsb=lsb, **entry, **bits)
         fields.append(f)
         lsb += f.total_bits
     return tuple(fields)
@@ -260,6 +263,16 @@ HEADER = Format(
 
 
 @dataclass(frozen=True)
+class Addressed:
+    """Elements of a memory from ``start`` on that a field of an instruction addresses."""
+
+    field: str
+    memory: str
+    start: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Instruction:
     """One decoded instruction: opcode name and field values (operands as ``Operand``)."""
 
@@ -274,6 +287,22 @@ class Instruction:
     @property
     def unit(self) -> int:
         return OPCODES[self.opcode].unit
+
+    def field(self, name: str) -> Field:
+        return next(f for f in OPCODES[self.opcode].format.fields if f.name == name)
+
+    def row(self, operand: str) -> str:
+        """What the index of an operand's row is: 'token', 'position' or 'sequence' of an entry."""
+        f = self.field(operand)
+        return next((row for flag, row in f.row_where.items() if self.fields[flag]), f.row)
+
+    def addressed(self) -> Iterator[Addressed]:
+        """What it uses of sections and memories that are no activations; weights are not told."""
+        for f in OPCODES[self.opcode].format.fields:
+            if f.memory:
+                count = f.elements if isinstance(f.elements, int) else self.fields[f.elements]
+                count <<= self.fields[f.log2_each] if f.log2_each else 0
+                yield Addressed(f.name, f.memory, self.fields[f.name], count)
 
     def encode(self) -> bytes:
         """The instruction's 64 bytes. Raises IsaError if a field does not fit."""

@@ -1,5 +1,7 @@
 """The error of a package or program that breaks the contract."""
 
+from collections.abc import Iterable
+
 import isa
 from common.errors import CmambaError
 
@@ -18,3 +20,9 @@ class PackageError(CmambaError, ValueError):
         self.code_name = code_name
         self.code = isa.ERRORS[code_name]
         self.detail = detail
+
+
+def raise_first(faults: Iterable[PackageError]) -> None:
+    """Raises the first fault, if there is one; what comes behind it is not looked for."""
+    for fault in faults:
+        raise fault

@@ -34,26 +34,24 @@ def fitting_build(package: Package, name: str = "package") -> str:
         name: what error messages call it.
 
     Raises:
-        PackageError: no build's; says what is wrong for the first.
+        PackageError: no build's; says what is wrong for the first that has its array.
     """
-    first: PackageError | None = None
-    for build in isa.builds():
-        try:
-            package.validate(build)
-        except PackageError as error:
-            first = first or error
-        else:
-            return build
-    raise PackageError(first.code_name, f"{name}: {first.detail}")
+    build = first_fitting(package)
+    if build is None:
+        faults = [next(package.faults(build)) for build in isa.builds()]
+        fault = next((fault for fault in faults if fault.code_name != "BAD_TILE"), faults[0])
+        raise PackageError(fault.code_name, f"{name}: {fault.detail}")
+    return build
+
+
+def first_fitting(package: Package) -> str | None:
+    """The first build of ``builds.toml`` whose rules the package keeps; None where it is none's."""
+    return next((build for build in isa.builds() if fits(package, build)), None)
 
 
 def fits(package: Package, build: isa.Build | str) -> bool:
     """Whether the package keeps the rules of a build."""
-    try:
-        package.validate(build)
-    except PackageError:
-        return False
-    return True
+    return not any(True for _ in package.faults(build))
 
 
 def build_of_folder(folder: Path) -> str:
@@ -62,10 +60,8 @@ def build_of_folder(folder: Path) -> str:
     That is the first one where there is no package or none that runs, so that who runs it there
     says what is wrong.
     """
-    try:
-        return fitting_build(Package.read(folder / "package.bin"))
-    except (OSError, PackageError):
-        return next(iter(isa.builds()))
+    package = _package_of(folder)
+    return (package and first_fitting(package)) or next(iter(isa.builds()))
 
 
 def folders_of_build(folders: Iterable[Path], build: str) -> list[Path]:
@@ -73,14 +69,18 @@ def folders_of_build(folders: Iterable[Path], build: str) -> list[Path]:
     that `build_of_folder` has."""
 
     def runs(folder: Path) -> bool:
-        try:
-            package = Package.read(folder / "package.bin")
-            fitting_build(package)
-        except (OSError, PackageError):
-            return True
-        return fits(package, build)
+        package = _package_of(folder)
+        return package is None or first_fitting(package) is None or fits(package, build)
 
     return [folder for folder in folders if runs(folder)]
+
+
+def _package_of(folder: Path) -> Package | None:
+    """None where there is none that can be read."""
+    try:
+        return Package.read(folder / "package.bin")
+    except (OSError, PackageError):
+        return None
 
 
 @command_line.command()

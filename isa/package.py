@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import isa
 from common.atomic_write import atomic_write
 from isa import rules
 from isa.compiled_program import SIZES, CompiledProgram
-from isa.errors import PackageError
+from isa.errors import PackageError, raise_first
 from isa.package_copies import is_copy, json_copy, npz_copy
 from isa.package_file import join_sections, read_header, read_sections
 from isa.padding import check_padding
@@ -34,12 +35,16 @@ class Package(CompiledProgram):
         Raises:
             PackageError: with the code of the first rule that fails.
         """
+        raise_first(self.faults(build))
+
+    def faults(self, build: isa.Build | str = "default") -> Iterator[PackageError]:
+        """What breaks the rules that `validate` applies, in its order."""
         build = _build(build)
-        rules.check_header(self.sizes, build)
-        rules.check_sections(self, build)
+        yield from rules.header_faults(self.sizes, build)
+        yield from rules.section_faults(self, build)
         for index, instruction in enumerate(self.instructions):
-            rules.check_instruction(self, index, instruction, build)
-        rules.check_schedule_entries(self)
+            yield from rules.instruction_faults(self, index, instruction, build)
+        yield from rules.schedule_faults(self)
 
     # ------------------------------------------------------------------------ bytes
 
@@ -104,10 +109,10 @@ class Package(CompiledProgram):
             except isa.IsaError as error:
                 raise PackageError("BAD_OPCODE", f"instruction {index}: {error}") from None
             if build is not None:
-                rules.check_instruction(package, index, instruction, build)
+                raise_first(rules.instruction_faults(package, index, instruction, build))
             instructions.append(instruction)
         package = dataclasses.replace(package, instructions=tuple(instructions))
-        rules.check_schedule_entries(package, header["unit_entries"])
+        raise_first(rules.schedule_faults(package, header["unit_entries"]))
         return package
 
     # ------------------------------------------------------------------------ files

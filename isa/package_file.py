@@ -11,7 +11,7 @@ from typing import Any
 
 import isa
 from isa import rules
-from isa.errors import PackageError
+from isa.errors import PackageError, raise_first
 from isa.sections import CODECS
 
 
@@ -73,7 +73,7 @@ def read_header(data: bytes, build: isa.Build | None) -> dict[str, Any]:
         header = isa.HEADER.decode(word)
     except isa.IsaError as error:
         raise PackageError("BAD_SECTION", str(error)) from None
-    rules.check_header(header, build)
+    raise_first(rules.header_faults(header, build))
     if header["reserved"]:
         raise PackageError(
             "BAD_SECTION", f"header field reserved: expected 0, found {header['reserved']}"
@@ -117,7 +117,7 @@ def read_sections(
                 "BAD_SECTION", f"{what}, size: expected a multiple of {unit}, found {size}"
             )
         if build is not None:
-            rules.check_section_size(section.name, size // unit, build)
+            raise_first(rules.section_size_faults(section.name, size // unit, build))
         if any(data[end:offset]):
             raise PackageError("BAD_SECTION", f"{what}: expected zeros before it, from byte {end}")
         sections[section.name] = data[offset : offset + size]
@@ -126,7 +126,7 @@ def read_sections(
             raise PackageError("BAD_CRC", f"{what}: expected 0x{crc:08X}, found 0x{found:08X}")
         if section.name in rules.PARAM_SECTIONS:
             _, read = CODECS[section.name]
-            rules.check_param_words(section.name, read(sections[section.name]))
+            raise_first(rules.param_word_faults(section.name, read(sections[section.name])))
         end = offset + size
     if any(data[end:]):
         raise PackageError(

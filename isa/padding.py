@@ -100,23 +100,14 @@ def _uses(program: CompiledProgram) -> Iterator[_Use]:
     applied to may name what is not there."""
     everything = np.ones((), bool)
     for index, i in enumerate(program.instructions):
-        match i.opcode:
-            case "LINEAR":
-                yield from _weights(program, index, i)
-                yield _Use(index, "array_params", i.param_addr, i.n_out, everything)
-            case "CONV":
-                taps = np.arange(1 + MAX_TAPS) <= i.kernel
-                yield _Use(index, "conv_params", i.param_addr, i.n, taps)
-            case "SCAN":
-                yield _Use(index, "scan_params", i.param_addr, i.n, everything)
-                rates = i.n << i.log2_state
-                yield _Use(index, "scan_decay", i.decay_addr, rates, everything)
-            case "NORM":
-                yield _Use(index, "vector_params", i.param_addr, i.n, everything)
-            case "POOL" | "POOL_FEATURES":
-                yield _Use(index, "vector_params", i.param_addr, 2, everything)
-            case "MODULATE":
-                yield _Use(index, "vector_params", i.param_addr, 1, everything)
+        if i.opcode == "LINEAR":
+            yield from _weights(program, index, i)
+        for use in i.addressed():
+            if use.memory in SECTIONS:
+                # Of a channel of the convolution, the parameter word and its taps.
+                taps = use.memory == "conv_params"
+                parts = np.arange(1 + MAX_TAPS) <= i.kernel if taps else everything
+                yield _Use(index, use.memory, use.start, use.count, parts)
         n = i.n_out if i.opcode == "LINEAR" else i.n
         for name, operand in rules.operands(i).items():
             if isa.SPACES["resid"].index == operand.space and name != "dst":

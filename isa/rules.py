@@ -1,12 +1,14 @@
 """What a loader checks before it runs a program (``docs/instruction_set.md``).
 
-Each function raises `PackageError` for the first rule that fails; the message names the field, what
-was expected and what was found.
+Each function ``*_faults`` yields a `PackageError` for each rule that is broken, in the order in
+which a loader looks; the message names the field, what was expected and what was found. Of an
+instruction, and of the schedule, it is the first one: behind it, others may mean nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 
 import numpy as np
 
@@ -32,10 +34,6 @@ _RANGES = {
     ("NORM", "eps"): (1, (1 << 32) - 1),
 }
 
-# Rows of which each sequence has two elements: (opcode, operand).
-_SHARED_ROWS = {("POOL_FEATURES", "dst"), ("MODULATE", "logit")}
-
-
 # Sections of parameter words, with the largest |bias| of a word.
 PARAM_SECTIONS = {
     "array_params": _MAX_BIAS,
@@ -43,6 +41,9 @@ PARAM_SECTIONS = {
     "scan_params": _MAX_SKIP_WEIGHT,
     "vector_params": _MAX_BIAS,
 }
+
+
+SECTION_NAMES = frozenset(section.name for section in isa.SECTIONS)
 
 
 def array_rows(instruction: isa.Instruction) -> int:
@@ -71,7 +72,7 @@ def read_elements(
     if operand == "bc":
         read = 2 << instruction.log2_state
         return max(read, instruction.skip_offset + instruction.n if instruction.skip_enable else 0)
-    if (instruction.opcode, operand) in _SHARED_ROWS:
+    if instruction.field(operand).shared:
         return instruction.columns + n_sequences
     return instruction.n
 
@@ -117,7 +118,7 @@ def allowed_spaces(instruction: isa.Instruction, operand: str) -> tuple[str, ...
     )
 
 
-def check_header(sizes: Mapping[str, int], build: isa.Build | None) -> None:
+def header_faults(sizes: Mapping[str, int], build: isa.Build | None) -> Iterator[PackageError]:
     """BAD_TILE: another array than the build's. BAD_SHAPE: a size of zero.
 
     Args:
@@ -128,27 +129,27 @@ def check_header(sizes: Mapping[str, int], build: isa.Build | None) -> None:
         found = sizes[name]
         if found == 0 or (build is not None and found != getattr(build, name)):
             expected = "at least 1" if build is None else f"{getattr(build, name)} ({build.name})"
-            raise PackageError(
+            yield PackageError(
                 "BAD_TILE", f"header field {name}: expected {expected}, found {found}"
             )
     for name in ("n_sequences", "iterations", "n_positions", "token_bytes", "forecast_elements"):
         if sizes[name] == 0:
-            raise PackageError("BAD_SHAPE", f"header field {name}: expected at least 1, found 0")
+            yield PackageError("BAD_SHAPE", f"header field {name}: expected at least 1, found 0")
 
 
-def check_section_size(name: str, size: int, build: isa.Build) -> None:
+def section_size_faults(name: str, size: int, build: isa.Build) -> Iterator[PackageError]:
     """BAD_SECTION: a section is larger than the memory it goes to; ``size`` in elements."""
     if name in ("weights", "metadata"):  # weights beyond their memory stay in DDR
         return
     limit = build.spaces["resid"] if name == "resid_image" else build.capacity[name]
     if size > limit:
-        raise PackageError(
+        yield PackageError(
             "BAD_SECTION",
             f"section {name}: expected at most {limit} elements ({build.name}), found {size}",
         )
 
 
-def check_param_words(name: str, words: np.ndarray) -> None:
+def param_word_faults(name: str, words: np.ndarray) -> Iterator[PackageError]:
     """BAD_SHAPE: a parameter word that no instruction may use; ``words`` are the section's."""
     max_bias = PARAM_SECTIONS[name]
     for field, low, high in (
@@ -157,64 +158,75 @@ def check_param_words(name: str, words: np.ndarray) -> None:
     ):
         bad = np.flatnonzero((words[field] < low) | (words[field] > high))
         if len(bad):
-            raise PackageError(
+            yield PackageError(
                 "BAD_SHAPE",
                 f"{name} {bad[0]}, {field}: expected {low} to {high}, found {words[field][bad[0]]}",
             )
 
 
-def check_sections(program: CompiledProgram, build: isa.Build) -> None:
-    """`check_section_size` and `check_param_words` for every section."""
+def section_faults(program: CompiledProgram, build: isa.Build) -> Iterator[PackageError]:
+    """`section_size_faults` and `param_word_faults` of every section."""
     for section in isa.SECTIONS:
-        check_section_size(section.name, len(getattr(program, section.name)), build)
+        yield from section_size_faults(section.name, len(getattr(program, section.name)), build)
         if section.name in PARAM_SECTIONS:
-            check_param_words(section.name, getattr(program, section.name))
+            yield from param_word_faults(section.name, getattr(program, section.name))
 
 
-def check_instruction(
+def instruction_faults(
     program: CompiledProgram, index: int, instruction: isa.Instruction, build: isa.Build
-) -> None:
+) -> Iterator[PackageError]:
     """BAD_OPERAND or BAD_SHAPE: one instruction against the build and the program's sections."""
     where = f"instruction {index} ({instruction.opcode})"
+    faults = chain(
+        _operand_faults(program, where, instruction, build),
+        _overlap_faults(where, instruction),
+        _shape_faults(program, where, instruction, build),
+        _range_faults(program, where, instruction, build),
+    )
+    return islice(faults, 1)
+
+
+def _operand_faults(
+    program: CompiledProgram, where: str, instruction: isa.Instruction, build: isa.Build
+) -> Iterator[PackageError]:
     for name, operand in operands(instruction).items():
-        _check_operand(program, f"{where}, {name}", instruction, name, operand, build)
-    _check_overlap(where, instruction)
-    _check_shape(program, where, instruction, build)
-    _check_ranges(program, where, instruction, build)
+        yield from _faults_of_operand(
+            program, f"{where}, {name}", instruction, name, operand, build
+        )
 
 
-def _check_operand(
+def _faults_of_operand(
     program: CompiledProgram,
     where: str,
     instruction: isa.Instruction,
     name: str,
     operand: isa.Operand,
     build: isa.Build,
-) -> None:
+) -> Iterator[PackageError]:
     def bad(field: str, expected: object, found: object) -> PackageError:
         return PackageError("BAD_OPERAND", f"{where}.{field}: expected {expected}, found {found}")
 
     allowed = allowed_spaces(instruction, name)
     space = isa.SPACE_NAMES[operand.space] if operand.space < len(isa.SPACE_NAMES) else None
     if space not in allowed:
-        raise bad("space", " or ".join(allowed), space or operand.space)
+        yield bad("space", " or ".join(allowed), space or operand.space)
     align = build.row_align
     start = align
     if instruction.opcode == "LINEAR" and name == "src":
         start = min(align, build.tile_in << instruction.log2_split)
     if operand.addr % start:
-        raise bad("addr", f"a multiple of {start}", operand.addr)
+        yield bad("addr", f"a multiple of {start}", operand.addr)
     if operand.stride % align:
-        raise bad("stride", f"a multiple of {align}", operand.stride)
+        yield bad("stride", f"a multiple of {align}", operand.stride)
     rows = 1 << operand.log2_rows
     end = operand.row(rows - 1) + read_elements(instruction, name, build, program.n_sequences)
     if end > build.spaces[space]:
-        raise bad("addr", f"the last row to end within the {build.spaces[space]} of {space}", end)
+        yield bad("addr", f"the last row to end within the {build.spaces[space]} of {space}", end)
     if name == "dst" and space == "resid" and operand.addr < len(program.resid_image):
-        raise bad("addr", f"{len(program.resid_image)} or more (resid_image)", operand.addr)
+        yield bad("addr", f"{len(program.resid_image)} or more (resid_image)", operand.addr)
 
 
-def _check_overlap(where: str, instruction: isa.Instruction) -> None:
+def _overlap_faults(where: str, instruction: isa.Instruction) -> Iterator[PackageError]:
     """NORM, SCALE and MODULATE write the row that they read, or none of the rows that they read
     from."""
     if instruction.opcode not in ("NORM", "SCALE", "MODULATE"):
@@ -229,16 +241,16 @@ def _check_overlap(where: str, instruction: isa.Instruction) -> None:
         if source.space != dst.space or source == dst:
             continue
         if dst.addr < end(source) and source.addr < end(dst):
-            raise PackageError(
+            yield PackageError(
                 "BAD_OPERAND",
                 f"{where}, dst: expected the rows of {name} or none of its elements {source.addr} "
                 f"to {end(source) - 1}, found {dst.addr} to {end(dst) - 1}",
             )
 
 
-def _check_shape(
+def _shape_faults(
     program: CompiledProgram, where: str, instruction: isa.Instruction, build: isa.Build
-) -> None:
+) -> Iterator[PackageError]:
     def bad(field: str, expected: object, found: object) -> PackageError:
         return PackageError("BAD_SHAPE", f"{where}, {field}: expected {expected}, found {found}")
 
@@ -247,129 +259,102 @@ def _check_shape(
     for field in sizes:
         value = instruction.fields[field]
         if value == 0:
-            raise bad(field, "at least 1", 0)
+            yield bad(field, "at least 1", 0)
         limit = build.capacity["features"]
         if field == "n_out" and instruction.reduce:
             limit = build.capacity["reduce"]
         if field in ("n", "n_out") and opcode != "SEND" and value > limit:
-            raise bad(field, f"at most {limit}", value)
+            yield bad(field, f"at most {limit}", value)
     for (name, field), (low, high) in _RANGES.items():
         if name == opcode and not low <= instruction.fields[field] <= high:
-            raise bad(field, f"{low} to {high}", instruction.fields[field])
+            yield bad(field, f"{low} to {high}", instruction.fields[field])
     if opcode == "LINEAR":
         inputs = instruction.n_in * array_rows(instruction)
         most = isa.LIMITS["array_inputs"]
         if inputs > most:
-            raise bad("n_in times positions", f"at most {most}", inputs)
+            yield bad("n_in times positions", f"at most {most}", inputs)
     elif opcode == "SCAN" and instruction.skip_enable and instruction.skip_offset % build.row_align:
-        raise bad("skip_offset", f"a multiple of {build.row_align}", instruction.skip_offset)
+        yield bad("skip_offset", f"a multiple of {build.row_align}", instruction.skip_offset)
     elif opcode == "CONV" and instruction.kernel > 1 << instruction.src.log2_rows:
-        raise bad(
+        yield bad(
             "kernel",
             f"at most the {1 << instruction.src.log2_rows} rows of src",
             instruction.kernel,
         )
     elif opcode == "RECV" and instruction.n != program.token_bytes:
-        raise bad("n", f"token_bytes {program.token_bytes}", instruction.n)
+        yield bad("n", f"token_bytes {program.token_bytes}", instruction.n)
     elif opcode == "SEND" and instruction.n != program.forecast_elements:
-        raise bad("n", f"forecast_elements {program.forecast_elements}", instruction.n)
+        yield bad("n", f"forecast_elements {program.forecast_elements}", instruction.n)
 
 
-def _check_ranges(
+def _range_faults(
     program: CompiledProgram, where: str, instruction: isa.Instruction, build: isa.Build
-) -> None:
+) -> Iterator[PackageError]:
     """The tables, parameters, weights and state that an instruction names exist, and begin at a
     multiple of `address_multiples`."""
-
     multiples = address_multiples(build)
-
-    def check(field: str, start: int, count: int, memory: str, size: int) -> None:
-        multiple = multiples.get(memory, 1)
-        if start % multiple:
-            raise PackageError(
+    uses = [use for use in instruction.addressed() if use.memory not in PARAM_SECTIONS]
+    if instruction.opcode == "LINEAR":
+        tiles = tile_grid(instruction, build)
+        last = instruction.weight_stride * (array_rows(instruction) - 1)
+        count = last + tiles[0] * tiles[1]
+        uses.append(isa.Addressed("weight_addr", "weights", instruction.weight_addr, count))
+    uses += [use for use in instruction.addressed() if use.memory in PARAM_SECTIONS]
+    for use in uses:
+        multiple = multiples.get(use.memory, 1)
+        if use.start % multiple:
+            yield PackageError(
                 "BAD_SHAPE",
-                f"{where}, {field}: expected a multiple of {multiple}, found {start}",
+                f"{where}, {use.field}: expected a multiple of {multiple}, found {use.start}",
             )
-        if start + count > size:
-            raise PackageError(
+        if use.memory in SECTION_NAMES:
+            size = len(getattr(program, use.memory))
+        else:
+            size = build.capacity[use.memory]
+        if use.start + use.count > size:
+            yield PackageError(
                 "BAD_SHAPE",
-                f"{where}, {field}: expected {start} to {start + count - 1} to lie inside "
-                f"{memory} of {size}",
+                f"{where}, {use.field}: expected {use.start} to {use.start + use.count - 1} to lie "
+                f"inside {use.memory} of {size}",
             )
 
-    def check_params(memory: str, count: int) -> None:
-        size = len(getattr(program, memory))
-        check("param_addr", instruction.param_addr, count, memory, size)
 
-    def check_table(field: str, memory: str) -> None:
-        check(field, instruction.fields[field], 1, memory, len(getattr(program, memory)))
-
-    match instruction.opcode:
-        case "LINEAR":
-            tiles = tile_grid(instruction, build)
-            last = instruction.weight_stride * (array_rows(instruction) - 1)
-            check(
-                "weight_addr",
-                instruction.weight_addr,
-                last + tiles[0] * tiles[1],
-                "weights",
-                len(program.weights),
-            )
-            check_params("array_params", instruction.n_out)
-        case "CONV":
-            check_table("table", "conv_tables")
-            check_params("conv_params", instruction.n)
-        case "SCAN":
-            pairs = instruction.n << instruction.log2_state
-            check("state_addr", instruction.state_addr, pairs, "state", build.capacity["state"])
-            check(
-                "decay_addr", instruction.decay_addr, pairs, "scan_decay", len(program.scan_decay)
-            )
-            check_table("softplus_table", "scan_tables")
-            check_table("silu_table", "scan_tables")
-            check_params("scan_params", instruction.n)
-        case "NORM":
-            check_params("vector_params", instruction.n)
-        case "POOL" | "POOL_FEATURES":
-            check_params("vector_params", 2)
-        case "MODULATE":
-            check_table("scale_table", "vector_tables")
-            check_table("shift_table", "vector_tables")
-            check_params("vector_params", 1)
-        case "SCALE":
-            check_table("table", "vector_tables")
-
-
-def check_schedule_entries(
+def schedule_faults(
     program: CompiledProgram, unit_entries: Sequence[int] | None = None
-) -> None:
+) -> Iterator[PackageError]:
     """BAD_SCHEDULE: an entry names what does not exist, or a unit has a wrong number of entries.
 
     Args:
         program: with its instructions.
         unit_entries: what the header says; without it, what the schedule itself has.
     """
+    return islice(_schedule_faults(program, unit_entries), 1)
+
+
+def _schedule_faults(
+    program: CompiledProgram, unit_entries: Sequence[int] | None
+) -> Iterator[PackageError]:
     schedule = program.schedule
 
-    def check(field: str, limit: np.ndarray | int) -> None:
+    def check(field: str, limit: np.ndarray | int) -> Iterator[PackageError]:
         bad = np.flatnonzero((schedule[field] < 0) | (schedule[field] >= limit))
         if len(bad):
             limits = np.broadcast_to(limit, schedule.shape)
-            raise PackageError(
+            yield PackageError(
                 "BAD_SCHEDULE",
                 f"schedule entry {bad[0]}, {field}: expected below {limits[bad[0]]}, "
                 f"found {schedule[field][bad[0]]}",
             )
 
-    check("instruction", len(program.instructions))
+    yield from check("instruction", len(program.instructions))
     positions = np.array([i.n_positions for i in program.instructions], np.int64)
-    check("position", positions[schedule["instruction"]])
-    check("sequence", program.n_sequences)
+    yield from check("position", positions[schedule["instruction"]])
+    yield from check("sequence", program.n_sequences)
     counts = program.unit_entries
     expected = list(unit_entries or counts)
     for unit, (want, have) in enumerate(zip(expected, counts, strict=True)):
         if want != have:
-            raise PackageError(
+            yield PackageError(
                 "BAD_SCHEDULE",
                 f"header field unit_entries, {isa.UNITS[unit]}: expected the schedule's {have}, "
                 f"found {want}",
@@ -381,6 +366,6 @@ def check_schedule_entries(
     for unit, want in streams.items():
         have = counts[isa.UNITS.index(unit)]
         if want != have:
-            raise PackageError(
+            yield PackageError(
                 "BAD_SCHEDULE", f"schedule, entries of {unit}: expected {want}, found {have}"
             )

@@ -61,6 +61,19 @@ def test_package_of_no_build(packages):
     assert found.value.detail == f"odd.bin: {too_large.value.detail}" != in_deep.value.detail
 
 
+def test_package_of_no_build_is_judged_by_one_with_its_array(packages):
+    first, *others = packages["small"].instructions[::-1]
+    wrong = isa.Instruction("SEND", {**first.fields, "n": 0})
+    broken = dataclasses.replace(packages["small"], instructions=(*others[::-1], wrong))
+    with pytest.raises(PackageError) as in_small:
+        broken.validate("small")
+    with pytest.raises(PackageError, match="BAD_TILE"):
+        broken.validate("default")
+    with pytest.raises(PackageError) as found:
+        fitting_build(broken, "odd.bin")
+    assert found.value.detail == f"odd.bin: {in_small.value.detail}"
+
+
 def test_folders_without_a_right_package_go_to_the_first_build(folders):
     assert build_of_folder(folders / "nothing") == "default"
     (folders / "deep/package.bin").write_bytes(b"noise")

@@ -1,5 +1,6 @@
 """The instruction words, the builds, and what is generated from their TOML files."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,31 @@ def test_fields_do_not_overlap_and_fit_the_word(name):
         assert f.lsb == ends[-1]
         ends.append(f.lsb + f.total_bits)
     assert ends[-1] <= fmt.bits
+
+
+@pytest.mark.parametrize("opcode", isa.OPCODES)
+def test_what_is_said_of_a_field_agrees_with_its_description(opcode):
+    fields = {f.name: f for f in isa.OPCODES[opcode].format.fields}
+    memories = {section.name for section in isa.SECTIONS} | set(isa.build().capacity)
+    for f in fields.values():
+        if f.operand:
+            for row in (f.row, *f.row_where.values()):
+                assert re.search(rf"\brows? .*\b{row}\b", f.doc), f.name
+            assert all(fields[flag].bits == 1 for flag in f.row_where)
+            assert f.shared == ("columns" in f.doc) and (not f.shared or "columns" in fields)
+        assert f.memory in memories or not f.memory
+        assert isinstance(f.elements, int) or f.elements in fields
+        assert not f.log2_each or f.log2_each in fields
+        # A table and the first of several words say which memory they are in.
+        assert not f.memory or f.memory in f.doc or f.memory == "state", f.name
+
+
+def test_every_address_says_its_memory():
+    """But for weights, of which an instruction uses what its shape says."""
+    for opcode in isa.OPCODES.values():
+        names = {f.name for f in opcode.format.fields if f.name.endswith(("_addr", "table"))}
+        said = {f.name for f in opcode.format.fields if f.memory}
+        assert said == names - {"weight_addr"}, opcode.name
 
 
 @pytest.mark.parametrize("opcode", isa.OPCODES)

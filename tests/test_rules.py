@@ -306,3 +306,19 @@ def test_the_first_error_in_order_counts(package):
     wrong = change(package, 0, dst={"addr": 1})
     wrong = change(wrong, find(package, "SEND"), n=1000)
     refused(with_entry(wrong, 3, sequence=1000), "BAD_OPERAND", "instruction 0")
+
+
+def test_all_faults_are_listed_and_the_first_is_raised(package):
+    broken = package
+    for opcode in ("CONV", "SCAN"):
+        broken = change(broken, find(broken, opcode), n=0)
+    index = find(broken, "CONV")
+    broken = change(broken, index, kernel=0, src={"addr": 1})  # of an instruction, the first counts
+    faults = list(broken.faults(BUILD))
+    assert [fault.code_name for fault in faults] == (
+        ["BAD_OPERAND", "BAD_SHAPE"]
+        if index < find(broken, "SCAN")
+        else ["BAD_SHAPE", "BAD_OPERAND"]
+    )
+    refused(broken, faults[0].code_name, str(faults[0]))
+    assert list(package.faults(BUILD)) == []

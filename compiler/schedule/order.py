@@ -19,6 +19,7 @@ import numpy as np
 import isa
 from compiler.program import Entry
 from compiler.schedule import timing
+from isa import rules
 from isa.words import SCHEDULE_DTYPE
 
 NO_WAIT = next(f.minimum for f in isa.SCHEDULE.fields if f.name == "wait")
@@ -63,11 +64,7 @@ def accesses(
     def writes(operand: isa.Operand, row: int, width: int) -> None:
         written.extend(_blocks(operand, row, width, align))
 
-    if i.opcode == "RECV":
-        writes(i.dst, e.token, i.n)
-    elif i.opcode == "SEND":
-        reads(i.src, e.sequence, i.n)
-    elif i.opcode == "LINEAR":
+    if i.opcode == "LINEAR":
         reads(i.src, e.token, i.n_in)
         if i.reduce:
             summed.append("array sums")
@@ -87,32 +84,24 @@ def accesses(
             reads(i.bc, e.token, i.n, i.skip_offset)
         written.append(("state", i.state_addr))
         writes(i.dst, e.token, i.n)
-    elif i.opcode == "NORM":
-        reads(i.src, e.token, i.n)
-        writes(i.dst, e.token, i.n)
     elif i.opcode == "POOL":
         reads(i.src, e.token, i.n)
         summed.append("vector sums")
         if last:
             writes(i.dst, 2 * e.sequence, i.n)
             writes(i.dst, 2 * e.sequence + 1, i.n)
-    elif i.opcode == "SCALE":
-        reads(i.src, e.token, i.n)
-        reads(i.logit, e.sequence, i.n)
-        writes(i.dst, e.token, i.n)
-    elif i.opcode == "POOL_FEATURES":
-        reads(i.src, e.token, i.n)
-        for element in (e.sequence, i.columns + e.sequence):
-            address = i.dst.row(e.position) + element
-            written.append((i.dst.space, address // align, address % align))
-    elif i.opcode == "MODULATE":
-        reads(i.src, e.token, i.n)
-        reads(i.add, e.token, i.n)
-        for element in (e.sequence, i.columns + e.sequence):
-            reads(i.logit, e.position, 1, element)
-        writes(i.dst, e.token, i.n)
-    else:
-        raise AssertionError(i.opcode)
+    else:  # a row of each operand, or two elements of a row that all sequences share
+        for name, operand in rules.operands(i).items():
+            row = getattr(e, i.row(name))
+            if i.field(name).shared:
+                for element in (e.sequence, i.columns + e.sequence):
+                    if name == "dst":
+                        address = operand.row(row) + element
+                        written.append((operand.space, address // align, address % align))
+                    else:
+                        reads(operand, row, 1, element)
+            else:
+                (writes if name == "dst" else reads)(operand, row, i.n)
     return read, written, summed
 
 

@@ -35,7 +35,13 @@ import isa
 from common import command_line, exit_status
 from common.errors import CmambaError
 from compiler.schedule.check import accesses
-from golden.integer_model import IntegerModel, rows_per_sequence
+from golden.integer_model import (
+    IntegerModel,
+    is_per_sequence,
+    result_operand,
+    rows_per_sequence,
+)
+from isa.fitting import fitting_build
 from isa.package import Package, PackageError
 
 REPORTED = 10  # errors of a kind that are reported in full; the rest are counted
@@ -223,7 +229,8 @@ class Result(NamedTuple):
 def results(instruction: isa.Instruction, entry: np.void) -> list[Result]:
     """What is complete when an entry is; nothing where a reduction goes on.
 
-    It is a row, two of POOL, and two elements of one row, far from each other, of POOL_FEATURES.
+    It is a row, two of POOL, and two elements, far from each other, of a row that all sequences
+    share.
 
     SEND writes no memory: its result is the row that it has read.
     """
@@ -231,9 +238,9 @@ def results(instruction: isa.Instruction, entry: np.void) -> list[Result]:
     touched = accesses(instruction, token, position, sequence)
     rows = rows_per_sequence(instruction)
     places = touched.reads if instruction.opcode == "SEND" else touched.writes
-    if not (instruction.opcode in ("POOL", "SEND") or instruction.fields.get("reduce")):
+    if not is_per_sequence(instruction):
         sequence, rows = sequence * rows + position, 1
-    if instruction.opcode == "POOL_FEATURES":
+    if instruction.field(result_operand(instruction)).shared:
         return [
             Result(place.space, place.start, place.count, sequence, column)
             for column, place in enumerate(places)
@@ -490,19 +497,6 @@ def received_tokens(package: Package, run: Run, memories: Memories) -> np.ndarra
     return np.array(received[: whole * shape[0] * shape[1]]).reshape(whole, *shape)
 
 
-def build_of(package: Package) -> isa.Build:
-    """The first build that can run the package. Raises PackageError if there is none."""
-    error = PackageError("BAD_TILE", "there is no build")
-    for build in isa.builds().values():
-        try:
-            package.validate(build)
-            return build
-        except PackageError as refused:
-            if error.code_name == "BAD_TILE":  # of a build with another array, or of none
-                error = refused
-    raise error
-
-
 @command_line.command()
 def main(argv: list[str] | None = None) -> int:
     """0; 1: a result differs; 2: package or trace cannot be read."""
@@ -516,7 +510,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         package = Package.read(args.package)
-        build = build_of(package)
+        build = isa.build(fitting_build(package))
         reader = TraceReader(args.trace)
         runs = reader.runs()
         if reader.last() is not None:

@@ -30,24 +30,15 @@ def row_words(
 
     The operands are in the order of the instruction; POOL has a third row, ``maximum``.
     """
-    index = {f.name: token for f in isa.OPCODES[i.opcode].format.fields if f.operand}
+    entry = {"token": token, "position": position, "sequence": sequence}
+    fields = [f.name for f in isa.OPCODES[i.opcode].format.fields if f.operand]
+    index = {name: entry[i.row(name)] for name in fields}
     rows = {name: i.fields[name] for name in index}
-    if i.opcode == "LINEAR":
-        index["dst"] = sequence if i.reduce else token
-        index["add"] = position if i.add_position else token
-    elif i.opcode == "CONV":
+    if i.opcode == "CONV":
         index["src"] = token - i.kernel + 1
     elif i.opcode == "POOL":
         rows["maximum"] = i.dst
         index |= {"dst": 2 * sequence, "maximum": 2 * sequence + 1}
-    elif i.opcode == "SCALE":
-        index["logit"] = sequence
-    elif i.opcode == "POOL_FEATURES":
-        index["dst"] = position
-    elif i.opcode == "MODULATE":
-        index["logit"] = position
-    elif i.opcode == "SEND":
-        index["src"] = sequence
     return [(name, rows[name].row(index[name]) // build.row_align) for name in rows]
 
 

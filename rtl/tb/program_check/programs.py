@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from itertools import chain
 
 import numpy as np
 
 import isa
 from golden.random_programs import round_up
 from isa import rules
-from isa.errors import PackageError
 from isa.package import Package
 from isa.words import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE
 
@@ -65,13 +65,12 @@ def first_error(
     p: Package, build: isa.Build, unit_entries: tuple[int, ...] | None = None
 ) -> tuple[str, str]:
     """Code and message of the first rule that the program breaks; ("OK", "")."""
-    try:
-        for index, instruction in enumerate(p.instructions):
-            rules.check_instruction(p, index, instruction, build)
-        rules.check_schedule_entries(p, unit_entries)
-    except PackageError as error:
-        return error.code_name, str(error)
-    return "OK", ""
+    faults = chain(
+        *(rules.instruction_faults(p, i, it, build) for i, it in enumerate(p.instructions)),
+        rules.schedule_faults(p, unit_entries),
+    )
+    fault = next(faults, None)
+    return (fault.code_name, str(fault)) if fault else ("OK", "")
 
 
 # ------------------------------------------------------------------------- at the limits

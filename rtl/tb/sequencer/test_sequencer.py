@@ -142,20 +142,7 @@ class Bench:
         dut.unit_entries_i.value = sum(n << (16 * u) for u, n in enumerate(self.count))
 
     def _word(self, unit, opcode):
-        dut = self.dut
-        port = {
-            "RECV": dut.recv_o,
-            "LINEAR": dut.linear_o,
-            "CONV": dut.conv_o,
-            "SCAN": dut.scan_o,
-            "NORM": dut.norm_o,
-            "POOL": dut.pool_o,
-            "SCALE": dut.scale_o,
-            "POOL_FEATURES": dut.pool_features_o,
-            "MODULATE": dut.modulate_o,
-            "SEND": dut.send_o,
-        }[opcode]
-        return int(port.value)
+        return int(getattr(self.dut, f"{opcode.lower()}_o").value)
 
     async def _units(self):
         dut = self.dut

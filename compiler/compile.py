@@ -29,15 +29,15 @@ from compiler.schedule.order import schedule
 from isa.package import Package
 from isa.words import SCHEDULE_DTYPE
 from model.args import ModelArgs
-from model.cmamba import INSTANCE_NORM_EPS, CMamba
-from model.folded_regressor import FoldedRegressor
+from model.cmamba import INSTANCE_NORM_EPS
 from model.io import weights_sha256
-from model.published import PublishedCMamba
+from model.published_args import PublishedArgs
 from model.quantization.calibrate import METHODS, Histogram
 from model.quantization.formats import FormatError, Formats, calibrated_formats
 from model.quantization.parameters import learned_formats
 from model.quantization.structure import Quantizable, Structure, structure_of
 from model.registry import args_of_use
+from model.regressor_args import RegressorArgs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,10 +144,11 @@ def _default_builds() -> list[isa.Build]:
 
 # ---------------------------------------------------------------------------------- lower
 
-_LOWERINGS: dict[type[Quantizable], type[LayerLowering]] = {
-    CMamba: CMambaLowering,
-    FoldedRegressor: RegressorLowering,
-    PublishedCMamba: PublishedLowering,
+# By the arguments of a model.
+_LOWERINGS: dict[type[ModelArgs], type[LayerLowering]] = {
+    ModelArgs: CMambaLowering,
+    PublishedArgs: PublishedLowering,
+    RegressorArgs: RegressorLowering,
 }
 
 
@@ -207,8 +208,7 @@ def _emit_all(structure: Structure, formats: Formats, build: isa.Build) -> _Prog
 def _emit(structure: Structure, formats: Formats, build: isa.Build, n_sequences: int) -> _Program:
     """The program with `n_sequences` in an iteration."""
     builder = ProgramBuilder(build, n_sequences, structure.args.num_patches, structure.coupled)
-    kind = next(kind for kind in type(structure.model).__mro__ if kind in _LOWERINGS)
-    lowering = _LOWERINGS[kind](structure, formats, builder)
+    lowering = _LOWERINGS[type(structure.args)](structure, formats, builder)
     lowering.run()
     return _Program(builder, lowering)
 
@@ -277,7 +277,7 @@ def _metadata(program: _Program, quantization: dict[str, object]) -> dict[str, o
         "weights_sha256": weights_sha256(model),
         "instance_norm_eps": INSTANCE_NORM_EPS,
         "quantization": quantization,
-        "input": dataclasses.asdict(formats[lowering.input_point]),
+        "input": dataclasses.asdict(formats[lowering.structure.received]),
         "output": dataclasses.asdict(formats["q_output"]),
         "instructions": [
             {"name": step.name, "opcode": step.instruction.opcode, "tensors": list(step.tensors)}

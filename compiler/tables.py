@@ -5,13 +5,10 @@ Pure functions in float64; entry i belongs to the int8 value i - 128 (docs/numer
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
+from model.quantization.activations import Function
 from model.quantization.affine import Affine
-
-Function = Callable[[np.ndarray], np.ndarray]
 
 
 def int8_table(function: Function, source: Affine, target: Affine) -> np.ndarray:

@@ -116,12 +116,14 @@ def test_skip_weights_of_a_token_need_no_multiplier(args, power_of_two, seed):
 def formats_of_scan(**steps):
     """(points, formats) of a scan of a prepared model with some steps multiplied."""
     model = prepared_published(SMALL)
-    points = scan_points(structure_of(model), SCAN)
+    structure = structure_of(model)
+    scan = structure.scans[SCAN]
+    points = scan_points(structure, scan)
     for name, factor in steps.items():
         affine = points[f"{SCAN}.q_{name}"]
         points[f"{SCAN}.q_{name}"] = Affine(affine.scale * factor, affine.zero_point)
     before = dict(points)
-    formats = scan_formats(model, SCAN, points, extremes(structure_of(model)))
+    formats = scan_formats(model, scan, points, extremes(structure))
     changed = {p.removeprefix(f"{SCAN}.q_") for p in points if points[p] != before[p]}
     return before, points, formats, changed
 
@@ -156,9 +158,11 @@ def test_training_cannot_make_steps_of_a_scan_too_fine(point, other):
     too_fine = step.item()
     clamp_steps(model)
     assert step > too_fine and torch.equal(still, kept)
-    points = scan_points(structure_of(model), SCAN)
+    structure = structure_of(model)
+    scan = structure.scans[SCAN]
+    points = scan_points(structure, scan)
     before = dict(points)
-    scan_formats(model, SCAN, points, extremes(structure_of(model)))
+    scan_formats(model, scan, points, extremes(structure))
     assert points == before
 
 
@@ -170,9 +174,10 @@ def test_training_starts_with_steps_that_every_scan_holds(steps):
         R, N = SMALL.dt_rank, SMALL.d_state
         model.blocks[0].mixer.x_proj.weight[R + N : R + 2 * N] *= 1e-9
     learning.start(model, random_windows(SMALL), steps)
-    formats = learned_formats(structure_of(model))
+    structure = structure_of(model)
+    formats = learned_formats(structure)
     assert formats.scans[SCAN].skip_shift == MAX_SKIP_SHIFT
-    for point, affine in scan_points(structure_of(model), SCAN).items():
+    for point, affine in scan_points(structure, structure.scans[SCAN]).items():
         assert formats[point] == affine
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
+
+Function = Callable[[np.ndarray], np.ndarray]
 
 
 def silu(x: np.ndarray) -> np.ndarray:

@@ -41,11 +41,18 @@ from model.quantization.parameters import (
 from model.quantization.structure import (
     RESIDUAL,
     Activation,
-    Gate,
+    Convolution,
+    FanIn,
+    FanOut,
+    Head,
     Layer,
+    Modulate,
     Norm,
     Pool,
+    PoolFeatures,
+    Projection,
     Quantizable,
+    Scale,
     Scan,
     Structure,
     structure_of,
@@ -150,18 +157,26 @@ class _Hooks:
             elif point.kind is Kind.ADDEND:
                 point.hook = self._addend
         attach = {
-            Layer: self._attach_layer,
-            Norm: self._attach_norm,
-            Scan: lambda scan: _ScanHooks(self, scan.name).attach(),
-            Pool: self._attach_pool,
-            Gate: self._attach_gate,
+            Layer: self._attach_layers,
+            Projection: self._attach_layers,
+            FanOut: self._attach_layers,
+            FanIn: self._attach_layers,
+            Head: self._attach_layers,
+            Convolution: self._attach_layers,
             Activation: lambda _: None,  # the point behind it is enough
+            Norm: self._attach_norm,
+            Scan: lambda scan: _ScanHooks(self, scan).attach(),
+            Pool: self._attach_pool,
+            PoolFeatures: self._attach_pool,
+            Scale: self._attach_scale,
+            Modulate: self._attach_modulate,
         }
         for operation in self.structure.operations:
             attach[type(operation)](operation)
 
-    def _attach_layer(self, layer: Layer) -> None:
-        self.model.get_submodule(layer.name).hook = partial(self._layer, layer)
+    def _attach_layers(self, operation: Layer | FanOut | FanIn) -> None:
+        for layer in operation.layers:
+            self.model.get_submodule(layer.name).hook = partial(self._layer, layer)
 
     def _attach_norm(self, norm: Norm) -> None:
         module = self.model.get_submodule(norm.name)
@@ -172,13 +187,18 @@ class _Hooks:
             point = self.structure.points[name]
             point.hook = partial(self._pool, point, self.int16[pool.source], counts)
 
-    def _attach_gate(self, gate: Gate) -> None:
-        points, source = self.structure.points, self.int16[gate.source]
-        points[gate.factor].hook = partial(self._unsigned, 2.0**-16 * self.residual / source)
-        if gate.offset:
-            points[gate.offset].hook = partial(self._wide, self.residual, 15)
-        target = points[gate.point]
-        target.hook = partial(self._last, target) if target.kind.is_int8 else self._scaled
+    def _attach_scale(self, scale: Scale) -> None:
+        points, source = self.structure.points, self.int16[scale.source]
+        points[scale.factor].hook = partial(self._unsigned, 2.0**-16 * self.residual / source)
+        points[scale.point].hook = self._scaled
+
+    def _attach_modulate(self, modulate: Modulate) -> None:
+        self._attach_scale(modulate)
+        points = self.structure.points
+        points[modulate.offset].hook = partial(self._wide, self.residual, 15)
+        target = points[modulate.point]
+        if target.kind.is_int8:
+            target.hook = partial(self._last, target)
 
     def _int8(self, point: QuantPoint, x: Tensor) -> Tensor:
         features = x[0].numel() if len(x) else 1
@@ -254,7 +274,7 @@ class _Hooks:
         return through(y, steps * target) if torch.is_grad_enabled() else steps.round() * target
 
     def _pool(self, point: QuantPoint, scale: float, counts: tuple[int, ...], x: Tensor) -> Tensor:
-        """POOL and POOL_FEATURES: a multiplier for the sum, one for the maximum.
+        """The pooling instructions: a multiplier for the sum, one for the maximum.
 
         Args:
             scale: step of what is pooled.
@@ -283,23 +303,24 @@ class _Hooks:
 class _ScanHooks:
     """The hooks of one mixer from softplus to the gate: the instruction SCAN."""
 
-    def __init__(self, hooks: _Hooks, name: str) -> None:
-        self.hooks, self.name = hooks, name
-        self.block = hooks.model.get_submodule(name)
+    def __init__(self, hooks: _Hooks, scan: Scan) -> None:
+        self.hooks, self.scan = hooks, scan
+        self.points = hooks.structure.points
+        self.block = hooks.model.get_submodule(scan.name)
         self.formats: ScanFormats | None = None  # those of this forward
 
     def attach(self) -> None:
-        block = self.block
-        block.q_delta.hook = self._delta
-        block.scan_hook = self._scan
-        block.q_y.hook = self._y
-        block.q_gate.hook = self._gate
-        block.q_gated.hook = self._gated
+        scan, points = self.scan, self.points
+        points[scan.delta].hook = self._delta
+        self.block.scan_hook = self._scan
+        points[scan.y].hook = self._y
+        points[scan.gate].hook = self._gate
+        points[scan.point].hook = self._gated
 
     def _delta(self, x: Tensor) -> Tensor:
         structure = self.hooks.structure
-        points = scan_points(structure, self.name)
-        self.formats = scan_formats(structure.model, self.name, points, self.hooks.extremes)
+        points = scan_points(structure, self.scan)
+        self.formats = scan_formats(structure.model, self.scan, points, self.hooks.extremes)
         return self.hooks._unsigned(self.formats.delta, x)
 
     def _scan(self, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
@@ -307,7 +328,7 @@ class _ScanHooks:
         rates = torch.from_numpy(formats.rates(as_numpy(self.block.A_log))).to(A)
         # What the integers stand for: A in powers of two, and the skip weights D, [E] or [B, K, E].
         unit = math.log2(math.e) * formats.delta * 2.0 ** (EXPONENT_FRACTION + formats.exp_shift)
-        skip_unit = formats.skip / self.block.q_u.scale.item()
+        skip_unit = formats.skip / self._step(self.scan.u).item()
         skip = (D.detach().double() / skip_unit).round().to(D)
         if torch.is_grad_enabled():
             A, D = through(A, -rates / unit), through(D, skip * skip_unit)
@@ -319,9 +340,9 @@ class _ScanHooks:
     ) -> Tensor:
         """y in its own steps, token by token as SCAN does it: [B, K, E]."""
         formats = self.formats
-        w = (u / self.block.q_u.scale).round()
+        w = (u / self._step(self.scan.u)).round()
         delta = (delta / formats.delta).round()
-        b, c = (B / self.block.q_B.scale).round(), (C / self.block.q_C.scale).round()
+        b, c = (B / self._step(self.scan.B)).round(), (C / self._step(self.scan.C)).round()
         # Powers of two are exact wherever they are multiplied: before the states, it costs least.
         steps, drive = delta * 2.0**-formats.exp_shift, delta * w * 2.0**-formats.state_shift
         h = u.new_zeros(len(u), u.shape[2], rates.shape[1])
@@ -334,6 +355,9 @@ class _ScanHooks:
         total = torch.stack(sums, 1) + skip * w * 2.0**formats.skip_shift
         return (total * 2.0**-formats.y_shift).round().clamp(-32768, 32767)
 
+    def _step(self, point: str) -> Tensor:
+        return self.points[point].scale
+
     def _y(self, x: Tensor) -> Tensor:
         return self.hooks._wide(self.formats.y, 15, x)
 
@@ -341,6 +365,6 @@ class _ScanHooks:
         return self.hooks._wide(self.formats.gate, 15, x)
 
     def _gated(self, x: Tensor) -> Tensor:
-        point = self.block.q_gated
+        point = self.points[self.scan.point]
         unit = x.new_tensor(self.formats.y * self.formats.gate)
         return self.hooks._int8(point, requantize(x, unit, point.scale.detach()))

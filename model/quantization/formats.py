@@ -26,7 +26,7 @@ from model.quantization.affine import (
     weight_scales,
 )
 from model.quantization.calibrate import Histogram
-from model.quantization.structure import RESIDUAL, Layer, Quantizable, Structure
+from model.quantization.structure import RESIDUAL, Layer, Quantizable, Scan, Structure
 
 # Room above the largest value seen in calibration, for the formats that have bits to spare.
 _WIDE_MARGIN = 1.5
@@ -84,7 +84,7 @@ class Formats:
     Attributes:
         points: of the tensor at each quantization point that has one.
         weights: scale of each output of a layer, [n_out], by the layer's name.
-        scans: by the name of the MambaBlock.
+        scans: by the name of the module.
     """
 
     points: dict[str, Affine]
@@ -155,7 +155,8 @@ def derive_formats(
     model, points = structure.model, dict(affines)
     points.update(int16_formats(structure, extremes, power_of_two))
     scans = {
-        scan: scan_formats(model, scan, points, extremes, power_of_two) for scan in structure.scans
+        name: scan_formats(model, scan, points, extremes, power_of_two)
+        for name, scan in structure.scans.items()
     }
     scales = {
         name: room_for_bias(
@@ -221,45 +222,44 @@ def norm_ratios(weight: np.ndarray, target_scale: float) -> np.ndarray:
 
 def scan_formats(
     model: Quantizable,
-    name: str,
+    scan: Scan,
     points: dict[str, Affine],
     extremes: Mapping[str, float],
     power_of_two: bool = False,
 ) -> ScanFormats:
-    """Formats of the scan of module `name`.
+    """Formats of a scan.
 
     May make C coarser in `points`, and the skip weights, where these are a tensor.
     """
-    streamed = f"{name}.q_skip" in points
-    delta = _finest_delta(points[f"{name}.q_dt"], power_of_two)
-    if streamed:
-        delta = _delta_beside_skip(name, points, delta)
-    product = delta * points[f"{name}.q_u"].scale * points[f"{name}.q_B"].scale
-    state_max = extremes[f"{name}.q_h"]
+    delta = _finest_delta(points[scan.dt], power_of_two)
+    if scan.skip:
+        delta = _delta_beside_skip(scan, points, delta)
+    product = delta * points[scan.u].scale * points[scan.B].scale
+    state_max = extremes[scan.state]
     state_shift = _shift_for(_STATE_MARGIN * state_max / product, 2**23 - 1)
     if state_shift > MAX_STATE_SHIFT:
         raise FormatError(
-            f"{name}.scan: calibration data saturate the state: largest {state_max:.4g} in "
+            f"{scan.name}.scan: calibration data saturate the state: largest {state_max:.4g} in "
             f"steps of {product:.3g} needs state_shift {state_shift}, expected at most "
             f"{MAX_STATE_SHIFT}; calibrate on data without such extremes"
         )
     state = product * 2.0**state_shift
-    if streamed:
-        skip_shift = _shift_of_streamed_skip(name, points, state)
+    if scan.skip:
+        skip_shift = _shift_of_streamed_skip(scan, points, state)
     else:
-        skip_shift = _shift_of_fixed_skip(model, name, points, state, power_of_two)
-    output_sum = state * points[f"{name}.q_C"].scale
-    y_max = extremes[f"{name}.q_y"]
+        skip_shift = _shift_of_fixed_skip(model, scan, points, state, power_of_two)
+    output_sum = state * points[scan.C].scale
+    y_max = extremes[scan.y]
     y_shift = _shift_for(_SCAN_OUTPUT_MARGIN * y_max / output_sum, 32767)
     if y_shift > MAX_Y_SHIFT:
         raise FormatError(
-            f"{name}.scan: calibration data saturate the output: largest {y_max:.4g} in steps of "
-            f"{output_sum:.3g} needs y_shift {y_shift}, expected at most {MAX_Y_SHIFT}; calibrate "
-            "on data without such extremes"
+            f"{scan.name}.scan: calibration data saturate the output: largest {y_max:.4g} in "
+            f"steps of {output_sum:.3g} needs y_shift {y_shift}, expected at most {MAX_Y_SHIFT}; "
+            "calibrate on data without such extremes"
         )
-    fastest = (_exponent_rate(_numpy(model, f"{name}.A_log")) * delta).max()
+    fastest = (_exponent_rate(_numpy(model, f"{scan.name}.A_log")) * delta).max()
     # Over all of z: SiLU has its minimum inside the range, not at an end.
-    gate = silu(points[f"{name}.q_z"].dequantize(np.arange(-128, 128)))
+    gate = silu(points[scan.z].dequantize(np.arange(-128, 128)))
     return ScanFormats(
         delta=delta,
         state=state,
@@ -279,44 +279,44 @@ def _finest_delta(dt: Affine, power_of_two: bool) -> float:
 
 
 def _shift_of_fixed_skip(
-    model: Quantizable, name: str, points: dict[str, Affine], state: float, power_of_two: bool
+    model: Quantizable, scan: Scan, points: dict[str, Affine], state: float, power_of_two: bool
 ) -> int:
     """skip_shift for skip weights that are parameters; C is made coarser where it must be.
 
     The skip path D * u must fit beside the sum over the states. Where C is so small that it would
     not, a coarser C takes nothing from the sum that is visible beside D * u.
     """
-    skip = np.abs(_numpy(model, f"{name}.D")).max() * points[f"{name}.q_u"].scale
+    skip = np.abs(_numpy(model, f"{scan.name}.D")).max() * points[scan.u].scale
     least_c = skip / (state * SKIP_LIMIT * 2.0**MAX_SKIP_SHIFT)
-    c = points[f"{name}.q_C"]
+    c = points[scan.C]
     if c.scale < least_c:
-        c = points[f"{name}.q_C"] = Affine(scale_of(least_c, power_of_two))
+        c = points[scan.C] = Affine(scale_of(least_c, power_of_two))
     return min(MAX_SKIP_SHIFT, _shift_for(skip / (state * c.scale), SKIP_LIMIT))
 
 
-def _delta_beside_skip(name: str, points: dict[str, Affine], finest: float) -> float:
+def _delta_beside_skip(scan: Scan, points: dict[str, Affine], finest: float) -> float:
     """A scale of softplus(dt), less than twice the finest, for skip weights that are a tensor.
 
     Their integers are shifted, not multiplied, to the scale of the output sum. So
     s_skip / (s_delta * s_B * s_C) must be a power of two, and s_delta is what is free.
     """
-    skip, b, c = (points[f"{name}.q_{point}"].scale for point in ("skip", "B", "C"))
+    skip, b, c = (points[point].scale for point in (scan.skip, scan.B, scan.C))
     ratio = skip / (b * c)
     return ratio * 2.0 ** -np.floor(np.log2(ratio / finest))
 
 
-def _shift_of_streamed_skip(name: str, points: dict[str, Affine], state: float) -> int:
+def _shift_of_streamed_skip(scan: Scan, points: dict[str, Affine], state: float) -> int:
     """skip_shift for skip weights that are a tensor, with `_delta_beside_skip`.
 
     Makes C coarser by a power of two where it must be, as for fixed weights; or the skip weights,
     where their path is not visible beside the sum over the states.
     """
-    skip, u, c = (points[f"{name}.q_{point}"] for point in ("skip", "u", "C"))
+    skip, u, c = (points[point] for point in (scan.skip, scan.u, scan.C))
     shift = round(np.log2(skip.scale * u.scale / (state * c.scale)))
     if shift > MAX_SKIP_SHIFT:
-        points[f"{name}.q_C"] = Affine(c.scale * 2.0 ** (shift - MAX_SKIP_SHIFT))
+        points[scan.C] = Affine(c.scale * 2.0 ** (shift - MAX_SKIP_SHIFT))
     if shift < 0:
-        points[f"{name}.q_skip"] = Affine(skip.scale * 2.0**-shift, skip.zero_point)
+        points[scan.skip] = Affine(skip.scale * 2.0**-shift, skip.zero_point)
     return min(max(shift, 0), MAX_SKIP_SHIFT)
 
 

@@ -21,7 +21,7 @@ from model.quantization.formats import (
     derive_formats,
     scan_formats,
 )
-from model.quantization.structure import Quantizable, Structure, structure_of
+from model.quantization.structure import Quantizable, Scan, Structure, structure_of
 
 # Names of a file's tensors that end so are not weights.
 SUFFIXES = (".scale", ".zero_point", ".weight_scale", ".max_abs")
@@ -127,7 +127,7 @@ def clamp_steps(model: Quantizable) -> None:
     for zero_point in zero_points(structure):
         zero_point.clamp_(-128, 127)
     largest = extremes(structure)
-    for scan in structure.scans:
+    for scan in structure.scans.values():
         before = scan_points(structure, scan)
         after = dict(before)
         scan_formats(model, scan, after, largest)
@@ -152,9 +152,9 @@ def affine(point: QuantPoint) -> Affine:
     return Affine(point.scale.item(), round(point.zero_point.item()))
 
 
-def scan_points(structure: Structure, scan: str) -> dict[str, Affine]:
-    """The formats that `formats.scan_formats` of a module asks for, by point."""
-    return {name: affine(structure.int8[name]) for name in structure.int8_of(scan)}
+def scan_points(structure: Structure, scan: Scan) -> dict[str, Affine]:
+    """The formats that `formats.scan_formats` asks for, by point."""
+    return {name: affine(structure.int8[name]) for name in scan.operands}
 
 
 def extremes(structure: Structure) -> dict[str, float]:

@@ -183,21 +183,11 @@ def instruction_at_limits(
             f["param_addr"] = section("vector_params", min(n, capacity["vector_params"]))
             n = f["n"] = min(n, capacity["vector_params"])
             f["eps"] = random.choice([1, 0xFFFFFFFF, 1 << random.randrange(32)])
-        case "POOL":
-            n = f["n"] = size(build, features, "resid", "norm")
-            f["src"] = operand(build, ("resid",), n)
-            f["dst"] = operand(build, ("norm",), n)
-            f["param_addr"] = section("vector_params", 2)
         case "SCALE":
             n = f["n"] = size(build, features, "resid", "logit")
             f["src"], f["dst"] = _rows_apart(build, n, image, same_memory=True)
             f["logit"] = operand(build, ("logit",), n)
             f["table"] = section("vector_tables", 1)
-        case "POOL_FEATURES":
-            n = f["n"] = size(build, features, "resid")
-            f["src"] = operand(build, ("resid",), n)
-            f["dst"], f["columns"] = _shared_rows(build, "norm")
-            f["param_addr"] = section("vector_params", 2)
         case "MODULATE":
             f["wide"] = random.randrange(2)
             n = f["n"] = size(build, features, "resid", "resid" if f["wide"] else "conv_in")
@@ -212,10 +202,32 @@ def instruction_at_limits(
         case "SEND":
             n = f["n"] = facts["forecast_elements"] = size(build, 0xFFFF, "head")
             f["src"] = operand(build, ("head",), n)
+        case _:  # of which isa.toml says all
+            fields = isa.OPCODES[opcode].format.fields
+            spaces = {p.name: _only_space(opcode, p.name) for p in fields if p.operand}
+            rows = [p.name for p in fields if p.operand and not p.shared]
+            n = f["n"] = size(build, features, *(spaces[name] for name in rows))
+            for name, space in spaces.items():
+                if name in rows:
+                    f[name] = operand(build, (space,), n)
+                else:
+                    f[name], f["columns"] = _shared_rows(build, space)
+            for address_field in (p for p in fields if p.memory):
+                f[address_field.name] = section(address_field.memory, address_field.elements)
     for field in isa.OPCODES[opcode].format.fields:
         if field.name != "opcode":
             f.setdefault(field.name, isa.Operand() if field.operand else 0)
     return package(build, [isa.Instruction(opcode, f)], **facts)
+
+
+def _only_space(opcode: str, operand: str) -> str:
+    """The one memory that an operand may be in."""
+    (space,) = (
+        space.name
+        for space in isa.SPACES.values()
+        if opcode in (space.writers if operand == "dst" else space.readers)
+    )
+    return space
 
 
 def _linear(build, facts, section, image, inputs) -> dict[str, object]:

@@ -141,7 +141,7 @@ data: $(READY) ## fetch ETTh1.csv into data/ from its public home and check it
 ##@ Forecasts
 .PHONY: demo
 demo: $(READY) ## forecast in FP32, int8 and HLS C++; one table, and plots in build/demo
-	+@$(call make_hls,$(call modules,deep))
+	+@$(call make_hls,$(call modules,default))
 	$(PY) -m evaluation.demo
 
 .PHONY: golden

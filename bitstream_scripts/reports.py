@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.atomic_write import atomic_write
 from rtl.synth import report
-from rtl.synth.resources import DEVICE, Resources
+from rtl.synth.resources import DEVICE, Resources, targets
 from rtl.synth.timing import Path as TimingPath
 
 # A unit is printed from this share of the design's LUTs, or if it has DSP48E2 or block RAM.
@@ -225,7 +225,7 @@ def summarize(
 
     Args:
         folder: has ``utilization.rpt`` and ``timing.rpt``.
-        settings: of the run, for the document.
+        settings: of the run, for the document; `build` has the targets of resources.
         clock_ns: the period that timing is against.
         strategy: of implementation.
 
@@ -249,7 +249,8 @@ def summarize(
         placed.append((path, unit.name, found.slack))
 
     rows = _rows(root)
-    failures = list(report.over_target(root.resources))
+    allowed = targets(str(settings["build"]))
+    failures = list(report.over_target(root.resources, allowed))
     for kind in ("setup", "hold", "pulse"):
         slack, n = getattr(timing, f"{kind}_slack"), getattr(timing, f"{kind}_failing")
         if slack < 0:
@@ -289,7 +290,7 @@ def summarize(
     ]
     what = f"of {strategy}, against {clock_ns:.2f} ns"
     tables = [
-        report.resource_table(printed, clock_ns),
+        report.resource_table(printed, clock_ns, allowed),
         "",
         report.path_table([(path, unit) for path, unit, _ in placed], what),
         "",

@@ -39,14 +39,25 @@ from model.registry import build_from
 _BACK_TO_BACK = 5  # forecasts in a row
 CLOCK_HZ = 250e6
 
+
+@dataclass(frozen=True)
+class Reference:
+    """A model, and the first build that keeps its weights on the chip."""
+
+    args: ModelArgs | PublishedArgs
+    build: str = "default"
+
+
 REFERENCE_MODELS = {
-    "ETTh1 mixing (V=7, D=128, 4 blocks)": ModelArgs(num_channels=7),
-    "ETTh1 independent (7 x V=1, D=128, 2 blocks)": ModelArgs(
-        num_channels=7, channel_mode="independent", n_layer=2
+    "ETTh1 mixing (V=7, D=128, 4 blocks)": Reference(ModelArgs(num_channels=7)),
+    "ETTh1 independent (7 x V=1, D=128, 2 blocks)": Reference(
+        ModelArgs(num_channels=7, channel_mode="independent", n_layer=2)
     ),
-    "mixing (V=24, D=128, 1 block)": ModelArgs(num_channels=24, n_layer=1),
-    "nested (V=7, D=128, 4 x 4 blocks)": ModelArgs(num_channels=7, topology="nested"),
-    "published (V=7, D=128, 3 blocks)": PublishedArgs(),
+    "published (V=7, D=128, 3 blocks)": Reference(PublishedArgs()),
+    "nested (V=7, D=128, 4 x 4 blocks)": Reference(
+        ModelArgs(num_channels=7, topology="nested"), "deep"
+    ),
+    "mixing (V=24, D=128, 1 block)": Reference(ModelArgs(num_channels=24, n_layer=1), "large"),
 }
 
 
@@ -176,7 +187,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("packages", nargs="*", type=Path, help="package files; none: references")
     parser.add_argument(
-        "--build", help="of isa/builds.toml, instead of the first one that holds a package"
+        "--build",
+        help="of isa/builds.toml, instead of the first one that holds a package, or of "
+        "the first one that keeps a reference's weights on the chip",
     )
     args = parser.parse_args(argv)
     estimates: dict[str, dict[str, Estimate]] = {}  # of each build
@@ -186,12 +199,12 @@ def main(argv: list[str] | None = None) -> int:
         holder = build or isa.build(fitting_build(package, str(path)))
         print(instruction_table(package, holder) + "\n")
         estimates.setdefault(holder.name, {})[str(path)] = estimate(package, holder)
-    for name, model in () if args.packages else REFERENCE_MODELS.items():
+    for name, reference in () if args.packages else REFERENCE_MODELS.items():
+        holder = build or isa.build(reference.build)
         try:
-            package = random_package(model, build)
+            package = random_package(reference.args, holder)
         except CompileError as error:
             raise CompileError(f"{name}: {error}") from None
-        holder = build or isa.build(fitting_build(package))
         estimates.setdefault(holder.name, {})[name] = estimate(package, holder)
     print("\n\n".join(summary_table(e, isa.build(name)) for name, e in estimates.items()))
     return 0

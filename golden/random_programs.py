@@ -365,9 +365,9 @@ def random_published(
     return a.package(token_bytes, forecast, size(1, 3), entries)
 
 
-def deep_package() -> Package:
-    """A program that build `default` has no room for, but `deep` has."""
-    return random_published(np.random.default_rng(6), "deep", largest=300)
+def many_rows_package() -> Package:
+    """A program with more rows than build `large` has room for; `default` holds it."""
+    return random_published(np.random.default_rng(6), "default", largest=300)
 
 
 def _meet(a: Assembler, y: isa.Operand, d_model: int, hidden: int, logit: isa.Operand) -> int:

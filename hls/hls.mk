@@ -6,11 +6,11 @@
 #   HLS=vitis   csim with the vendor's tool
 #   GOLDEN=...  golden folders to run, instead of all in build/golden (cosim: the smallest); a folder
 #               with a space in its name goes alone
-#   BUILD=...   build of isa/builds.toml, instead of default and deep (Vitis: default)
+#   BUILD=...   build of isa/builds.toml, instead of default
 
 VARIANT    := $(if $(NATIVE),native,ap)
 CHECKED    := $(if $(SANITIZE),-sanitize)
-HLS_BUILDS := $(or $(BUILD),default deep)
+HLS_BUILDS := $(or $(BUILD),default)
 
 # --- compilation: build/hls/BUILD/VARIANT/ holds the objects of one variant ------------------------
 
@@ -109,16 +109,19 @@ csim: $(READY) $(if $(GOLDEN),,$(GOLDEN_CURRENT)) ## compare the HLS C++ with ev
 bindings: $(READY) ## build the Python modules of the HLS C++
 	+@$(call make_hls,$(call modules,$(HLS_BUILDS)))
 
-# The tests run csim and load the modules.
+# The tests run csim and load the modules, also of a build that has too little for some packages.
+TEST_BUILDS := $(or $(BUILD),default large)
 .PHONY: csim-programs
-csim-programs: bindings
-	+@$(call make_hls,$(foreach build,$(HLS_BUILDS),build/csim/$(build)/ap build/csim/$(build)/native))
+csim-programs: $(READY)
+	+@$(call make_hls,$(call modules,$(TEST_BUILDS)) \
+	    $(foreach build,$(TEST_BUILDS),build/csim/$(build)/ap build/csim/$(build)/native))
 test: csim-programs
 
 ##@ Checks
 .PHONY: sanitize
 sanitize: ## csim and the HLS tests with AddressSanitizer and UBSan
 	$(MAKE) bindings SANITIZE=1
+	$(MAKE) bindings SANITIZE=1 BUILD=large
 	$(MAKE) csim SANITIZE=1
 	$(MAKE) csim SANITIZE=1 NATIVE=1
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \

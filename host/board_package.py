@@ -61,7 +61,7 @@ NEWER_NUMPY = {
 }
 # Modules of host/ that run on a PC only; what they need is not on a board.
 PC_ONLY = {"host.board_package", "host.notebook"}
-# From shipped checkpoints; the build `deep` holds them all.
+# From shipped checkpoints.
 PACKAGES = (
     "nyc_weather",
     "nyc_weather_qat",

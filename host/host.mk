@@ -5,8 +5,6 @@
 #   ARGS="..."    further options of what is started (--help lists them)
 
 BOARD_BUILD := $(or $(BUILD),default)
-# The build that holds every model of the notebook.
-NOTEBOOK_BUILD := $(or $(BUILD),deep)
 
 ##@ The board, real or virtual
 .PHONY: board
@@ -31,5 +29,5 @@ bench-host: $(GOLDEN_CURRENT) $(call board_ready,$(BOARD_BUILD)) ## what each st
 	$(PY) -m host.bench $(call which_board,$(BOARD_BUILD)) $(ARGS)
 
 .PHONY: notebook
-notebook: $(GOLDEN_CURRENT) $(call board_ready,$(NOTEBOOK_BUILD)) ## run the notebook from its first cell to its last (BOARD=IP, else a virtual board; ARGS=--write)
-	$(PY) -m host.notebook $(call which_board,$(NOTEBOOK_BUILD)) $(ARGS)
+notebook: $(GOLDEN_CURRENT) $(call board_ready,$(BOARD_BUILD)) ## run the notebook from its first cell to its last (BOARD=IP, else a virtual board; ARGS=--write)
+	$(PY) -m host.notebook $(call which_board,$(BOARD_BUILD)) $(ARGS)

@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
         "--virtual",
         metavar="BUILD",
         type=build_name,
-        default="deep",  # the build that holds every model of the notebook
+        default="default",
         help="build of the virtual board (%(default)s)",
     )
     parser.add_argument("--write", action="store_true", help="keep the outputs in the repository")

@@ -353,13 +353,26 @@ def builds() -> Mapping[str, Build]:
     """All builds by name."""
     raw = _table("builds")
     result = {}
-    for name, b in raw.items():
-        capacity = dict(b.pop("capacity"))
+    for name in raw:
+        b = _like(raw, name)
+        capacity = b.pop("capacity")
         spaces = capacity.pop("spaces")
         result[name] = Build(
             name=name, capacity=MappingProxyType(capacity), spaces=MappingProxyType(spaces), **b
         )
     return MappingProxyType(result)
+
+
+def _like(raw: Mapping, name: str) -> dict:
+    """A build of ``builds.toml``, with what it has of the one that it is `like`."""
+
+    def merged(base: Mapping, own: Mapping) -> dict:
+        tables = {k: merged(base.get(k, {}), v) for k, v in own.items() if isinstance(v, Mapping)}
+        return {**base, **own, **tables}
+
+    own = dict(raw[name])
+    base = own.pop("like", None)
+    return merged(_like(raw, base) if base else {}, own)
 
 
 def build(name: str = "default") -> Build:

@@ -130,7 +130,7 @@ test-full: build/simulator/default/cmamba_rtl_default.so
 
 .PHONY: bench-rtl
 bench-rtl: ## cycles of the RTL against the bound, and timelines in build/bench
-bench-rtl: $(foreach build,default deep,build/simulator/$(build)/cmamba_rtl_$(build).so)
+bench-rtl: $(foreach build,default deep large,build/simulator/$(build)/cmamba_rtl_$(build).so)
 	$(PY) -m rtl.bench
 
 .PHONY: rtl-format

@@ -26,7 +26,7 @@ SMALL_PUBLISHED = {
 
 @st.composite
 def published_args(draw: st.DrawFn) -> PublishedArgs:
-    """Shapes that fit build `deep`: one, odd and prime."""
+    """Shapes that fit build `default`: one, odd and prime."""
     patch_len, stride = draw(st.integers(1, 9)), draw(st.integers(1, 5))
     patches = draw(st.sampled_from([1, 2, 4, 6]))
     channels = draw(st.integers(1, 6))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -9,22 +10,23 @@ import numpy as np
 import pytest
 
 import isa
-from golden.random_programs import deep_package, random_package
+from golden.random_programs import many_rows_package, random_package
 from golden.vectors import write_golden
 from isa import fitting as builds
 from isa.errors import PackageError
 from isa.fitting import build_of_folder, fitting_build
+from rtl.synth.resources import AROUND, DEVICE, targets
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
 def packages():
-    """A package for each build, by its name."""
+    """By name: of each array, and one that `large` has too few rows for."""
     rng = np.random.default_rng(3)
     return {
         "default": random_package(rng, "default"),
-        "deep": deep_package(),
+        "rows": many_rows_package(),
         "small": random_package(rng, "small"),
     }
 
@@ -38,27 +40,50 @@ def folders(packages, tmp_path):
     return tmp_path
 
 
-def test_every_build_has_its_packages(packages):
-    assert {name: fitting_build(package) for name, package in packages.items()} == {
-        name: name for name in isa.builds()
-    }
+def test_the_first_build_that_holds_a_package(packages):
+    expected = {"default": "default", "rows": "default", "small": "small"}
+    assert {name: fitting_build(package) for name, package in packages.items()} == expected
+    assert not builds.fits(packages["rows"], "large") and builds.fits(packages["rows"], "deep")
+
+
+def test_a_build_that_is_like_another():
+    """It has that one's numbers but for its own, at any depth."""
+    default, large, deep = (isa.build(name) for name in ("default", "large", "deep"))
+    assert deep == dataclasses.replace(
+        default, name="deep", doc=deep.doc, capacity={**default.capacity, "weights": 2816}
+    )
+    assert large.spaces == {**default.spaces, "conv": 4096, "proj": 2048, "resid": 8192}
+    assert large.tile_macs == default.tile_macs
+
+
+@pytest.mark.parametrize("name", ["default", "deep", "large"])
+def test_the_price_of_a_build(name):
+    """It is below the build's target, and the same in builds.toml and docs/architecture.md."""
+    build = isa.build(name)
+    price = float(re.search(r"; ([\d.]+) block RAMs$", build.doc)[1])
+    share = (price + AROUND.bram) / DEVICE.bram
+    assert share <= targets(name)["bram"]
+    line = f"| `{name}` | {build.capacity['weights']:,} tiles |"
+    rows = (ROOT / "docs/architecture.md").read_text().splitlines()
+    (row,) = (row for row in rows if row.startswith(line))
+    assert row.endswith(f"| {price} | {100 * share:.1f} % |")
 
 
 def test_package_of_no_build(packages):
     """The error is what is wrong for the first build."""
-    package = packages["deep"]
-    with pytest.raises(PackageError) as too_large:
+    package = packages["small"]
+    with pytest.raises(PackageError) as other_array:
         package.validate("default")
     first, *others = package.instructions[::-1]
     assert first.opcode == "SEND"
     wrong = isa.Instruction("SEND", {**first.fields, "n": 0})
     broken = dataclasses.replace(package, instructions=(*others[::-1], wrong))
-    with pytest.raises(PackageError) as in_deep:
-        broken.validate("deep")
+    with pytest.raises(PackageError) as in_small:
+        broken.validate("small")
     with pytest.raises(PackageError) as found:
         fitting_build(broken, "odd.bin")
-    assert found.value.code_name == too_large.value.code_name
-    assert found.value.detail == f"odd.bin: {too_large.value.detail}" != in_deep.value.detail
+    assert found.value.code_name == other_array.value.code_name != in_small.value.code_name
+    assert found.value.detail == f"odd.bin: {other_array.value.detail}"
 
 
 def test_package_of_no_build_is_judged_by_one_with_its_array(packages):
@@ -76,11 +101,11 @@ def test_package_of_no_build_is_judged_by_one_with_its_array(packages):
 
 def test_folders_without_a_right_package_go_to_the_first_build(folders):
     assert build_of_folder(folders / "nothing") == "default"
-    (folders / "deep/package.bin").write_bytes(b"noise")
-    assert build_of_folder(folders / "deep") == "default"
+    (folders / "small/package.bin").write_bytes(b"noise")
+    assert build_of_folder(folders / "small") == "default"
 
 
-NAMES = ("small", "deep", "nothing", "default")
+NAMES = ("small", "rows", "nothing", "default")
 
 
 def listed(folders, capsys, *arguments):
@@ -91,33 +116,32 @@ def listed(folders, capsys, *arguments):
 
 
 def test_command_line_lists_the_builds_that_are_needed(folders, capsys):
-    expected = {"default": ["nothing", "default"], "deep": ["deep"], "small": ["small"]}
-    assert listed(folders, capsys) == expected
-    assert builds.main([str(folders / "deep")]) == 0
-    assert capsys.readouterr().out == f"deep {folders / 'deep'}\n"
+    assert listed(folders, capsys) == {"default": list(NAMES[1:]), "small": ["small"]}
+    assert builds.main([str(folders / "small")]) == 0
+    assert capsys.readouterr().out == f"small {folders / 'small'}\n"
 
 
 def test_command_line_lists_all_that_a_build_holds(folders, capsys):
     """Also what another one is the first to hold; what is broken is for who runs it to refuse."""
     for build, expected in {
-        "default": ["nothing", "default"],
-        "deep": ["deep", "nothing", "default"],
+        "default": ["rows", "nothing", "default"],
+        "large": ["nothing", "default"],
         "small": ["small", "nothing"],
     }.items():
         assert listed(folders, capsys, "--build", build) == {build: expected}
     assert builds.main(["--build", "small", *(str(folders / name) for name in NAMES)]) == 0
-    left_out = f"{folders / 'deep'} {folders / 'default'}"
+    left_out = f"{folders / 'rows'} {folders / 'default'}"
     assert capsys.readouterr().err == f"build small does not hold {left_out}\n"
 
 
 def test_command_line_without_a_package_fails(folders, capsys):
-    assert builds.main(["--build", "small", str(folders / "deep")]) == 1
+    assert builds.main(["--build", "small", str(folders / "rows")]) == 1
     found = capsys.readouterr()
     assert (found.out, found.err.splitlines()[-1]) == ("", "no package for build small")
     assert builds.main([]) == 1
     assert capsys.readouterr().err == "no package for any build\n"
     with pytest.raises(SystemExit) as exit_:
-        builds.main(["--build", "huge", str(folders / "deep")])
+        builds.main(["--build", "huge", str(folders / "rows")])
     assert exit_.value.code == 2
     assert "invalid choice: 'huge'" in capsys.readouterr().err
 
@@ -134,10 +158,10 @@ def make(*arguments):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("csim", "BUILD=small", "GOLDEN={}/deep"),
-        ("csim", "HLS=vitis", "GOLDEN={}/deep"),
-        ("sim", "BUILD=small", "PACKAGE=../../{}/deep"),
-        ("sim", "RTL=build", "PACKAGE=../../{}/deep"),
+        ("csim", "BUILD=small", "GOLDEN={}/rows"),
+        ("csim", "HLS=vitis", "GOLDEN={}/small"),
+        ("sim", "BUILD=small", "PACKAGE=../../{}/rows"),
+        ("sim", "RTL=build", "PACKAGE=../../{}/small"),
     ],
 )
 def test_make_fails_where_nothing_would_run(folders, arguments):
@@ -152,12 +176,12 @@ def test_make_fails_where_nothing_would_run(folders, arguments):
 
 
 def test_make_csim_runs_what_a_build_holds(tmp_path, packages):
-    """A package that `default` is the first to hold, on `deep`."""
+    """A package that `default` is the first to hold, on `large`."""
     package = packages["default"]
     shape = (package.iterations, package.n_sequences, package.n_positions, package.token_bytes)
     write_golden(tmp_path / "one", package, np.zeros(shape, np.int8))
-    result = make("csim", "BUILD=deep", "NATIVE=1", f"GOLDEN={tmp_path / 'one'}")
+    result = make("csim", "BUILD=large", "NATIVE=1", f"GOLDEN={tmp_path / 'one'}")
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines[-1] == "1 passed, 0 failed"
-    assert f"build/csim/deep/native {tmp_path / 'one'}" in lines
+    assert f"build/csim/large/native {tmp_path / 'one'}" in lines

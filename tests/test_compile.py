@@ -393,12 +393,12 @@ def test_headroom_is_reported_for_every_layer():
         ),
         (
             {"seq_len": 1204, "num_channels": 1},
-            "default",
+            "large",
             r"positional encoding: memory 'resid' needs 19200 .*; use fewer tokens or a smaller",
         ),
         (
             {"seq_len": 164, "num_channels": 1, "d_model": 130},
-            "default",
+            "large",
             r"encoding: 64 rows of 192 do not fit memory 'resid' of 8192 .*; use fewer tokens",
         ),
         (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import isa
-from golden.random_programs import deep_package, random_package, random_published
+from golden.random_programs import many_rows_package, random_package, random_published
 from golden.vectors import write_golden
 from isa.package import Package
 
@@ -76,12 +76,12 @@ def test_right_folder_passes(golden, variant):
 
 
 @pytest.mark.parametrize("variant", ["ap", "native"])
-def test_build_with_larger_memories(tmp_path, variant):
-    folder = write_folder(tmp_path / "deep", deep_package())
-    result = csim(folder, variant=variant)
+def test_other_build(tmp_path, variant):
+    folder = write_folder(tmp_path / "rows", many_rows_package())
+    result = csim(folder, variant=variant, build="large")
     assert result.returncode == 1
     assert f"load_package: expected error code 0, got {isa.ERRORS['BAD_OPERAND']}" in result.stdout
-    result = csim(folder, variant=variant, build="deep")
+    result = csim(folder, variant=variant)
     assert result.returncode == 0, result.stdout
 
 

@@ -144,7 +144,7 @@ def test_orders_that_the_schedule_check_does_not_see():
 def test_the_compiler_does_not_hand_out_a_program_with_too_few_rows(monkeypatch):
     """Of more variables than rows, one would be computed from the row of another."""
     model = prepared_published(PublishedArgs(**SMALL_PUBLISHED | {"num_channels": 17}))
-    compile_learned(model, isa.build("deep"))
+    compile_learned(model)
     reserve = ProgramBuilder.reserve
 
     def without_least(self, *args, least_rows=2, **options):
@@ -155,4 +155,4 @@ def test_the_compiler_does_not_hand_out_a_program_with_too_few_rows(monkeypatch)
         CompilerDefectError,
         match=r"reads .*: resid\[.*where blocks.0.* put another row.*please report",
     ):
-        compile_learned(model, isa.build("deep"))
+        compile_learned(model)

@@ -11,7 +11,7 @@ from compiler.compile import Options
 from compiler.estimate import REFERENCE_MODELS, estimate, main, random_package, simulate
 from compiler.schedule import timing
 from compiler.schedule.order import NO_WAIT
-from golden.random_programs import deep_package
+from golden.random_programs import random_package as random_program
 from model.args import ModelArgs
 from model.published_args import PublishedArgs
 from tests.compiled_models import SMALL, compile_random
@@ -21,8 +21,7 @@ BUILD = isa.build()
 
 def test_the_published_model_reaches_its_target():
     name = next(n for n in REFERENCE_MODELS if n.startswith("published"))
-    package = random_package(REFERENCE_MODELS[name])
-    e = estimate(package, isa.build("deep"))
+    e = estimate(random_package(REFERENCE_MODELS[name].args, BUILD), BUILD)
     D, V, K = 128, 7, 12
     token = 16 * D + 3 * (2 * D * D + D * (64 + D) + 32 * D + D * D) + D * 96
     gdd_mlp = 3 * (14 * 12 + 12 * 14)  # both MLPs, for means and maxima
@@ -42,14 +41,16 @@ def the_macs(args: ModelArgs) -> int:
 
 
 STACKED = [
-    n for n, args in REFERENCE_MODELS.items() if type(args) is ModelArgs and "nested" not in n
+    name
+    for name, reference in REFERENCE_MODELS.items()
+    if type(reference.args) is ModelArgs and "nested" not in name
 ]
 
 
 @pytest.mark.parametrize("name", STACKED)
 def test_reference_models_reach_their_targets(name):
-    args = REFERENCE_MODELS[name]
-    e = estimate(random_package(args, BUILD), BUILD)
+    args, build = REFERENCE_MODELS[name].args, isa.build(REFERENCE_MODELS[name].build)
+    e = estimate(random_package(args, build), build)
     assert e.macs == the_macs(args)
     assert e.bound == e.macs / 1024
     if args.channel_mode == "mixing":
@@ -220,20 +221,22 @@ def test_command_with_packages(package, tmp_path, capsys):
 
 
 def test_command_finds_the_build_of_a_package(package, tmp_path, capsys):
-    for name, each in (("one.bin", package), ("two.bin", deep_package())):
+    small = random_program(np.random.default_rng(3), "small")
+    for name, each in (("one.bin", package), ("two.bin", small)):
         each.write(tmp_path / name)
     paths = [str(tmp_path / name) for name in ("one.bin", "two.bin")]
     assert main(paths) == 0
     lines = capsys.readouterr().out.splitlines()
     tables = [line.split(":")[0] for line in lines if line.startswith("build ")]
-    assert tables == ["build 'default'", "build 'deep'"]
+    assert tables == ["build 'default'", "build 'small'"]
     assert lines[-1].startswith(paths[1])
     assert main(["--build", "default", paths[1]]) == 2
     assert "two.bin: " in capsys.readouterr().err
 
 
 def test_command_without_packages_estimates_the_references(monkeypatch, capsys):
-    monkeypatch.setattr(module, "REFERENCE_MODELS", {"tiny": ModelArgs(**SMALL)})
+    tiny = module.Reference(ModelArgs(**SMALL))
+    monkeypatch.setattr(module, "REFERENCE_MODELS", {"tiny": tiny})
     assert main(["--build", "small"]) == 0
     assert "tiny" in capsys.readouterr().out
 

@@ -224,7 +224,7 @@ def test_a_published_model_learns_what_its_program_computes(splits, tmp_path):
     loop.run()
     assert loop.best_epoch > 0
     assert min(r["val_mse"] for r in loop.history) < 0.9 * loop.start["val_mse"]
-    run = run_both(load_model(loop.out, kind=PublishedCMamba), torch.float64, build="deep")
+    run = run_both(load_model(loop.out, kind=PublishedCMamba), torch.float64)
     for point, q in run.integer.items():
         assert (run.real[point] - q).abs().max() < 0.01, point
 

@@ -531,10 +531,10 @@ def test_command_line(tmp_path):
 def test_build_of_the_accelerator(tmp_path):
     """`--build` gives the sources config.h of a build, and with it the pragmas that it has."""
     path = tmp_path / "top.cpp"
-    large = "#ifdef CMAMBA_BLOCK_RAM_RESID\n#pragma HLS inlien\n#endif\n"
-    path.write_text(f'#include "config.h"\n{TOP.replace("}", large + "}")}')
-    assert run_lint("--top", "top", path).returncode == 0
-    result = run_lint("--top", "top", "--build", "deep", path)
+    many_rows = "#ifdef CMAMBA_BLOCK_RAM_RESID\n#pragma HLS inlien\n#endif\n"
+    path.write_text(f'#include "config.h"\n{TOP.replace("}", many_rows + "}")}')
+    assert run_lint("--top", "top", "--build", "large", path).returncode == 0
+    result = run_lint("--top", "top", path)
     assert result.returncode == 1
     assert "top.cpp:7: error: #pragma HLS inlien" in result.stdout
     result = run_lint("--top", "top", "--build", "huge", path)
@@ -542,7 +542,7 @@ def test_build_of_the_accelerator(tmp_path):
     assert "invalid choice: 'huge'" in result.stderr
 
 
-def test_top_of_the_build_with_larger_memories():
+def test_top_of_another_build():
     """The storage of the memories depends on the build; `make lint` checks the default one."""
-    result = run_lint("--build", "deep", ROOT / "hls/src/top.cpp")
+    result = run_lint("--build", "large", ROOT / "hls/src/top.cpp")
     assert result.returncode == 0, result.stdout

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import isa
 from golden.integer_model import IntegerModel
 from golden.random_programs import (
-    deep_package,
+    many_rows_package,
     random_package,
     random_published,
     shuffled,
@@ -93,16 +93,16 @@ def test_random_programs(program, seed, largest, reorder):
 
 @both_builds
 def test_other_build(native):
-    """A program that needs larger memories runs on the build that has them."""
-    package = deep_package()
+    """A program that needs more rows runs on the build that has them."""
+    package = many_rows_package()
     with pytest.raises(AcceleratorError) as refused:
-        Accelerator(package.to_bytes(), native)
+        Accelerator(package.to_bytes(), native, "large")
     with pytest.raises(PackageError) as wrong:
-        package.validate()
+        package.validate("large")
     assert refused.value.code == wrong.value.code
     tokens = tokens_for(package, np.random.default_rng(2))
-    forecast, tensors = model_run(package, tokens, "deep")
-    accelerator = Accelerator(package.to_bytes(), native, "deep")
+    forecast, tensors = model_run(package, tokens)
+    accelerator = Accelerator(package.to_bytes(), native)
     assert_same_tensors(accelerator.run_traced(tokens), tensors)
     np.testing.assert_array_equal(accelerator.run(tokens), forecast)
 

@@ -36,7 +36,7 @@ SMALL = PublishedArgs(**SMALL_PUBLISHED)
 
 def compiled(**changes: object) -> Package:
     args = dataclasses.replace(SMALL, **changes)
-    return compile_learned(prepared_published(args), isa.build("deep"))
+    return compile_learned(prepared_published(args))
 
 
 def index_of(package: Package, name: str) -> int:
@@ -44,14 +44,14 @@ def index_of(package: Package, name: str) -> int:
 
 
 @settings(max_examples=20, deadline=None)
-@given(published_args(), st.sampled_from(["default", "deep", "small"]), st.integers(0, 1000))
+@given(published_args(), st.sampled_from(["default", "large", "small"]), st.integers(0, 1000))
 def test_a_published_model_of_any_shape(args, build, seed):
     """Every tensor of the program is that of the fake-quantized forward."""
     model = learned_published(args, seed)
     try:
         package = compile_learned(model, isa.build(build))
     except CompileError:
-        assume(build != "deep")  # it holds them all
+        assume(build != "default")  # it holds them all
         assume(False)
     data = package.to_bytes()
     assert compile_learned(model, isa.build(build)).to_bytes() == data
@@ -67,12 +67,12 @@ def test_a_published_model_of_any_shape(args, build, seed):
 
 def test_rows_between_blocks_and_head_leave_room_in_the_blocks():
     package = compiled(num_channels=7, seq_len=16, stride=8, d_model=448, n_layer=1)
-    check_schedule(package, "deep")
+    check_schedule(package)
 
 
 def test_the_host_pads_the_end_of_a_window():
     model = prepared_published(SMALL)
-    host = HostSide(compile_learned(model, isa.build("deep")))
+    host = HostSide(compile_learned(model))
     x = 3.0 * random_windows(SMALL, 5) - 1.0
     tokens = host.tokens(x.numpy())
     assert tokens.shape == (5, SMALL.num_channels, SMALL.num_patches, SMALL.patch_len)
@@ -144,7 +144,7 @@ def test_pooling_does_not_wait_for_pooling():
     package = compiled()
     pool, fc1 = (index_of(package, f"blocks.0.gdd_mlp.{name}") for name in ("pool", "fc1"))
     entries = entries_of(package)
-    needs = dependencies(package.instructions, entries, isa.build("deep"))
+    needs = dependencies(package.instructions, entries, isa.build())
     pools = {i for i, e in enumerate(entries) if e.instruction == pool}
     for i, entry in enumerate(entries):
         if entry.instruction == pool:
@@ -175,7 +175,7 @@ def test_a_model_that_is_too_large_is_told_why_and_what_to_do(changes, message):
 def test_a_build_that_holds_the_model_is_found():
     args = PublishedArgs(num_channels=7, d_model=32, n_layer=1, seq_len=96, dt_rank=4)
     model = prepared_published(args)
-    with pytest.raises(CompileError, match="build 'default'; use a smaller model or a build"):
-        compile_learned(model, isa.build("default"))
+    with pytest.raises(CompileError, match="build 'large'; use a smaller model or a build"):
+        compile_learned(model, isa.build("large"))
     package = compile_learned(model)
-    assert IntegerModel(package).build.name == "deep"
+    assert IntegerModel(package).build.name == "default"

@@ -131,5 +131,5 @@ def test_the_virtual_board_holds_every_model_of_the_notebook(monkeypatch, capsys
     monkeypatch.setattr(program, "virtual_board", fail)
     assert program.main([]) == 1
     assert program.main(["--virtual", "small"]) == 1
-    assert started == ["deep", "small"]
+    assert started == ["default", "small"]
     assert capsys.readouterr().err == 2 * "notebook: no board here\n"

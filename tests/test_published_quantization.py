@@ -199,7 +199,7 @@ def test_the_largest_output_of_a_mixer_bounds_the_residual_stream():
 def test_in_float64_every_tensor_is_that_of_the_integer_program(args, seed):
     model = learned_published(args, seed)
     try:
-        run = run_both(model, torch.float64, build="deep")
+        run = run_both(model, torch.float64)
     except CompileError as error:
         assume("does not fit" not in str(error))
         raise
@@ -214,13 +214,13 @@ def test_no_row_is_written_over_while_other_variables_need_it(variables):
     args = PublishedArgs(
         **SMALL_PUBLISHED | {"num_channels": variables, "seq_len": 8, "d_model": 8}
     )
-    run = run_both(learned_published(args), torch.float64, build="deep")
+    run = run_both(learned_published(args), torch.float64)
     for point, q in run.integer.items():
         assert (run.real[point] - q).abs().max() < 0.01, point
 
 
 def test_in_float32_the_forecast_is_within_a_step():
-    run = run_both(learned_published(SMALL), torch.float32, build="deep")
+    run = run_both(learned_published(SMALL), torch.float32)
     assert (run.real["q_output"] - run.integer["q_output"]).abs().max() < 1.01
 
 
@@ -330,7 +330,7 @@ def test_a_step_that_differs_is_seen(name):
     other = copy.deepcopy(model)
     with torch.no_grad():
         other.get_parameter(f"{name}.scale").mul_(1.02)
-    here, there = (run_both(m, torch.float64, build="deep") for m in (model, other))
+    here, there = (run_both(m, torch.float64) for m in (model, other))
     assert (here.integer["q_output"] != there.integer["q_output"]).any()
     assert (here.integer["blocks.0.q_norm"] == there.integer["blocks.0.q_norm"]).all()
 

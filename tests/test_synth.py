@@ -2,8 +2,8 @@
 
 import pytest
 
-from rtl.synth import hierarchy, synthesize, timing
-from rtl.synth.resources import Resources, count
+from rtl.synth import hierarchy, report, synthesize, timing
+from rtl.synth.resources import AROUND, Resources, count, targets
 from rtl.synth.timing import Timing, analyse, net_delay
 
 
@@ -116,6 +116,19 @@ def test_resources():
     found = count({"LUT6": 3, "INV": 2, "RAM32M16": 2, "SRL16E": 1, "FDRE": 5, "RAMB18E2": 3})
     assert found == Resources(lut=20, lutram=17, ff=5, bram=1.5)
     assert found * 2 + Resources(latches=1) == Resources(40, 34, 10, 0, 3.0, 1)
+
+
+def test_what_is_around_the_accelerator_counts():
+    total = Resources(bram=670)
+    default, deep = targets("default"), targets("deep")
+    assert list(report.over_target(total, default)) == []
+    line = "BRAM: 75.2% of the device, at most 75%"
+    assert list(report.over_target(total + AROUND, default)) == [line]
+    assert list(report.over_target(total + AROUND, deep)) == []
+    rows = [report.Row("cmamba", "cmamba", 1, total, None)]
+    *_, kept, _, _, used, target = report.resource_table(rows, 4.0, default, AROUND).splitlines()
+    assert kept.split()[-1] == "16.0"
+    assert (used.split()[-1], target.split()[-1]) == ("75.2%", "75.0%")
 
 
 RTLIL = """module \\top

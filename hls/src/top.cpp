@@ -67,7 +67,7 @@ void cmamba_top(const beat_t* gmem, hls::stream<axis_t>& s_axis, hls::stream<axi
 #pragma HLS array_partition variable = memory.reduce type = complete dim = 2
 #pragma HLS array_reshape variable = memory.pool_sum type = complete dim = 2
 #pragma HLS array_reshape variable = memory.pool_maximum type = complete dim = 2
-// The weights take four fifths of the block RAM. What is at most 256 words deep would fill half a
+// The weights take most of the block RAM. What is at most 256 words deep would fill half a
 // block or less and goes to LUTs; one side of each is written, the other read. Some builds have
 // deeper memories (config.h).
 #pragma HLS bind_storage variable = memory.patch type = ram_s2p impl = lutram

@@ -1,7 +1,7 @@
 """The RTL from Python, fast: the Verilated top with buses, memory and clock in C++.
 
 `Simulator` is the chip on its pins: registers, memory, streams, interrupt. `RtlAccelerator` loads a
-package and forecasts, as `hls.bindings.Accelerator` does. ``make simulator BUILD=deep`` compiles
+package and forecasts, as `hls.bindings.Accelerator` does. ``make simulator BUILD=large`` compiles
 a build of ``isa/builds.toml`` into build/simulator; without BUILD, the first one.
 """
 

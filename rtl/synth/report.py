@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rtl.synth.resources import DEVICE, TARGETS, Resources
+from rtl.synth.resources import DEVICE, Resources
 from rtl.synth.timing import Path
 
 # Columns of the table, by the fields of `Resources`.
@@ -31,8 +31,16 @@ class Row:
     longest: float | None
 
 
-def resource_table(rows: Sequence[Row], clock_ns: float) -> str:
-    """The hierarchy, the device, and shares of the first row's resources against their targets."""
+def resource_table(
+    rows: Sequence[Row],
+    clock_ns: float,
+    targets: Mapping[str, float],
+    around: Resources | None = None,
+) -> str:
+    """The hierarchy, the device, and shares of the first row's resources against their targets.
+
+    `around`: what comes to the first row, in its shares too.
+    """
     titles = zip(("LUT", "LUTRAM", "FF", "DSP", "BRAM36"), _WIDTHS.values(), strict=True)
     head = f"{'module':<34}{'n':>4}{''.join(f'{t:>{w}}' for t, w in titles)}{'ns':>7}"
     lines = [head, "-" * len(head)]
@@ -41,11 +49,14 @@ def resource_table(rows: Sequence[Row], clock_ns: float) -> str:
         longest = "" if row.longest is None else f"{row.longest:.2f}"
         lines.append(f"{name:<34}{row.n:>4}" + _counts(row.resources) + f"{longest:>7}")
     total = rows[0].resources
+    if around:
+        lines.append(f"{'kept for DMA and interconnect':<38}" + _counts(around))
+        total = total + around
     lines.append("-" * len(head))
     lines.append(f"{'ZU9EG':<38}" + _counts(DEVICE) + f"{clock_ns:>7.2f}")
     used = {name: getattr(total, name) / getattr(DEVICE, name) for name in _WIDTHS}
     lines.append(f"{'used':<38}" + _percent(used))
-    lines.append(f"{'target, at most':<38}" + _percent({n: TARGETS.get(n) for n in used}))
+    lines.append(f"{'target, at most':<38}" + _percent({n: targets.get(n) for n in used}))
     return "\n".join(lines)
 
 
@@ -59,9 +70,9 @@ def path_table(paths: Iterable[tuple[Path, str]], what: str) -> str:
     return "\n".join(lines)
 
 
-def over_target(total: Resources) -> Iterator[str]:
+def over_target(total: Resources, targets: Mapping[str, float]) -> Iterator[str]:
     """A line for each resource that exceeds its share of the device."""
-    for resource, share in TARGETS.items():
+    for resource, share in targets.items():
         used = getattr(total, resource) / getattr(DEVICE, resource)
         if used > share:
             yield f"{resource.upper()}: {used:.1%} of the device, at most {share:.0%}"

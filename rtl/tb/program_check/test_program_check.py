@@ -460,6 +460,6 @@ def test_program_check(build):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("build", ["small", "default", "deep"])
+@pytest.mark.parametrize("build", ["small", "default", "large"])
 def test_program_check_more(build):
     simulate("cmamba_program_check", build=build, extra_env={"BUILD": build, "FULL": "1"})

@@ -1,0 +1,52 @@
+// Generated from isa/builds.toml by `make isa`. Do not edit.
+// Build 'large': 1024 MACs a cycle, 3328 tiles of weights, fewer parameters and rows; 816.5 block RAMs.
+package cmamba_build_pkg;
+
+  // verilator lint_off UNUSEDPARAM
+
+  // Parallelism.
+  localparam int unsigned TileIn = 16;
+  localparam int unsigned TileOut = 64;
+  // Elements of a row word: rows of the activation memories start at multiples of it.
+  localparam int unsigned RowAlign = 64;
+  localparam int unsigned RequantizeLanes = 16;
+  localparam int unsigned VectorLanes = 16;
+  localparam int unsigned ConvLanes = 8;
+  localparam int unsigned ScanLanes = 64;
+
+  // Capacities, in elements (weights: tiles).
+  localparam int unsigned MaxInstructions = 256;
+  localparam int unsigned MaxSchedule = 2048;
+  localparam int unsigned MaxWeights = 3328;
+  localparam int unsigned MaxArrayParams = 8192;
+  localparam int unsigned MaxConvParams = 2048;
+  localparam int unsigned MaxConvTables = 8;
+  localparam int unsigned MaxScanParams = 2048;
+  localparam int unsigned MaxScanDecay = 32768;
+  localparam int unsigned MaxScanTables = 16;
+  localparam int unsigned MaxVectorParams = 2048;
+  localparam int unsigned MaxVectorTables = 4;
+  localparam int unsigned MaxState = 16384;
+  localparam int unsigned MaxReduce = 4096;
+  localparam int unsigned MaxFeatures = 2048;
+
+  // Elements of each activation memory.
+  localparam int unsigned PatchElements = 4096;
+  localparam int unsigned NormElements = 4096;
+  localparam int unsigned ConvInElements = 4096;
+  localparam int unsigned GateElements = 4096;
+  localparam int unsigned ConvElements = 4096;
+  localparam int unsigned ProjElements = 2048;
+  localparam int unsigned StepElements = 4096;
+  localparam int unsigned ScanElements = 4096;
+  localparam int unsigned LogitElements = 1024;
+  localparam int unsigned ResidElements = 8192;
+  localparam int unsigned HeadElements = 8192;
+  // The same, in the order of cmamba_pkg::space_e.
+  localparam int unsigned SpaceElements[11] = '{
+    4096, 4096, 4096, 4096, 4096, 2048, 4096, 4096, 1024, 8192, 8192
+  };
+
+  // verilator lint_on UNUSEDPARAM
+
+endpackage

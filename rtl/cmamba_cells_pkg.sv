@@ -9,6 +9,13 @@ package cmamba_cells_pkg;
   localparam bit UsePrimitives = 1'b0;
 `endif
 
+  // Whether memories are macros of Vivado (XPM) instead of what a tool infers.
+`ifdef CMAMBA_RAM_MACROS
+  localparam bit UseRamMacros = 1'b1;
+`else
+  localparam bit UseRamMacros = 1'b0;
+`endif
+
   // Latencies of the pipelined cells, in cycles from their inputs to their outputs.
   localparam int unsigned RamLatency = 2;
   localparam int unsigned ActivationTableLatency = 2;

@@ -3,6 +3,11 @@
 // A read takes two cycles: the address of cycle t gives rd_data_o in cycle t + 2. The second
 // register is the output register of block RAM. A read in the cycle of a write to its address gives
 // the old word.
+//
+// In LUTs a copy is one array for each bit of the write mask: write enables of bytes are documented
+// for block RAM only. There are two descriptions of an array: the templates of UG901 (simple dual
+// port, byte write enable, optional output register), from which tools infer RAM, and the macro
+// XPM_MEMORY_SDPRAM of UG974, which leaves no choice. The suite of this module compares them.
 
 `default_nettype none
 
@@ -12,7 +17,7 @@ module cmamba_ram_1w #(
     // Words.
     parameter int unsigned Depth = 256,
     // Bits that a bit of the write mask stands for, a divisor of Width. A mask costs block RAM its
-    // ninth bits, unless it is one bit.
+    // ninth bits, unless it is one bit; otherwise it stands for whole bytes there.
     parameter int unsigned MaskedWidth = Width,
     // Read ports.
     parameter int unsigned ReadPorts = 1,
@@ -22,6 +27,8 @@ module cmamba_ram_1w #(
     // of several memories of which one is read can then be ORed. (Block RAM can reset its output
     // register.)
     parameter bit ZeroIdle = 0,
+    // Instantiate the macro.
+    parameter bit Macro = cmamba_cells_pkg::UseRamMacros,
     localparam int unsigned AddrWidth = $clog2(Depth),
     localparam int unsigned MaskWidth = Width / MaskedWidth
 ) (
@@ -37,8 +44,17 @@ module cmamba_ram_1w #(
     output logic [ReadPorts-1:0][Width-1:0] rd_data_o
 );
 
+  // Arrays of a copy; bits of one; bits of it that are written together.
+  localparam int unsigned Columns = RamStyle == "distributed" ? MaskWidth : 1;
+  localparam int unsigned ColumnWidth = Width / Columns;
+  localparam int unsigned ByteWidth = Columns == MaskWidth ? ColumnWidth : 8;
+  localparam int unsigned ColumnEnables = ColumnWidth / ByteWidth;
+
   if (MaskedWidth < 1 || Width % MaskedWidth != 0) begin : gen_check_mask
     $fatal(1, "ram_1w: MaskedWidth is %0d, expected a divisor of Width %0d", MaskedWidth, Width);
+  end
+  if (MaskedWidth % ByteWidth != 0) begin : gen_check_bytes
+    $fatal(1, "ram_1w: MaskedWidth is %0d, expected whole bytes in %s RAM", MaskedWidth, RamStyle);
   end
   if (Depth < 2) begin : gen_check_depth
     $fatal(1, "ram_1w: Depth is %0d, expected at least 2", Depth);
@@ -54,27 +70,83 @@ module cmamba_ram_1w #(
   // verilator lint_on WIDTHEXPAND
 
   for (genvar p = 0; p < ReadPorts; p++) begin : gen_copy
-    (* ram_style = RamStyle *)
-    logic [Width-1:0] memory[Depth];
-    logic [Width-1:0] word_q, rd_data_q;
     logic rd_en_q;
+    always_ff @(posedge clk_i) rd_en_q <= rd_en_i[p];
 
-    always_ff @(posedge clk_i) begin
-      for (int unsigned m = 0; m < MaskWidth; m++) begin
-        if (wr_en_i && wr_mask_i[m]) begin
-          memory[wr_addr_i][m*MaskedWidth+:MaskedWidth] <= wr_data_i[m*MaskedWidth+:MaskedWidth];
+    for (genvar c = 0; c < Columns; c++) begin : gen_column
+      logic [ColumnEnables-1:0] enables;
+      logic [ColumnWidth-1:0] wr_data, rd_data;
+      for (genvar e = 0; e < ColumnEnables; e++) begin : gen_enable
+        assign enables[e] = wr_mask_i[(c*ColumnWidth+e*ByteWidth)/MaskedWidth];
+      end
+      assign wr_data = wr_data_i[c*ColumnWidth+:ColumnWidth];
+      assign rd_data_o[p][c*ColumnWidth+:ColumnWidth] = rd_data;
+
+      if (Macro) begin : gen_macro
+        xpm_memory_sdpram #(
+            .MEMORY_SIZE       (ColumnWidth * Depth),
+            .MEMORY_PRIMITIVE  (RamStyle),
+            .CLOCKING_MODE     ("common_clock"),
+            .WRITE_DATA_WIDTH_A(ColumnWidth),
+            .BYTE_WRITE_WIDTH_A(ByteWidth),
+            .ADDR_WIDTH_A      (AddrWidth),
+            .READ_DATA_WIDTH_B (ColumnWidth),
+            .ADDR_WIDTH_B      (AddrWidth),
+            .READ_LATENCY_B    (2),
+            .READ_RESET_VALUE_B("0"),
+            .WRITE_MODE_B      ("read_first")
+        ) u_ram (
+            .sleep         (1'b0),
+            .clka          (clk_i),
+            .ena           (wr_en_i),
+            .wea           (enables),
+            .addra         (wr_addr_i),
+            .dina          (wr_data),
+            .injectsbiterra(1'b0),
+            .injectdbiterra(1'b0),
+            .clkb          (clk_i),
+            .rstb          (ZeroIdle && !rd_en_q),
+            .enb           (rd_en_i[p]),
+            .regceb        (rd_en_q),
+            .addrb         (rd_addr_i[p]),
+            .doutb         (rd_data),
+            // verilator lint_off PINCONNECTEMPTY
+            // Without ECC there are no errors.
+            .sbiterrb      (),
+            .dbiterrb      ()
+            // verilator lint_on PINCONNECTEMPTY
+        );
+      end else begin : gen_inferred
+        (* ram_style = RamStyle *)
+        logic [ColumnWidth-1:0] memory [Depth];
+        logic [ColumnWidth-1:0] word_q;
+
+        always_ff @(posedge clk_i) begin
+          if (wr_en_i) begin
+            for (int unsigned e = 0; e < ColumnEnables; e++) begin
+              if (enables[e]) begin
+                memory[wr_addr_i][e*ByteWidth+:ByteWidth] <= wr_data[e*ByteWidth+:ByteWidth];
+              end
+            end
+          end
+        end
+
+        always_ff @(posedge clk_i) begin
+          if (rd_en_i[p]) word_q <= memory[rd_addr_i[p]];
+        end
+
+        if (ZeroIdle) begin : gen_zero
+          always_ff @(posedge clk_i) begin
+            if (!rd_en_q) rd_data <= '0;
+            else rd_data <= word_q;
+          end
+        end else begin : gen_hold
+          always_ff @(posedge clk_i) begin
+            if (rd_en_q) rd_data <= word_q;
+          end
         end
       end
-      if (rd_en_i[p]) word_q <= memory[rd_addr_i[p]];
     end
-
-    always_ff @(posedge clk_i) begin
-      rd_en_q <= rd_en_i[p];
-      if (rd_en_q) rd_data_q <= word_q;
-      else if (ZeroIdle) rd_data_q <= '0;
-    end
-
-    assign rd_data_o[p] = rd_data_q;
   end
 
 endmodule

@@ -1,6 +1,8 @@
-"""ram_1w: masks, latency, enables, reads in the cycle of a write."""
+"""ram_1w as inferred, as a macro, and its model: masks, latency, enables, reads in the cycle of a
+write."""
 
 import random
+from pathlib import Path
 
 import cocotb
 import pytest
@@ -62,36 +64,55 @@ async def run_random(dut):
 SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize("model", [False, True], ids=["rtl", "model"])
+# The RTL as it is, with the macro of Vivado, and the simulation model.
+KINDS = ("inferred", "macro", "model")
+MACRO = Path(__file__).parent / "xpm_memory_sdpram.sv"
+
+
+def run(kind, parameters):
+    if kind == "macro":
+        simulate("cmamba_ram_1w", {**parameters, "Macro": 1}, sources=[MACRO])
+    else:
+        simulate("cmamba_ram_1w", parameters, model=kind == "model")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("Width", "Depth", "MaskedWidth", "ReadPorts", "ZeroIdle"),
+    ("Width", "Depth", "MaskedWidth", "ReadPorts", "ZeroIdle", "RamStyle"),
     [
-        (32, 24, 8, 2, 0),
-        (72, 512, 72, 1, 1),
-        pytest.param(512, 256, 8, 1, 0, marks=SLOW),
-        pytest.param(64, 4096, 64, 3, 0, marks=SLOW),
-        pytest.param(1, 2, 1, 1, 0, marks=SLOW),
+        (32, 24, 8, 2, 0, "distributed"),
+        (64, 24, 16, 1, 0, "block"),
+        (72, 512, 72, 1, 1, "block"),
+        pytest.param(20, 24, 5, 1, 1, "distributed", marks=SLOW),
+        pytest.param(512, 256, 8, 1, 0, "distributed", marks=SLOW),
+        pytest.param(512, 512, 8, 2, 0, "block", marks=SLOW),
+        pytest.param(64, 4096, 64, 3, 0, "auto", marks=SLOW),
+        pytest.param(1, 2, 1, 1, 0, "auto", marks=SLOW),
     ],
 )
-def test_ram_1w(Width, Depth, MaskedWidth, ReadPorts, ZeroIdle, model):
-    simulate(
-        "cmamba_ram_1w",
-        {
-            "Width": Width,
-            "Depth": Depth,
-            "MaskedWidth": MaskedWidth,
-            "ReadPorts": ReadPorts,
-            "ZeroIdle": ZeroIdle,
-        },
-        model=model,
-    )
+def test_ram_1w(Width, Depth, MaskedWidth, ReadPorts, ZeroIdle, RamStyle, kind):
+    parameters = {
+        "Width": Width,
+        "Depth": Depth,
+        "MaskedWidth": MaskedWidth,
+        "ReadPorts": ReadPorts,
+        "ZeroIdle": ZeroIdle,
+        "RamStyle": RamStyle,
+    }
+    run(kind, parameters)
 
 
-@pytest.mark.parametrize("model", [False, True], ids=["rtl", "model"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "bad", [{"MaskedWidth": 5}, {"Depth": 1}, {"ReadPorts": 0}, {"RamStyle": "ultra"}]
 )
-def test_bad_parameters(bad, model, capfd):
+def test_bad_parameters(bad, kind, capfd):
     with pytest.raises(RuntimeError):
-        simulate("cmamba_ram_1w", bad, model=model)
+        run(kind, bad)
     assert f"ram_1w: {next(iter(bad))} is" in capfd.readouterr().err
+
+
+def test_a_mask_of_half_bytes_in_block_ram(capfd):
+    with pytest.raises(RuntimeError):
+        run("inferred", {"MaskedWidth": 4, "RamStyle": "block"})
+    assert "ram_1w: MaskedWidth is 4, expected whole bytes in block RAM" in capfd.readouterr().err

@@ -21,5 +21,5 @@ vivado-synth: $(READY) ## synthesize the RTL alone with Vivado, check what is in
 bitstream: $(READY) ## build cmamba.bit, .hwh and .xsa with Vivado (BUILD=, FREQUENCY=, ...)
 	@$(PY) -m bitstream_scripts $(if $(CORE),--core $(CORE)) $(if $(BUILD),--build $(BUILD)) \
 	    $(if $(FREQUENCY),--frequency $(FREQUENCY)) $(if $(SYNTHESIS),--synthesis $(SYNTHESIS)) \
-	    $(foreach strategy,$(STRATEGY),--strategy $(strategy)) $(if $(VIVADO_JOBS),--jobs $(VIVADO_JOBS)) \
-	    $(if $(KEEP),--keep)
+	    $(foreach strategy,$(STRATEGY),--strategy $(strategy)) \
+	    $(if $(VIVADO_JOBS),--jobs $(VIVADO_JOBS)) $(if $(KEEP),--keep)

@@ -1,18 +1,18 @@
-# Targets of the HLS C++: csim, the Python bindings, and the Vitis HLS flow. Included by the Makefile.
+# Targets of the HLS C++: csim, the Python bindings, the Vitis HLS flow. Included by the Makefile.
 #
 #   V=1         show the compiler's commands
 #   SANITIZE=1  csim and bindings with AddressSanitizer and UBSan
 #   NATIVE=1    csim of the build with standard integers
 #   HLS=vitis   csim with the vendor's tool
-#   GOLDEN=...  golden folders to run, instead of all in build/golden (cosim: the smallest); a folder
-#               with a space in its name goes alone
+#   GOLDEN=...  golden folders to run, instead of all in build/golden (cosim: the smallest); a
+#               folder with a space in its name goes alone
 #   BUILD=...   build of isa/builds.toml, instead of default
 
 VARIANT    := $(if $(NATIVE),native,ap)
 CHECKED    := $(if $(SANITIZE),-sanitize)
 HLS_BUILDS := $(or $(BUILD),default)
 
-# --- compilation: build/hls/BUILD/VARIANT/ holds the objects of one variant ------------------------
+# --- compilation: build/hls/BUILD/VARIANT/ holds the objects of one variant ----------------------
 
 # Prints -isystem FOLDER for what an expression of Python yields, in quotes of the shell. As system
 # headers they are in no .d file, where a path of odd characters would not be read again.
@@ -21,20 +21,23 @@ as_system = $(shell $(PY) -c 'import importlib.util, pathlib, shlex, sysconfig; 
     folder = lambda package: pathlib.Path(importlib.util.find_spec(package).origin).parent; \
     print(*(f"-isystem {shlex.quote(str(path))}" for path in ($(1),)))')
 # AMD's open ap_int.h and hls_stream.h lie in the hls4ml wheel, which is found without importing it.
-AP_TYPES = $(eval AP_TYPES := $$(call as_system,folder("hls4ml") / "templates/vivado/ap_types"))$(AP_TYPES)
+AP_TYPES = $(eval AP_TYPES := $$(call as_system,folder("hls4ml") \
+    / "templates/vivado/ap_types"))$(AP_TYPES)
 PYBIND11 = $(eval PYBIND11 := $$(call as_system,folder("pybind11") / "include"$$(comma) \
     sysconfig.get_path("include")))$(PYBIND11)
 comma := ,
 
 HLS_CXXFLAGS := -std=c++14 -fPIC -fvisibility=hidden -Wall -Wextra \
     -Wno-unknown-pragmas -Wno-unused-label -Ihls/include
-# AMD's constructors mask what they have not set yet, hence the warnings. They shift negative numbers
-# to the left, which C++ has only defined since 2020: the native build is the one that looks for that.
+# AMD's constructors mask what they have not set yet, hence the warnings. They shift negative
+# numbers to the left, which C++ has only defined since 2020: the native build is the one that looks
+# for that.
 ap_FLAGS      = -O2 -Ihls/include/csim $(AP_TYPES) -Wno-uninitialized -Wno-maybe-uninitialized
 ap_UNCHECKED  = -fno-sanitize=shift-base
 # The native build runs on the machine that compiles it.
 native_FLAGS  = -O3 -march=native -DCMAMBA_NATIVE
-sanitize      = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+sanitize      = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+    -fno-omit-frame-pointer
 
 # $(1) options, before -c SOURCE -o OBJECT. A half-written file never bears the name of a whole one.
 dependencies = -MMD -MP -MF $(1:.o=.d).tmp -MT $(1)
@@ -48,10 +51,12 @@ define HLS_RULES
 build/hls/$(1)/$(2)$(3)/%.o: hls/%.cpp hls/hls.mk | $(READY)
 	@mkdir -p $$(@D)
 	$$(call quiet,CXX,$$@)$(CXX) $$(HLS_CXXFLAGS) -Ihls/build/$(1) $$($(2)_FLAGS) \
-	    $(if $(3),$$(sanitize) $$($(2)_UNCHECKED)) $$(MODULE_FLAGS) $$(call dependencies,$$@) -c $$< -o $$@.tmp
+	    $(if $(3),$$(sanitize) $$($(2)_UNCHECKED)) $$(MODULE_FLAGS) $$(call dependencies,$$@) \
+	    -c $$< -o $$@.tmp
 	$$(call rename,$$@)
 
-build/hls/$(1)/$(2)$(3)/bindings/module.o: MODULE_FLAGS = -std=c++17 -O1 -DCMAMBA_MODULE=$(4) $$(PYBIND11)
+build/hls/$(1)/$(2)$(3)/bindings/module.o: \
+    MODULE_FLAGS = -std=c++17 -O1 -DCMAMBA_MODULE=$(4) $$(PYBIND11)
 
 build/csim/$(1)/$(2)$(3): $(addprefix build/hls/$(1)/$(2)$(3)/,$(HLS_OBJECTS) $(TB_OBJECTS))
 	@mkdir -p $$(@D)
@@ -86,7 +91,8 @@ CSIM_BUILD := $(or $(BUILD),default)
 run_csim    = eval "$(VITIS) csim $$folders"
 else
 CSIM_BUILD := $(BUILD)
-run_csim    = program=build/csim/$$build/$(VARIANT)$(CHECKED); $(call make_hls,$$program) || exit 1; \
+run_csim    = program=build/csim/$$build/$(VARIANT)$(CHECKED); \
+    $(call make_hls,$$program) || exit 1; \
     echo $$program $$folders; eval "$$program $$folders"
 endif
 
@@ -94,11 +100,15 @@ endif
 # none needs is not compiled.
 ##@ Hardware with open tools
 .PHONY: csim
-csim: $(READY) $(if $(GOLDEN),,$(GOLDEN_CURRENT)) ## compare the HLS C++ with every golden tensor (NATIVE=1, SANITIZE=1, HLS=vitis)
-	$(if $(call has_option,n),@,+@)if [ -z "$$GOLDEN" ]; then set -- $$(dirname build/golden/*/manifest.txt); \
+csim: ## compare the HLS C++ with every golden tensor (NATIVE=1, SANITIZE=1, HLS=vitis)
+csim: $(READY) $(if $(GOLDEN),,$(GOLDEN_CURRENT))
+	$(if $(call has_option,n),@,+@)if [ -z "$$GOLDEN" ]; then \
+	    set -- $$(dirname build/golden/*/manifest.txt); \
 	elif [ -d "$$GOLDEN" ]; then set -- "$$GOLDEN"; else set -- $$GOLDEN; fi; \
 	for folder; do if ! [ -d "$$folder" ]; then \
-	    echo "make: GOLDEN: there is no folder $$folder; make golden writes some to build/golden" >&2; exit 1; \
+	    echo "make: GOLDEN: there is no folder $$folder;" \
+	        "make golden writes some to build/golden" >&2; \
+	    exit 1; \
 	fi; done; \
 	runs=$$($(call builds_of,$(CSIM_BUILD),"$$@")) || exit 1; \
 	echo "$$runs" | { status=0; while read -r build folders; do \

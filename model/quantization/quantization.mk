@@ -17,7 +17,8 @@ $(QUANTIZATION_SO): model/quantization/csrc/module.cpp model/quantization/quanti
 ifneq ($(LOCKED),quantization)
 	$(call locked_make,$(@D),quantization)
 else
-	$(call quiet,CXX,$@)$(CXX) $(QUANTIZATION_CXXFLAGS) $(if $(SANITIZE),$(sanitize),$(quantization_FAST)) $(PYBIND11) \
+	$(call quiet,CXX,$@)$(CXX) $(QUANTIZATION_CXXFLAGS) \
+	    $(if $(SANITIZE),$(sanitize),$(quantization_FAST)) $(PYBIND11) \
 	    -MMD -MP -MF $(@:.so=.d) -MT $@ -shared $< -o $@.tmp
 	@mv $@.tmp $@
 endif

@@ -27,7 +27,9 @@ APART = frozenset(
         *("axi_read", "loader", "program_check", "weight_stream", "control", "sequencer"),
         *("array_unit", "array_issue", "mac_array", "mac_lane_pair", "sum_queue", "array_output"),
         *("conv", "scan", "scan_exponent", "decay", "scan_update", "scan_sum", "scan_output"),
-        *("vector_unit", "stream_in", "stream_out", "core", "activations", "parameters"),
+        *("vector_unit", "vector_front", "vector_back", "vector_pipeline", "vector_reduce"),
+        *("vector_tables", "vector_output"),
+        *("stream_in", "stream_out", "core", "activations", "parameters"),
     )
 )
 

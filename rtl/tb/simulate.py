@@ -66,6 +66,7 @@ def packages(build: str) -> list[Path]:
         RTL / "cmamba_cells_pkg.sv",
         RTL / "loader/cmamba_loader_pkg.sv",
         RTL / "build" / build / "cmamba_build_pkg.sv",
+        RTL / "units/cmamba_vector_pkg.sv",
         RTL / "regs/generated.vlt",
         RTL / "regs/cmamba_regs_pkg.sv",
     ]
@@ -104,6 +105,7 @@ def simulate(
     parameters: Mapping[str, int | str] | None = None,
     *,
     build: str = "small",
+    sizes: Mapping[str, int] | None = None,
     model: bool = False,
     sources: Sequence[Path] = (),
     build_args: Sequence[str] = (),
@@ -117,6 +119,7 @@ def simulate(
         toplevel: module; found by its name, as are the modules it uses.
         parameters: values of the module's parameters.
         build: build of ``builds.toml`` whose package is compiled.
+        sizes: constants of that package that shall have other values.
         model: test the simulation model in ``rtl/simulator/models``, instead of the RTL.
         sources: further files, for example a wrapper that lies in the suite's folder.
         build_args: further arguments of Verilator.
@@ -130,15 +133,17 @@ def simulate(
     """
     use_verilator()
     parameters = dict(parameters or {})
-    variant = [f"{name}{value}" for name, value in parameters.items()]
+    sizes = dict(sizes or {})
+    variant = [f"{name}{value}" for name, value in (parameters | sizes).items()]
     variant += [build] + ["model"] * model + ["waves"] * WAVES
     if model:
         sources = [*sources, MODELS / f"{toplevel}.sv"]
     folder = BUILD / "-".join([toplevel, *variant])
+    found = [_with_sizes(path, sizes, folder) for path in packages(build)]
 
     runner = get_runner("verilator")
     runner.build(
-        sources=[*packages(build), *sources, *_top_file(toplevel, sources)],
+        sources=[*found, *sources, *_top_file(toplevel, sources)],
         hdl_toplevel=toplevel,
         parameters={
             name: f'"{value}"' if isinstance(value, str) else value
@@ -165,6 +170,21 @@ def simulate(
             test_filter=test_filter,
             extra_env=dict(extra_env or {}),
         )
+
+
+def _with_sizes(package: Path, sizes: Mapping[str, int], folder: Path) -> Path:
+    """The package, or where it is the build's a copy in ``folder`` with other values."""
+    if not sizes or package.stem != "cmamba_build_pkg":
+        return package
+    text = package.read_text()
+    for name, value in sizes.items():
+        text, n = re.subn(rf"(?<= unsigned {name} = )\d+(?=;)", str(value), text)
+        if n != 1:
+            raise ValueError(f"{package}: no size {name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / package.name
+    copy.write_text(text)
+    return copy
 
 
 def _top_file(toplevel: str, sources: Sequence[Path]) -> list[Path]:

@@ -553,15 +553,15 @@ def test_vector_unit(build, batches):
 @pytest.mark.parametrize(
     "bad",
     [
-        {"Lanes": 3},
+        {"VectorLanes": 3},
         {"RowAlign": 24},
         {"MaxFeatures": 6},
         {"MaxFeatures": 8192},
-        {"MaxParams": 6},
-        {"MaxTables": 1},
+        {"MaxVectorParams": 6},
+        {"MaxVectorTables": 1},
     ],
 )
-def test_bad_parameters(bad, capfd):
+def test_bad_sizes(bad, capfd):
     with pytest.raises(RuntimeError):
-        simulate("cmamba_vector_unit", bad)
+        simulate("cmamba_vector_unit", sizes=bad)
     assert f"vector_unit: {next(iter(bad))} is" in capfd.readouterr().err

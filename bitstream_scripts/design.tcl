@@ -44,6 +44,7 @@ namespace eval design {
     rtl/cmamba_cells_pkg.sv
     rtl/loader/cmamba_loader_pkg.sv
     rtl/build/BUILD/cmamba_build_pkg.sv
+    rtl/units/cmamba_array_pkg.sv
     rtl/units/cmamba_vector_pkg.sv
     rtl/regs/cmamba_regs_pkg.sv
   }

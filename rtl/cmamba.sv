@@ -283,14 +283,12 @@ module cmamba
 
   // ---------------------------------------------------------------- weights that stay in memory
 
-  // A package has at most 2^32 bytes.
-  localparam int unsigned TileBits = 32 - $clog2(TileIn * TileOut);
   localparam int unsigned WeightAddrBits = $clog2(MaxWeights);
   localparam int unsigned TileBeatBits = $clog2(TileIn * TileOut / 16);
 
   logic streams, stream_fault;
   logic fetch_valid, fetch_ready, stream_valid, stream_ready, tile_wr_valid;
-  logic [TileBits-1:0] fetch_first, fetch_end;
+  cmamba_array_pkg::tile_range_t fetch;
   logic [WeightAddrBits-1:0] stream_slot, tile_wr_tile;
   logic [TileBeatBits-1:0] tile_wr_beat;
   logic [127:0] tile_wr_data;
@@ -308,8 +306,7 @@ module cmamba
       .weights_addr_i(facts.weights_addr),
       .fetch_valid_i (fetch_valid),
       .fetch_ready_o (fetch_ready),
-      .fetch_first_i (fetch_first),
-      .fetch_end_i   (fetch_end),
+      .fetch_i       (fetch),
       .stream_valid_o(stream_valid),
       .stream_ready_i(stream_ready),
       .stream_slot_o (stream_slot),
@@ -357,8 +354,7 @@ module cmamba
       .streams_i        (streams),
       .fetch_valid_o    (fetch_valid),
       .fetch_ready_i    (fetch_ready),
-      .fetch_first_o    (fetch_first),
-      .fetch_end_o      (fetch_end),
+      .fetch_o          (fetch),
       .stream_valid_i   (stream_valid),
       .stream_ready_o   (stream_ready),
       .stream_slot_i    (stream_slot),

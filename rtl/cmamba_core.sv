@@ -50,8 +50,7 @@ module cmamba_core
     input  wire logic                      streams_i,
     output logic                           fetch_valid_o,
     input  wire logic                      fetch_ready_i,
-    output logic [TileBits-1:0]            fetch_first_o,
-    output logic [TileBits-1:0]            fetch_end_o,
+    output cmamba_array_pkg::tile_range_t  fetch_o,
     input  wire logic                      stream_valid_i,
     output logic                           stream_ready_o,
     input  wire logic [WeightAddrBits-1:0] stream_slot_i,
@@ -397,16 +396,21 @@ module cmamba_core
       .rd_data_o(weight_rd_data)
   );
 
+  cmamba_array_pkg::linear_entry_t linear_entry;
+  assign linear_entry = '{
+          instruction: linear,
+          position: position[UnitArray],
+          src_word: 20'(rows[UnitArray][0]),
+          dst_word: 20'(rows[UnitArray][1]),
+          add_word: 20'(rows[UnitArray][2])
+      };
+
   cmamba_array_unit u_array (
       .clk_i,
       .rst_i(unit_rst),
       .start_valid_i(start_valid[UnitArray]),
       .start_ready_o(start_ready[UnitArray]),
-      .instruction_i(linear),
-      .position_i(position[UnitArray]),
-      .src_word_i(rows[UnitArray][0]),
-      .dst_word_i(rows[UnitArray][1]),
-      .add_word_i(rows[UnitArray][2]),
+      .entry_i(linear_entry),
       .done_o(unit_done[UnitArray]),
       .weight_rd_en_o(weight_rd_en),
       .weight_rd_addr_o(weight_rd_addr),
@@ -415,8 +419,7 @@ module cmamba_core
       .streams_i,
       .fetch_valid_o,
       .fetch_ready_i,
-      .fetch_first_o,
-      .fetch_end_o,
+      .fetch_o,
       .stream_valid_i,
       .stream_ready_o,
       .stream_slot_i,

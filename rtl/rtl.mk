@@ -34,8 +34,8 @@ SV_FILES   := $(SV_MODULES) $(SV_MODELS) $(wildcard rtl/cmamba_cells_pkg.sv rtl/
     rtl/units/*_pkg.sv rtl/formal/*.sv rtl/tb/*/*.sv)
 # The packages of build $(1), each behind those that it uses.
 packages_of = rtl/cmamba_pkg.sv rtl/cmamba_cells_pkg.sv rtl/loader/cmamba_loader_pkg.sv \
-    rtl/build/$(1)/cmamba_build_pkg.sv rtl/units/cmamba_vector_pkg.sv rtl/regs/generated.vlt \
-    rtl/regs/cmamba_regs_pkg.sv
+    rtl/build/$(1)/cmamba_build_pkg.sv rtl/units/cmamba_array_pkg.sv \
+    rtl/units/cmamba_vector_pkg.sv rtl/regs/generated.vlt rtl/regs/cmamba_regs_pkg.sv
 
 SV_FOLDERS := rtl/cells rtl/units rtl/loader rtl/memories rtl/regs rtl
 

@@ -33,11 +33,13 @@ module cmamba_weight_stream #(
     input wire logic enable_i,
     input wire logic [63:0] weights_addr_i,
 
-    // From array_issue: tiles fetch_first_i up to, not including, fetch_end_i, at least one.
+    // From array_issue: tiles to fetch, at least one.
     input  wire logic fetch_valid_i,
     output logic fetch_ready_o,
-    input  wire logic [TileBits-1:0] fetch_first_i,
-    input  wire logic [TileBits-1:0] fetch_end_i,
+    // verilator lint_off UNUSEDSIGNAL
+    // Numbers of fewer bits.
+    input  wire cmamba_array_pkg::tile_range_t fetch_i,
+    // verilator lint_on UNUSEDSIGNAL
     // The next tile, in its slot; it is read in the cycle of stream_ready_i.
     output logic stream_valid_o,
     input  wire logic stream_ready_i,
@@ -102,8 +104,8 @@ module cmamba_weight_stream #(
 
   always_ff @(posedge clk_i) begin
     if (command_q == Idle) begin
-      first_q <= fetch_first_i;
-      end_q   <= fetch_end_i;
+      first_q <= TileBits'(fetch_i.first);
+      end_q   <= TileBits'(fetch_i.beyond);
     end
     if (command_q == AddLow) begin
       tiles_q <= end_q - first_q;

@@ -66,6 +66,7 @@ def packages(build: str) -> list[Path]:
         RTL / "cmamba_cells_pkg.sv",
         RTL / "loader/cmamba_loader_pkg.sv",
         RTL / "build" / build / "cmamba_build_pkg.sv",
+        RTL / "units/cmamba_array_pkg.sv",
         RTL / "units/cmamba_vector_pkg.sv",
         RTL / "regs/generated.vlt",
         RTL / "regs/cmamba_regs_pkg.sv",

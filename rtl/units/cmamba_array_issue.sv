@@ -34,23 +34,19 @@ module cmamba_array_issue #(
 
     input  wire logic start_valid_i,
     output logic start_ready_o,
-    input  wire cmamba_pkg::linear_instruction_t instruction_i,
-    input  wire logic [11:0] position_i,
-    // Where the rows of src, dst and add begin.
-    input  wire logic [WordAddrBits-1:0] src_word_i,
-    input  wire logic [WordAddrBits-1:0] dst_word_i,
-    input  wire logic [WordAddrBits-1:0] add_word_i,
+    // verilator lint_off UNUSEDSIGNAL
+    // Words of fewer bits.
+    input  wire cmamba_array_pkg::linear_entry_t entry_i,
+    // verilator lint_on UNUSEDSIGNAL
 
     // Of the loaded package: tiles in the weight memory, and whether there are more.
     input  wire logic [TileBits-1:0] resident_tiles_i,
     input  wire logic streams_i,
 
-    // Tiles that an entry will take from the stream: fetch_first_o up to, not including,
-    // fetch_end_o.
+    // Tiles that an entry will take from the stream.
     output logic fetch_valid_o,
     input  wire logic fetch_ready_i,
-    output logic [TileBits-1:0] fetch_first_o,
-    output logic [TileBits-1:0] fetch_end_o,
+    output cmamba_array_pkg::tile_range_t fetch_o,
 
     // The next streamed tile lies in this slot of the weight memory. In the cycle of stream_ready_o
     // it is read; the slot may be written from the next cycle on.
@@ -58,26 +54,17 @@ module cmamba_array_issue #(
     output logic stream_ready_o,
     input  wire logic [WeightAddrBits-1:0] stream_slot_i,
 
-    // Read ports. The tile_* go with a read; tile_part_o is the first of the four parts of the
-    // word, tile_end_o the last input of the tile that the matrix has, where it has not all.
+    // Read ports. tile_o goes with a read.
     output logic weight_rd_en_o,
     output logic [WeightAddrBits-1:0] weight_rd_addr_o,
     output logic src_rd_en_o,
     output logic [3:0] src_rd_space_o,
     output logic [WordAddrBits-1:0] src_rd_addr_o,
-    output logic tile_first_o,
-    output logic tile_last_o,
-    output logic [1:0] tile_part_o,
-    output logic [1:0] tile_log2_split_o,
-    output logic [EndBits-1:0] tile_end_o,
+    output cmamba_array_pkg::tile_t tile_o,
 
     // With the first tile of an entry: what becomes of its sums.
     output logic result_valid_o,
-    output cmamba_pkg::linear_instruction_t result_instruction_o,
-    output logic [WordAddrBits-1:0] result_dst_word_o,
-    output logic [WordAddrBits-1:0] result_add_word_o,
-    output logic result_first_o,  // the first position of a sequence
-    output logic result_final_o,  // the last one
+    output cmamba_array_pkg::linear_result_t result_o,
 
     // An output tile has left the queue of sums.
     input  wire logic release_i
@@ -115,13 +102,13 @@ module cmamba_array_issue #(
 
   always_ff @(posedge clk_i) begin
     if (start) begin
-      raw_q <= instruction_i;
-      raw_src_word_q <= src_word_i;
-      raw_dst_word_q <= dst_word_i;
-      raw_add_word_q <= add_word_i;
-      weight_row_q <= instruction_i.reduce ? position_i : 12'd0;
-      raw_first_q <= position_i == '0;
-      raw_final_q <= position_i == instruction_i.n_positions - 12'd1;
+      raw_q <= entry_i.instruction;
+      raw_src_word_q <= WordAddrBits'(entry_i.src_word);
+      raw_dst_word_q <= WordAddrBits'(entry_i.dst_word);
+      raw_add_word_q <= WordAddrBits'(entry_i.add_word);
+      weight_row_q <= entry_i.instruction.reduce ? entry_i.position : 12'd0;
+      raw_first_q <= entry_i.position == '0;
+      raw_final_q <= entry_i.position == entry_i.instruction.n_positions - 12'd1;
     end
   end
 
@@ -186,8 +173,7 @@ module cmamba_array_issue #(
   end
 
   assign fetch_valid_o = fetch_valid_q;
-  assign fetch_first_o = fetch_first_q;
-  assign fetch_end_o   = check_end_q;
+  assign fetch_o = '{first: 32'(fetch_first_q), beyond: 32'(check_end_q)};
 
   // ---- The entry whose tiles are read ----
 
@@ -304,22 +290,26 @@ module cmamba_array_issue #(
     weight_rd_addr_o <= tile_streamed_q ? stream_slot_i : tile_q[WeightAddrBits-1:0];
     src_rd_space_o <= instruction_q.src.space;
     src_rd_addr_o <= part_q[PartAddrBits-1:2];
-    tile_first_o <= output_begins_q;
-    tile_last_o <= output_ends_q;
-    tile_part_o <= part_q[1:0];
-    tile_log2_split_o <= instruction_q.log2_split;
-    tile_end_o <= output_ends_q ? last_end_q : '1;
+    tile_o <= '{
+        first: output_begins_q,
+        last: output_ends_q,
+        part: part_q[1:0],
+        log2_split: instruction_q.log2_split,
+        end_at: 16'(output_ends_q ? last_end_q : EndBits'('1))
+    };
   end
   assign weight_rd_en_o = rd_en_q;
   assign src_rd_en_o = rd_en_q;
   assign stream_ready_o = streamed_rd_q;
 
   assign result_valid_o = issue && entry_begins_q;
-  assign result_instruction_o = instruction_q;
-  assign result_dst_word_o = dst_word_q;
-  assign result_add_word_o = add_word_q;
-  assign result_first_o = first_q;
-  assign result_final_o = final_q;
+  assign result_o = '{
+          instruction: instruction_q,
+          dst_word: 20'(dst_word_q),
+          add_word: 20'(add_word_q),
+          is_first: first_q,
+          is_last: final_q
+      };
 
 endmodule
 

@@ -41,12 +41,8 @@ module cmamba_array_output #(
     input wire logic entry_valid_i,
     // verilator lint_off UNUSEDSIGNAL
     // The front has used the other fields.
-    input wire cmamba_pkg::linear_instruction_t entry_instruction_i,
+    input wire cmamba_array_pkg::linear_result_t entry_i,
     // verilator lint_on UNUSEDSIGNAL
-    input wire logic [WordAddrBits-1:0] entry_dst_word_i,
-    input wire logic [WordAddrBits-1:0] entry_add_word_i,
-    input wire logic entry_first_i,  // the first position of a sequence
-    input wire logic entry_final_i,  // the last one
 
     // Queue of sums: an output tile will be written three cycles later; it has been read.
     input  wire logic sums_soon_i,
@@ -130,7 +126,7 @@ module cmamba_array_output #(
 
   // The last output, as chunk and lane; the chunk less one.
   logic [15:0] outputs_left;
-  assign outputs_left = entry_instruction_i.n_out - 16'(RequantizeLanes + 1);
+  assign outputs_left = entry_i.instruction.n_out - 16'(RequantizeLanes + 1);
 
   // Passed on a cycle later: there are many until the entry's first sums come.
   entry_t pushed_q, head;
@@ -145,18 +141,18 @@ module cmamba_array_output #(
   always_ff @(posedge clk_i) begin
     push_q <= !rst_i && entry_valid_i;
     pushed_q <= '{
-        space: entry_instruction_i.dst.space,
-        dst_word: entry_dst_word_i,
-        add_word: entry_add_word_i,
-        param_addr: entry_instruction_i.param_addr,
+        space: entry_i.instruction.dst.space,
+        dst_word: WordAddrBits'(entry_i.dst_word),
+        add_word: WordAddrBits'(entry_i.add_word),
+        param_addr: entry_i.instruction.param_addr,
         chunk_limit: outputs_left[15:Log2Lanes],
         last_lane: outputs_left[Log2Lanes-1:0],
-        log2_split: entry_instruction_i.log2_split,
-        wide: entry_instruction_i.wide,
-        relu: entry_instruction_i.relu,
-        add_enable: entry_instruction_i.add_enable,
-        sums_read: entry_instruction_i.reduce && !entry_first_i,
-        sums_write: entry_instruction_i.reduce && !entry_final_i
+        log2_split: entry_i.instruction.log2_split,
+        wide: entry_i.instruction.wide,
+        relu: entry_i.instruction.relu,
+        add_enable: entry_i.instruction.add_enable,
+        sums_read: entry_i.instruction.reduce && !entry_i.is_first,
+        sums_write: entry_i.instruction.reduce && !entry_i.is_last
     };
   end
 

@@ -41,11 +41,7 @@ module cmamba_array_unit #(
     // Entries.
     input  wire logic start_valid_i,
     output logic start_ready_o,
-    input  wire cmamba_pkg::linear_instruction_t instruction_i,
-    input  wire logic [11:0] position_i,
-    input  wire logic [WordAddrBits-1:0] src_word_i,
-    input  wire logic [WordAddrBits-1:0] dst_word_i,
-    input  wire logic [WordAddrBits-1:0] add_word_i,
+    input  wire cmamba_array_pkg::linear_entry_t entry_i,
     output logic done_o,
 
     // Weight memory, read latency 2.
@@ -58,8 +54,7 @@ module cmamba_array_unit #(
     input  wire logic streams_i,
     output logic fetch_valid_o,
     input  wire logic fetch_ready_i,
-    output logic [TileBits-1:0] fetch_first_o,
-    output logic [TileBits-1:0] fetch_end_o,
+    output cmamba_array_pkg::tile_range_t fetch_o,
     input  wire logic stream_valid_i,
     output logic stream_ready_o,
     input  wire logic [WeightAddrBits-1:0] stream_slot_i,
@@ -94,21 +89,15 @@ module cmamba_array_unit #(
   localparam int unsigned QueueAddrBits = $clog2(Credits);
   localparam int unsigned ChunkBits = $clog2(TileOut / RequantizeLanes);
 
-  typedef struct packed {
-    logic                        first;
-    logic                        last;
-    logic [1:0]                  part;
-    logic [1:0]                  log2_split;
-    logic [$clog2(RowAlign)-1:0] end_at;
-  } tile_t;
-
-  tile_t tile;
-  tile_t tile_q[ReadLatency];
+  cmamba_array_pkg::tile_t tile;
+  // verilator lint_off UNUSEDSIGNAL
+  // A tile has fewer inputs.
+  cmamba_array_pkg::tile_t tile_q[ReadLatency];
+  // verilator lint_on UNUSEDSIGNAL
   logic [ReadLatency-1:0] tile_valid_q;
 
-  logic entry_valid, entry_first, entry_final;
-  cmamba_pkg::linear_instruction_t entry_instruction;
-  logic [WordAddrBits-1:0] entry_dst_word, entry_add_word;
+  logic result_valid;
+  cmamba_array_pkg::linear_result_t result;
 
   logic sums_soon, sums_valid, sums_release;
   logic [TileOut-1:0][31:0] sums;
@@ -126,17 +115,12 @@ module cmamba_array_unit #(
       .rst_i,
       .start_valid_i,
       .start_ready_o,
-      .instruction_i,
-      .position_i,
-      .src_word_i,
-      .dst_word_i,
-      .add_word_i,
+      .entry_i,
       .resident_tiles_i,
       .streams_i,
       .fetch_valid_o,
       .fetch_ready_i,
-      .fetch_first_o,
-      .fetch_end_o,
+      .fetch_o,
       .stream_valid_i,
       .stream_ready_o,
       .stream_slot_i,
@@ -145,18 +129,10 @@ module cmamba_array_unit #(
       .src_rd_en_o,
       .src_rd_space_o,
       .src_rd_addr_o,
-      .tile_first_o        (tile.first),
-      .tile_last_o         (tile.last),
-      .tile_part_o         (tile.part),
-      .tile_log2_split_o   (tile.log2_split),
-      .tile_end_o          (tile.end_at),
-      .result_valid_o      (entry_valid),
-      .result_instruction_o(entry_instruction),
-      .result_dst_word_o   (entry_dst_word),
-      .result_add_word_o   (entry_add_word),
-      .result_first_o      (entry_first),
-      .result_final_o      (entry_final),
-      .release_i           (sums_release)
+      .tile_o        (tile),
+      .result_valid_o(result_valid),
+      .result_o      (result),
+      .release_i     (sums_release)
   );
 
   // Beside the memories.
@@ -178,7 +154,7 @@ module cmamba_array_unit #(
       .tile_last_i      (tile_q[ReadLatency-1].last),
       .tile_part_i      (tile_q[ReadLatency-1].part),
       .tile_log2_split_i(tile_q[ReadLatency-1].log2_split),
-      .tile_end_i       (tile_q[ReadLatency-1].end_at),
+      .tile_end_i       (tile_q[ReadLatency-1].end_at[$clog2(RowAlign)-1:0]),
       .word_i           (src_rd_data_i),
       .weights_i        (weight_rd_data_i),
       .sums_soon_o      (sums_soon),
@@ -210,17 +186,13 @@ module cmamba_array_unit #(
   ) u_output (
       .clk_i,
       .rst_i,
-      .entry_valid_i      (entry_valid),
-      .entry_instruction_i(entry_instruction),
-      .entry_dst_word_i   (entry_dst_word),
-      .entry_add_word_i   (entry_add_word),
-      .entry_first_i      (entry_first),
-      .entry_final_i      (entry_final),
-      .sums_soon_i        (sums_soon),
-      .release_o          (sums_release),
-      .queue_addr_o       (queue_addr),
-      .queue_chunk_o      (queue_chunk),
-      .queue_sums_i       (queue_sums),
+      .entry_valid_i(result_valid),
+      .entry_i      (result),
+      .sums_soon_i  (sums_soon),
+      .release_o    (sums_release),
+      .queue_addr_o (queue_addr),
+      .queue_chunk_o(queue_chunk),
+      .queue_sums_i (queue_sums),
       .param_rd_en_o,
       .param_rd_addr_o,
       .param_rd_data_i,

@@ -10,12 +10,15 @@ import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
 import isa
+from rtl.tb.packages import Packages
 from rtl.tb.simulate import simulate
-from rtl.tb.streams import PATTERNS, always, reset, start
-from rtl.tb.units import entries, instruction
+from rtl.tb.streams import PATTERNS, Source, always, reset, start
+from rtl.tb.units import instruction
 
+STRUCTS = Packages("small").structs  # these are the same in all builds
+ENTRY, RESULT = STRUCTS["linear_entry_t"], STRUCTS["linear_result_t"]
+TILE, RANGE = STRUCTS["tile_t"], STRUCTS["tile_range_t"]
 SOURCES = ("patch", "norm", "conv", "proj", "scan")
-PORTS = ("instruction_i", "position_i", "src_word_i", "dst_word_i", "add_word_i")
 # Every tile is in the weight memory.
 NO_STREAM = {"resident": 1 << 20, "streams": 0}
 
@@ -32,17 +35,6 @@ class Read:
     last: bool
     log2_split: int
     end: int  # the last input that counts
-
-
-@dataclass(frozen=True)
-class Result:
-    """What the back of the array is told about an entry."""
-
-    instruction: int
-    dst_word: int
-    add_word: int
-    first: bool
-    final: bool
 
 
 def sizes():
@@ -107,15 +99,13 @@ class Entry:
             for o in range(n_out)
             for i in range(n_in)
         ]
-        self.result = Result(
-            self.word,
-            *self.words[1:],
-            self.position == 0,
-            self.position == f["n_positions"] - 1,
-        )
-
-    def ports(self):
-        return dict(zip(PORTS, (self.word, self.position, *self.words), strict=True))
+        words = dict(zip(("src_word", "dst_word", "add_word"), self.words, strict=True))
+        entry = {"instruction": self.word, "position": self.position, **words}
+        self.port = ENTRY.pack(entry)
+        # What the back of the array is told about it.
+        self.result = {name: entry[name] for name in ("instruction", "dst_word", "add_word")}
+        self.result["is_first"] = self.position == 0
+        self.result["is_last"] = self.position == f["n_positions"] - 1
 
 
 class Bench:
@@ -124,7 +114,8 @@ class Bench:
     def __init__(self, dut, pattern=always):
         self.dut = dut
         self.pattern = pattern
-        self.starts = entries(dut, PORTS, pattern)
+        names = {"valid": "start_valid_i", "ready": "start_ready_o", "data": "entry_i"}
+        self.starts = Source(dut, pattern, **names)
         dut.release_i.value = 0
         dut.fetch_ready_i.value = 0
         dut.stream_valid_i.value = 0
@@ -152,7 +143,7 @@ class Bench:
             self.results.append(entry.result)
             if entry.end_tile > self.resident:
                 self.fetches.append((max(entry.first_tile, self.resident), entry.end_tile))
-        self.starts.send([entry.ports() for entry in listed])
+        self.starts.send([entry.port for entry in listed])
 
     async def finish(self, limit=100_000):
         for _ in range(limit):
@@ -166,7 +157,7 @@ class Bench:
     async def _run(self):
         dut = self.dut
         ready, stream, release = self.pattern(), self.pattern(), self.pattern()
-        *_, tiles, credits = sizes()
+        *_, slots, credits = sizes()
         cycle = 0
         begun = False
         while True:
@@ -189,13 +180,13 @@ class Bench:
             if begun:
                 self._result()
             if dut.fetch_valid_o.value and dut.fetch_ready_i.value:
-                first, end = int(dut.fetch_first_o.value), int(dut.fetch_end_o.value)
-                assert (first, end) == self.fetches.popleft()
-                self.coming.extend(range(first, end))
+                tiles = RANGE.unpack(int(dut.fetch_o.value))
+                assert tuple(tiles.values()) == self.fetches.popleft()
+                self.coming.extend(range(tiles["first"], tiles["beyond"]))
             dut.fetch_ready_i.value = next(ready)
             if self.offered is None and self.coming and next(stream):
                 self.offered = self.coming.popleft()
-                dut.stream_slot_i.value = random.randrange(tiles)
+                dut.stream_slot_i.value = random.randrange(slots)
             dut.stream_valid_i.value = self.offered is not None
             free = self.ended and not self.hold_credits and next(release)
             self.ended -= bool(free)
@@ -216,15 +207,12 @@ class Bench:
             assert self.offered == expected.tile
             assert address == int(dut.stream_slot_i.value)
             self.offered = None
+        told = TILE.unpack(int(dut.tile_o.value))
         found = Read(
             expected.tile if streamed else address,
             int(dut.src_rd_space_o.value),
             int(dut.src_rd_addr_o.value),
-            int(dut.tile_part_o.value),
-            bool(dut.tile_first_o.value),
-            bool(dut.tile_last_o.value),
-            int(dut.tile_log2_split_o.value),
-            int(dut.tile_end_o.value),
+            *(told[name] for name in ("part", "first", "last", "log2_split", "end_at")),
         )
         tile = expected.tile if streamed else expected.tile % (1 << len(dut.weight_rd_addr_o))
         assert found == Read(**{**vars(expected), "tile": tile}), f"expected {expected}, {found}"
@@ -233,15 +221,7 @@ class Bench:
         self.read_times.append(cycle)
 
     def _result(self):
-        dut = self.dut
-        found = Result(
-            int(dut.result_instruction_o.value),
-            int(dut.result_dst_word_o.value),
-            int(dut.result_add_word_o.value),
-            bool(dut.result_first_o.value),
-            bool(dut.result_final_o.value),
-        )
-        assert found == self.results.popleft()
+        assert RESULT.unpack(int(self.dut.result_o.value)) == self.results.popleft()
 
 
 async def prepared(dut, pattern=always, resident=NO_STREAM["resident"], streams=0):

@@ -20,10 +20,13 @@ from compiler.program import ProgramBuilder
 from compiler.schedule import timing
 from golden import arithmetic
 from isa.words import pack_words
+from rtl.tb.packages import Packages
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, always, in_bursts, randomly, reset, seed_numpy, start
 from rtl.tb.units import row_words
 
+STRUCTS = Packages("small").structs  # these are the same in all builds
+ENTRY, RANGE = STRUCTS["linear_entry_t"], STRUCTS["tile_range_t"]
 SOURCES = ("patch", "norm", "conv", "proj", "scan")
 TARGETS_8 = ("conv_in", "gate", "proj", "step", "logit")
 RESID = isa.SPACES["resid"].index
@@ -384,10 +387,10 @@ class Bench:
                 dut.start_valid_i.value = 0
                 await RisingEdge(dut.clk_i)
             word = int.from_bytes(e.instruction.encode(), "little")
-            dut.instruction_i.value = word & ((1 << len(dut.instruction_i)) - 1)
-            dut.position_i.value = e.position
+            entry = {"instruction": word, "position": e.position}
             for name, row in row_words(e.instruction, self.build, e.token, e.position, e.sequence):
-                getattr(dut, f"{name}_word_i").value = row
+                entry[f"{name}_word"] = row
+            dut.entry_i.value = ENTRY.pack(entry)
             dut.start_valid_i.value = 1
             await RisingEdge(dut.clk_i)
             while not dut.start_ready_o.value:
@@ -402,12 +405,9 @@ class Bench:
         while True:
             await RisingEdge(dut.clk_i)
             if dut.fetch_valid_o.value and dut.fetch_ready_i.value:
-                first, end = (
-                    dut.fetch_first_o.value.to_unsigned(),
-                    dut.fetch_end_o.value.to_unsigned(),
-                )
-                assert self.resident <= first < end <= len(self.program.tiles)
-                self.requests += range(first, end)
+                first, beyond = RANGE.unpack(int(dut.fetch_o.value)).values()
+                assert self.resident <= first < beyond <= len(self.program.tiles)
+                self.requests += range(first, beyond)
             dut.fetch_ready_i.value = next(pattern)
             if dut.stream_ready_o.value:
                 address = self.fetched.pop(0)

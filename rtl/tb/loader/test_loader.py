@@ -25,11 +25,13 @@ from isa.errors import PackageError
 from isa.package import Package
 from model.args import ModelArgs
 from rtl.tb.axi_memory import BEAT, AxiMemory
+from rtl.tb.packages import Packages
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, always, in_bursts, randomly, rarely, reset, start
 
 torch.set_num_threads(1)
 TOP = 1 << 64
+FACTS = Packages("small").structs["facts_t"]  # the same in all builds
 ERRORS = isa.ERRORS
 SECTIONS = [s.name for s in isa.SECTIONS]
 TABLES = {"conv_tables": 1, "scan_tables": 2, "vector_tables": 2}  # bytes of an entry
@@ -234,24 +236,7 @@ class Bench:
         assert facts["weights_addr"] == self.base + image.offset("weights")
 
     def facts(self):
-        """The fields of facts_t, which begins with the highest bits."""
-        word, fields = int(self.dut.facts_o.value), {}
-
-        def take(bits, count=None):
-            nonlocal word
-            values = []
-            for _ in range(count or 1):
-                values.append(word & ((1 << bits) - 1))
-                word >>= bits
-            return values if count else values[0]
-
-        fields["weights_addr"] = take(64)
-        fields["elements"] = take(32, len(SECTIONS))
-        fields["unit_entries"] = take(16, len(isa.UNITS))
-        for name in reversed(SIZES):
-            fields[name] = take(16)
-        assert word == 0
-        return fields
+        return FACTS.unpack(int(self.dut.facts_o.value))
 
     def check_writes(self, name, data):
         """Each beat or entry once, in order."""

@@ -16,10 +16,12 @@ from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 
 import isa
 from golden.random_programs import random_package, random_published
+from rtl.tb.packages import Packages
 from rtl.tb.program_check import programs
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, Source, always, reset, start
 
+FACTS = Packages("small").structs["facts_t"]  # the same in all builds
 # Cycles of an instruction.
 CYCLES = {
     "RECV": 7,
@@ -61,18 +63,12 @@ def schedule_words(package):
 
 
 def facts_word(package, unit_entries):
-    """cmamba_loader_pkg::facts_t, the first field the highest."""
-    sizes = ("n_sequences", "iterations", "n_positions", "token_bytes", "forecast_elements")
-    parts = [(getattr(package, name), 16) for name in sizes]
-    parts += [(n, 16) for n in reversed(unit_entries)]
+    """The port of cmamba_loader_pkg::facts_t."""
     lengths = [0 if s.name == "metadata" else len(getattr(package, s.name)) for s in isa.SECTIONS]
-    parts += [(n, 32) for n in reversed(lengths)]
-    parts += [(random.getrandbits(64), 64)]
-    word = 0
-    for value, bits in parts:
-        assert 0 <= value < 1 << bits
-        word = word << bits | value
-    return word
+    facts = {"unit_entries": list(unit_entries), "elements": lengths}
+    facts["weights_addr"] = random.getrandbits(64)
+    sizes = ("n_sequences", "iterations", "n_positions", "token_bytes", "forecast_elements")
+    return FACTS.pack(facts | {name: getattr(package, name) for name in sizes})
 
 
 class Bench:

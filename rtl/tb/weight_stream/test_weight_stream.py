@@ -12,10 +12,12 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
+from rtl.tb.packages import Packages
 from rtl.tb.simulate import simulate
-from rtl.tb.streams import PATTERNS, always, clock, rarely, reset
+from rtl.tb.streams import PATTERNS, Source, always, clock, rarely, reset
 from rtl.tb.units import Counter, joined_sink, joined_source
 
+RANGE = Packages("small").structs["tile_range_t"]  # the same in all builds
 BEAT_BITS, BEAT_BYTES = 128, 16
 # From the fetch to the command; from the last beat to the cycle in which the tile is read.
 COMMAND_LATENCY, OFFER_LATENCY = 3, 3
@@ -32,7 +34,8 @@ class Bench:
         self.tile_bytes = self.beats * BEAT_BYTES
         self.n_tiles = (1 << 32) // self.tile_bytes - 1
         self.slots = [dut.WeightTiles.value.to_unsigned() - n for n in (2, 1)]
-        self.fetches = joined_source(dut, "fetch_", ("fetch_first_i", "fetch_end_i"), always)
+        names = {"valid": "fetch_valid_i", "ready": "fetch_ready_o", "data": "fetch_i"}
+        self.fetches = Source(dut, always, **names)
         self.commands = joined_sink(dut, "cmd_", ("cmd_addr_o", "cmd_beats_o"), always)
         self.answers = joined_source(dut, "beat_", ("beat_data_i", "beat_error_i"), always)
         self.errors = Counter(dut, "error_o")
@@ -91,7 +94,7 @@ class Bench:
         for _ in range(n_ranges):
             n = random.choice((1, 1, 2, 3, random.randint(4, 9)))
             first = random.choice((0, self.n_tiles - n, random.randrange(self.n_tiles - n)))
-            self.fetches.send([{"fetch_first_i": first, "fetch_end_i": first + n}])
+            self.fetches.send([RANGE.pack({"first": first, "beyond": first + n})])
             self.asked.append((first, n))
             self.expected.extend(range(first, first + n))
 
@@ -165,7 +168,7 @@ async def run_full_rate(dut):
     bench = await Bench.create(dut)
     await bench.begin()
     start = bench.cycle
-    bench.fetches.send([{"fetch_first_i": 5, "fetch_end_i": 25}])
+    bench.fetches.send([RANGE.pack({"first": 5, "beyond": 25})])
     bench.asked.append((5, 20))
     bench.expected.extend(range(5, 25))
     await bench.finish()

@@ -7,8 +7,7 @@ module weight_stream_memory #(
     parameter int unsigned TileOut = 16,
     parameter int unsigned WeightTiles = 512,
     localparam int unsigned AddrBits = $clog2(WeightTiles),
-    localparam int unsigned Beats = TileIn * TileOut / 16,
-    localparam int unsigned TileBits = 32 - $clog2(TileIn * TileOut)
+    localparam int unsigned Beats = TileIn * TileOut / 16
 ) (
     input wire logic clk_i,
     input wire logic rst_i,
@@ -18,8 +17,7 @@ module weight_stream_memory #(
 
     input wire logic fetch_valid_i,
     output logic fetch_ready_o,
-    input wire logic [TileBits-1:0] fetch_first_i,
-    input wire logic [TileBits-1:0] fetch_end_i,
+    input wire cmamba_array_pkg::tile_range_t fetch_i,
     output logic stream_valid_o,
     input wire logic stream_ready_i,
     output logic [AddrBits-1:0] stream_slot_o,
@@ -56,8 +54,7 @@ module weight_stream_memory #(
       .weights_addr_i,
       .fetch_valid_i,
       .fetch_ready_o,
-      .fetch_first_i,
-      .fetch_end_i,
+      .fetch_i,
       .stream_valid_o,
       .stream_ready_i,
       .stream_slot_o,

@@ -44,8 +44,14 @@ module cmamba_ram_1w #(
     output logic [ReadPorts-1:0][Width-1:0] rd_data_o
 );
 
+  // verilator lint_off WIDTHEXPAND
+  // Texts are as wide as they are long.
+  localparam bit InLuts = RamStyle == "distributed";
+  localparam bit IsRam = InLuts || RamStyle == "auto" || RamStyle == "block";
+  // verilator lint_on WIDTHEXPAND
+
   // Arrays of a copy; bits of one; bits of it that are written together.
-  localparam int unsigned Columns = RamStyle == "distributed" ? MaskWidth : 1;
+  localparam int unsigned Columns = InLuts ? MaskWidth : 1;
   localparam int unsigned ColumnWidth = Width / Columns;
   localparam int unsigned ByteWidth = Columns == MaskWidth ? ColumnWidth : 8;
   localparam int unsigned ColumnEnables = ColumnWidth / ByteWidth;
@@ -62,12 +68,9 @@ module cmamba_ram_1w #(
   if (ReadPorts < 1) begin : gen_check_ports
     $fatal(1, "ram_1w: ReadPorts is %0d, expected at least 1", ReadPorts);
   end
-  // verilator lint_off WIDTHEXPAND
-  // Texts are as wide as they are long.
-  if (RamStyle != "auto" && RamStyle != "block" && RamStyle != "distributed") begin : gen_check_ram
+  if (!IsRam) begin : gen_check_ram
     $fatal(1, "ram_1w: RamStyle is %s, expected auto, block or distributed", RamStyle);
   end
-  // verilator lint_on WIDTHEXPAND
 
   for (genvar p = 0; p < ReadPorts; p++) begin : gen_copy
     logic rd_en_q;

@@ -452,6 +452,24 @@ module cmamba_scan
     c_write_q  <= valid_q[StageState-2] && step_q[StageState-2].head;
   end
 
+  logic [Lanes-1:0][10:0] b_fine_q;  // shifted by 0 to 3
+  logic [Lanes-1:0][15:0] b_shifted, b_row;
+  logic [Lanes-1:0][7:0] c_row;
+  for (genvar l = 0; l < Lanes; l++) begin : gen_coefficient
+    always_ff @(posedge clk_i) begin
+      b_fine_q[l] <= 11'($signed(operand[l])) <<< step_q[StageDrive-2].b_shift[1:0];
+    end
+    assign b_shifted[l] = 16'($signed(b_fine_q[l])) <<< {b_coarse_q, 2'b0};
+  end
+  logic [Lanes-1:0][15:0] b_q[MaxParts];
+  logic [Lanes-1:0][ 7:0] c_q[MaxParts];
+  always_ff @(posedge clk_i) begin
+    if (b_write_q) b_q[step_q[StageDrive-1].part] <= b_shifted;
+    if (c_write_q) c_q[step_q[StageState-1].part] <= operand;
+  end
+  assign b_row = b_q[step_q[StageDrive].part];
+  assign c_row = c_q[step_q[StageState].part];
+
   // Of the parts of a row that hold `Slots` channels, the one of a step.
   function automatic logic [3:0] region_of(logic [3:0] sixteenth, logic [2:0] log2_state);
     return log2_state >= 3'd4 ? '0 : sixteenth >> log2_state;
@@ -504,13 +522,9 @@ module cmamba_scan
     logic [15:0] rate_q;
     logic signed [25:0] lane_delta_w_q;
     logic signed [23:0] h_q, h;
-    logic signed [10:0] b_fine_q;  // shifted by 0 to 3
-    logic signed [15:0] b_q[MaxParts], b;
-    logic signed [7:0] c_q[MaxParts], c;
+    logic signed [15:0] b;
+    logic signed [ 7:0] c;
     always_ff @(posedge clk_i) begin
-      b_fine_q <= 11'($signed(operand[l])) <<< step_q[StageDrive-2].b_shift[1:0];
-      if (b_write_q) b_q[step_q[StageDrive-1].part] <= 16'(b_fine_q) <<< {b_coarse_q, 2'b0};
-      if (c_write_q) c_q[step_q[StageState-1].part] <= operand[l];
       delta_slot_q <= slot_of(l, step_q[StageDelta-1].channel, step_q[StageDelta-1].log2_state);
       drive_slot_q <= slot_of(l, step_q[StageDrive-2].channel, step_q[StageDrive-2].log2_state);
       delta_q <= shifted_delta[delta_slot_q];
@@ -528,8 +542,8 @@ module cmamba_scan
         .coarse_i(step_q[StageLane+2].exp_coarse),
         .t_o     (exponent[l])
     );
-    assign b = b_q[step_q[StageDrive].part];
-    assign c = c_q[step_q[StageState].part];
+    assign b = b_row[l];
+    assign c = c_row[l];
     cmamba_scan_update u_update (
         .clk_i,
         .delta_w_i(lane_delta_w_q),

@@ -86,6 +86,27 @@ module cmamba_fifo #(
   assign data_o  = data_q;
   assign level_o = level_q;
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  // Registers hold anything until the first reset.
+  // verilator lint_off PROCASSINIT
+  logic live_q = 1'b0;
+  // verilator lint_on PROCASSINIT
+  logic live;
+  always_ff @(posedge clk_i) live_q <= rst_i || live_q;
+  assign live = live_q && !rst_i;
+
+  word_stays :
+  assert property (disable iff (!live) valid_o && !ready_i |=> $stable({valid_o, data_o}))
+  else $error("fifo: the word went or changed before it was taken");
+
+  level_fits :
+  assert property (disable iff (!live) level_o <= LevelWidth'(Depth + 1))
+  else $error("fifo: level_o is %0d, expected at most Depth + 1, %0d", level_o, Depth + 1);
+`endif
+
 endmodule
 
 `default_nettype wire

@@ -135,6 +135,31 @@ module cmamba_reciprocal_sqrt (
   assign r_o = r_q;
   assign e_o = e_q;
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  // Registers hold anything until the first reset.
+  // verilator lint_off PROCASSINIT
+  logic live_q = 1'b0;
+  // verilator lint_on PROCASSINIT
+  logic live;
+  always_ff @(posedge clk_i) live_q <= rst_i || live_q;
+  assign live = live_q && !rst_i;
+
+  s_is_positive :
+  assert property (disable iff (!live) valid_i |-> s_i != '0)
+  else $error("reciprocal_sqrt: s_i is 0, expected at least 1");
+
+  s_stays :
+  assert property (disable iff (!live) valid_i && !ready_o |=> $stable({valid_i, s_i}))
+  else $error("reciprocal_sqrt: s_i went or changed before it was taken");
+
+  r_stays :
+  assert property (disable iff (!live) valid_o && !ready_i |=> $stable({valid_o, r_o, e_o}))
+  else $error("reciprocal_sqrt: the result went or changed before it was taken");
+`endif
+
 endmodule
 
 `default_nettype wire

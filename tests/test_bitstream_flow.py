@@ -302,17 +302,24 @@ def test_two_at_once(at, capsys):
         pass
 
 
-@pytest.fixture
-def sleeper(tmp_path):
+ONE_RUN = "vivado.run(folder / 'vivado', 'export.tcl', {'out': folder}, folder / 'log')"
+# The second one waits for the first.
+TWO_STRATEGIES = (
+    "flow._implement(folder / 'vivado', flow.Settings('rtl', 'deep', clocks.Clock(6), '',"
+    " ('Performance_NetDelay_high', 'Performance_NetDelay_low'), 1, False), folder)"
+)
+
+
+@pytest.fixture(params=[ONE_RUN, TWO_STRATEGIES], ids=["one", "two"])
+def sleeper(request, tmp_path):
     """A process that runs a Vivado that sleeps in a child; the process, and the child's number."""
     program = tmp_path / "vivado"
     program.write_text(f"#!/bin/sh\nsleep 600 & echo $! >{tmp_path}/child\nwait\n")
     program.chmod(0o755)
     code = (
-        "from pathlib import Path; from bitstream_scripts import vivado\n"
+        "from pathlib import Path; from bitstream_scripts import clocks, flow, vivado\n"
         f"folder = Path({str(tmp_path)!r})\n"
-        "with vivado.alone(folder):\n"
-        "    vivado.run(folder / 'vivado', 'export.tcl', {'out': folder}, folder / 'log')\n"
+        f"with vivado.alone(folder):\n    {request.param}\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
     child = tmp_path / "child"
@@ -339,12 +346,13 @@ def is_gone(pid):
         return True
 
 
-def test_interrupted_with_all_that_it_started(sleeper):
-    """Ctrl-C ends Vivado and its children."""
+def test_interrupted_with_all_that_it_started(sleeper, tmp_path):
+    """Ctrl-C ends Vivado and its children, and nothing else starts."""
     process, child = sleeper
     process.send_signal(signal.SIGINT)
     process.wait(30)
     wait_for(lambda: is_gone(child))
+    assert not (tmp_path / "Performance_NetDelay_low").exists()
 
 
 def test_a_vivado_that_is_left_behind(sleeper, tmp_path):

@@ -1,5 +1,5 @@
 // Generated from isa/builds.toml by `make isa`. Do not edit.
-// Build 'large': 1024 MACs a cycle, 3328 tiles of weights, fewer parameters and rows; 816.5 block RAMs.
+// Build 'large': 1024 MACs a cycle, 3328 tiles of weights, fewer parameters; 816.5 block RAMs.
 #pragma once
 
 namespace cmamba {

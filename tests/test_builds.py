@@ -71,19 +71,18 @@ def test_the_price_of_a_build(name):
 
 def test_package_of_no_build(packages):
     """The error is what is wrong for the first build."""
-    package = packages["small"]
-    with pytest.raises(PackageError) as other_array:
-        package.validate("default")
-    first, *others = package.instructions[::-1]
+    first, *others = packages["rows"].instructions[::-1]
     assert first.opcode == "SEND"
     wrong = isa.Instruction("SEND", {**first.fields, "n": 0})
-    broken = dataclasses.replace(package, instructions=(*others[::-1], wrong))
-    with pytest.raises(PackageError) as in_small:
-        broken.validate("small")
+    broken = dataclasses.replace(packages["rows"], instructions=(*others[::-1], wrong))
+    with pytest.raises(PackageError) as in_default:
+        broken.validate("default")
+    with pytest.raises(PackageError) as in_large:
+        broken.validate("large")
     with pytest.raises(PackageError) as found:
         fitting_build(broken, "odd.bin")
-    assert found.value.code_name == other_array.value.code_name != in_small.value.code_name
-    assert found.value.detail == f"odd.bin: {other_array.value.detail}"
+    assert found.value.code_name == in_default.value.code_name != in_large.value.code_name
+    assert found.value.detail == f"odd.bin: {in_default.value.detail}"
 
 
 def test_package_of_no_build_is_judged_by_one_with_its_array(packages):

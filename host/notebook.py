@@ -13,6 +13,7 @@ if __name__ == "__main__":
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -47,6 +48,7 @@ def execute(
     import nbformat
     from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
+    from jupyter_core.utils import ensure_event_loop
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, DeadKernelError
     from tqdm import tqdm
@@ -84,6 +86,13 @@ def execute(
         inherited = {name: os.environ[name] for name in os.environ if name != "MPLBACKEND"}
         try:
             client.execute(env=inherited | environment, stderr=said)
+        except KeyboardInterrupt:
+            # Where it hit a task, every task that waits for that one raises it again, in the rounds
+            # of the loop that nbclient makes at the program's end.
+            for _ in range(10):
+                with contextlib.suppress(KeyboardInterrupt):
+                    ensure_event_loop().run_until_complete(asyncio.sleep(0))
+            raise
         except CellExecutionError:
             write()
             raise

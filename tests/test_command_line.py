@@ -142,14 +142,12 @@ sys.exit(main())
 
 
 def start(*arguments, **options):
-    # Python's own answer to Ctrl-C, also where a shell has started the tests in the background.
     return subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         **options,
     )
 

@@ -4,6 +4,10 @@
 // register is the output register of block RAM. A read in the cycle of a write to its address gives
 // the old word.
 //
+// RAM in LUTs has no register at its inputs, and a LUT for each bit or two, so that an address drives
+// many of them. There the first of the two registers is that of address, enables and data, a copy
+// of it for each 64 bits of the word.
+//
 // In LUTs a copy is one array for each bit of the write mask: write enables of bytes are documented
 // for block RAM only. There are two descriptions of an array: the templates of UG901 (simple dual
 // port, byte write enable, optional output register), from which tools infer RAM, and the macro
@@ -55,6 +59,8 @@ module cmamba_ram_1w #(
   localparam int unsigned ColumnWidth = Width / Columns;
   localparam int unsigned ByteWidth = Columns == MaskWidth ? ColumnWidth : 8;
   localparam int unsigned ColumnEnables = ColumnWidth / ByteWidth;
+  // Columns that share the registers in front of RAM in LUTs.
+  localparam int unsigned PartColumns = ColumnWidth < 64 ? 64 / ColumnWidth : 1;
 
   if (MaskedWidth < 1 || Width % MaskedWidth != 0) begin : gen_check_mask
     $fatal(1, "ram_1w: MaskedWidth is %0d, expected a divisor of Width %0d", MaskedWidth, Width);
@@ -73,17 +79,52 @@ module cmamba_ram_1w #(
   end
 
   for (genvar p = 0; p < ReadPorts; p++) begin : gen_copy
-    logic rd_en_q;
-    always_ff @(posedge clk_i) rd_en_q <= rd_en_i[p];
-
     for (genvar c = 0; c < Columns; c++) begin : gen_column
       logic [ColumnEnables-1:0] enables;
       logic [ColumnWidth-1:0] wr_data, rd_data;
-      for (genvar e = 0; e < ColumnEnables; e++) begin : gen_enable
-        assign enables[e] = wr_mask_i[(c*ColumnWidth+e*ByteWidth)/MaskedWidth];
-      end
-      assign wr_data = wr_data_i[c*ColumnWidth+:ColumnWidth];
       assign rd_data_o[p][c*ColumnWidth+:ColumnWidth] = rd_data;
+
+      // What the array gets, and the enable of its output register.
+      logic wr_en, rd_en, take;
+      logic [AddrWidth-1:0] wr_addr, rd_addr;
+      if (InLuts) begin : gen_luts
+        localparam int unsigned Part = c - c % PartColumns;
+        if (c == Part) begin : gen_part
+          (* keep = "true" *) logic [AddrWidth-1:0] wr_addr_q;
+          (* keep = "true" *) logic [AddrWidth-1:0] rd_addr_q;
+          (* keep = "true" *) logic rd_en_q;
+          always_ff @(posedge clk_i) begin
+            wr_addr_q <= wr_addr_i;
+            rd_addr_q <= rd_addr_i[p];
+            rd_en_q   <= rd_en_i[p];
+          end
+        end
+        logic wr_en_q;
+        logic [ColumnWidth-1:0] wr_data_q;
+        always_ff @(posedge clk_i) begin
+          wr_en_q   <= wr_en_i && wr_mask_i[c];
+          wr_data_q <= wr_data_i[c*ColumnWidth+:ColumnWidth];
+        end
+        assign enables = '1;
+        assign wr_en   = wr_en_q;
+        assign wr_data = wr_data_q;
+        assign wr_addr = gen_column[Part].gen_luts.gen_part.wr_addr_q;
+        assign rd_addr = gen_column[Part].gen_luts.gen_part.rd_addr_q;
+        assign rd_en   = gen_column[Part].gen_luts.gen_part.rd_en_q;
+        assign take    = rd_en;
+      end else begin : gen_direct
+        for (genvar e = 0; e < ColumnEnables; e++) begin : gen_enable
+          assign enables[e] = wr_mask_i[(c*ColumnWidth+e*ByteWidth)/MaskedWidth];
+        end
+        assign wr_en   = wr_en_i;
+        assign wr_data = wr_data_i[c*ColumnWidth+:ColumnWidth];
+        assign wr_addr = wr_addr_i;
+        assign rd_addr = rd_addr_i[p];
+        assign rd_en   = rd_en_i[p];
+        logic rd_en_q;
+        always_ff @(posedge clk_i) rd_en_q <= rd_en_i[p];
+        assign take = rd_en_q;
+      end
 
       if (Macro) begin : gen_macro
         xpm_memory_sdpram #(
@@ -95,23 +136,23 @@ module cmamba_ram_1w #(
             .ADDR_WIDTH_A      (AddrWidth),
             .READ_DATA_WIDTH_B (ColumnWidth),
             .ADDR_WIDTH_B      (AddrWidth),
-            .READ_LATENCY_B    (2),
+            .READ_LATENCY_B    (InLuts ? 1 : 2),
             .READ_RESET_VALUE_B("0"),
             .WRITE_MODE_B      ("read_first")
         ) u_ram (
             .sleep         (1'b0),
             .clka          (clk_i),
-            .ena           (wr_en_i),
+            .ena           (wr_en),
             .wea           (enables),
-            .addra         (wr_addr_i),
+            .addra         (wr_addr),
             .dina          (wr_data),
             .injectsbiterra(1'b0),
             .injectdbiterra(1'b0),
             .clkb          (clk_i),
-            .rstb          (ZeroIdle && !rd_en_q),
-            .enb           (rd_en_i[p]),
-            .regceb        (rd_en_q),
-            .addrb         (rd_addr_i[p]),
+            .rstb          (ZeroIdle && !take),
+            .enb           (rd_en),
+            .regceb        (take),
+            .addrb         (rd_addr),
             .doutb         (rd_data),
             // verilator lint_off PINCONNECTEMPTY
             // Without ECC there are no errors.
@@ -121,31 +162,37 @@ module cmamba_ram_1w #(
         );
       end else begin : gen_inferred
         (* ram_style = RamStyle *)
-        logic [ColumnWidth-1:0] memory [Depth];
-        logic [ColumnWidth-1:0] word_q;
+        logic [ColumnWidth-1:0] memory[Depth];
+        logic [ColumnWidth-1:0] word;
 
         always_ff @(posedge clk_i) begin
-          if (wr_en_i) begin
+          if (wr_en) begin
             for (int unsigned e = 0; e < ColumnEnables; e++) begin
               if (enables[e]) begin
-                memory[wr_addr_i][e*ByteWidth+:ByteWidth] <= wr_data[e*ByteWidth+:ByteWidth];
+                memory[wr_addr][e*ByteWidth+:ByteWidth] <= wr_data[e*ByteWidth+:ByteWidth];
               end
             end
           end
         end
 
-        always_ff @(posedge clk_i) begin
-          if (rd_en_i[p]) word_q <= memory[rd_addr_i[p]];
+        if (InLuts) begin : gen_word
+          assign word = memory[rd_addr];
+        end else begin : gen_latch
+          logic [ColumnWidth-1:0] word_q;
+          always_ff @(posedge clk_i) begin
+            if (rd_en) word_q <= memory[rd_addr];
+          end
+          assign word = word_q;
         end
 
         if (ZeroIdle) begin : gen_zero
           always_ff @(posedge clk_i) begin
-            if (!rd_en_q) rd_data <= '0;
-            else rd_data <= word_q;
+            if (!take) rd_data <= '0;
+            else rd_data <= word;
           end
         end else begin : gen_hold
           always_ff @(posedge clk_i) begin
-            if (rd_en_q) rd_data <= word_q;
+            if (take) rd_data <= word;
           end
         end
       end

@@ -2,7 +2,8 @@
 //
 //   cycle  0  decide: a chunk of sums is (nearly) there
 //          1  read parameters, running sums, addend
-//          3  data of these; read the queue of sums
+//          2  address for the queue of sums, which reads them in the next cycle
+//          3  data of these
 //          4  add bias or running sums: to the running sums, or to the requantizer
 //        4+L  clamped (L = latency of the requantizer): write port, done
 //
@@ -49,7 +50,7 @@ module cmamba_array_output #(
     output logic release_o,
     output logic [QueueAddrBits-1:0] queue_addr_o,
     output logic [ChunkBits-1:0] queue_chunk_o,
-    input  wire logic [RequantizeLanes-1:0][31:0] queue_sums_i,  // one cycle later
+    input  wire logic [RequantizeLanes-1:0][31:0] queue_sums_i,  // two cycles later
 
     // Parameters: lane l of the memory holds the words l, RequantizeLanes + l, ... Data two cycles
     // later.
@@ -311,8 +312,8 @@ module cmamba_array_output #(
 
   logic [Log2Lanes-1:0] shift_q[1:3];  // lane of the memory that holds the chunk's first word
   logic [SumAddrBits-1:0] sum_addr_q[1:SumStage];
-  logic [QueueAddrBits-1:0] queue_addr_q[1:3];
-  logic [ChunkBits-1:0] queue_chunk_q[1:3];
+  logic [QueueAddrBits-1:0] queue_addr_q[1:2];
+  logic [ChunkBits-1:0] queue_chunk_q[1:2];
   logic param_rd_en_q;
   logic [RequantizeLanes-1:0][ParamAddrBits-1:0] param_rd_addr_q;
 
@@ -325,11 +326,9 @@ module cmamba_array_output #(
     shift_q[1] <= entry_q.param_addr[Log2Lanes-1:0];
     queue_addr_q[1] <= queue_tile_q;
     queue_chunk_q[1] <= tile_chunk_q;
-    for (int unsigned s = 2; s <= 3; s++) begin
-      shift_q[s] <= shift_q[s-1];
-      queue_addr_q[s] <= queue_addr_q[s-1];
-      queue_chunk_q[s] <= queue_chunk_q[s-1];
-    end
+    queue_addr_q[2] <= queue_addr_q[1];
+    queue_chunk_q[2] <= queue_chunk_q[1];
+    for (int unsigned s = 2; s <= 3; s++) shift_q[s] <= shift_q[s-1];
     sum_addr_q[1] <= SumAddrBits'(chunk_q);
     for (int unsigned s = 2; s <= SumStage; s++) sum_addr_q[s] <= sum_addr_q[s-1];
     for (int unsigned l = 0; l < RequantizeLanes; l++) begin
@@ -340,8 +339,8 @@ module cmamba_array_output #(
 
   assign param_rd_en_o   = param_rd_en_q;
   assign param_rd_addr_o = param_rd_addr_q;
-  assign queue_addr_o    = queue_addr_q[3];
-  assign queue_chunk_o   = queue_chunk_q[3];
+  assign queue_addr_o    = queue_addr_q[2];
+  assign queue_chunk_o   = queue_chunk_q[2];
 
   // ---- Stages 3 and 4: parameters in the order of the lanes, sums ----
 
@@ -375,6 +374,7 @@ module cmamba_array_output #(
   cmamba_ram_1w #(
       .Width(RequantizeLanes * 32),
       .Depth(ReduceElements / RequantizeLanes),
+      .MaskedWidth(32),
       .RamStyle("distributed")
   ) u_running_sums (
       .clk_i,

@@ -24,7 +24,7 @@ module cmamba_sum_queue #(
     // The output tile rd_addr_i after reset, its sums from rd_chunk_i * RequantizeLanes on.
     input  wire logic [AddrBits-1:0] rd_addr_i,
     input  wire logic [ChunkBits-1:0] rd_chunk_i,
-    output logic [RequantizeLanes-1:0][31:0] sums_o  // one cycle later
+    output logic [RequantizeLanes-1:0][31:0] sums_o  // two cycles later
 );
 
   if (Depth != 1 << AddrBits) begin : gen_check_depth
@@ -44,15 +44,23 @@ module cmamba_sum_queue #(
   localparam int unsigned WordBits = RequantizeLanes * 32;
   logic [Chunks-1:0][WordBits-1:0] words;
   for (genvar c = 0; c < Chunks; c++) begin : gen_chunk
+    (* keep = "true" *) logic [AddrBits-1:0] rd_addr_q;
+    always_ff @(posedge clk_i) rd_addr_q <= rd_addr_i;
     (* ram_style = "distributed" *)
     logic [WordBits-1:0] memory[Depth];
     always_ff @(posedge clk_i) begin
       if (valid_i) memory[wr_addr_q] <= sums_i[c*RequantizeLanes+:RequantizeLanes];
     end
-    assign words[c] = memory[rd_addr_i];
+    assign words[c] = memory[rd_addr_q];
   end
 
-  always_ff @(posedge clk_i) sums_o <= words[rd_chunk_i];
+  for (genvar l = 0; l < RequantizeLanes; l++) begin : gen_lane
+    (* keep = "true" *) logic [ChunkBits-1:0] rd_chunk_q;
+    always_ff @(posedge clk_i) begin
+      rd_chunk_q <= rd_chunk_i;
+      sums_o[l]  <= words[rd_chunk_q][32*l+:32];
+    end
+  end
 
 endmodule
 

@@ -81,6 +81,7 @@ def run(kind, parameters):
     ("Width", "Depth", "MaskedWidth", "ReadPorts", "ZeroIdle", "RamStyle"),
     [
         (32, 24, 8, 2, 0, "distributed"),
+        (144, 24, 8, 1, 0, "distributed"),  # two parts and a quarter
         (64, 24, 16, 1, 0, "block"),
         (72, 512, 72, 1, 1, "block"),
         pytest.param(20, 24, 5, 1, 1, "distributed", marks=SLOW),

@@ -64,12 +64,12 @@ module xpm_memory_sdpram #(
     $fatal(1, "xpm_memory_sdpram: MEMORY_PRIMITIVE is %s", MEMORY_PRIMITIVE);
   end
   if (CLOCKING_MODE != "common_clock" || WRITE_MODE_B != "read_first" ||
-      READ_RESET_VALUE_B != "0" || READ_LATENCY_B < 2) begin : gen_check_mode
+      READ_RESET_VALUE_B != "0" || READ_LATENCY_B < 1) begin : gen_check_mode
     $fatal(1, "xpm_memory_sdpram: there is no model of these modes");
   end
 
   logic [WRITE_DATA_WIDTH_A-1:0] memory[Depth];
-  logic [READ_LATENCY_B-2:0][READ_DATA_WIDTH_B-1:0] words;
+  logic [READ_LATENCY_B-1:0][READ_DATA_WIDTH_B-1:0] words;
 
   always_ff @(posedge clka) begin
     for (int i = 0; i < WRITE_DATA_WIDTH_A / BYTE_WRITE_WIDTH_A; i++) begin
@@ -80,11 +80,22 @@ module xpm_memory_sdpram #(
     end
   end
 
-  always_ff @(posedge clkb) begin
-    if (enb) words[0] <= memory[addrb];
-    for (int i = 1; i < READ_LATENCY_B - 1; i++) words[i] <= words[i-1];
-    if (rstb) doutb <= '0;
-    else if (regceb) doutb <= words[READ_LATENCY_B-2];
+  // With a latency of one, enb enables the last register too.
+  if (READ_LATENCY_B == 1) begin : gen_one
+    assign words = '0;
+    always_ff @(posedge clkb) begin
+      if (rstb) doutb <= '0;
+      else if (enb) doutb <= memory[addrb];
+    end
+    logic unused;
+    assign unused = regceb ^ (^words);
+  end else begin : gen_more
+    always_ff @(posedge clkb) begin
+      if (enb) words[0] <= memory[addrb];
+      for (int i = 1; i < READ_LATENCY_B; i++) words[i] <= words[i-1];
+      if (rstb) doutb <= '0;
+      else if (regceb) doutb <= words[READ_LATENCY_B-2];
+    end
   end
 
   assign sbiterrb = 1'b0;

@@ -17,7 +17,7 @@ async def run_words(dut, cycles):
     lanes, depth, chunks = (int(os.environ[name]) for name in ("LANES", "DEPTH", "CHUNKS"))
     tiles = {}  # by their place
     written = reads = 0
-    expected = None
+    expected = [None, None]
     for _ in range(cycles):
         sums = [signed(32) for _ in range(lanes * chunks)]
         write = random.random() < 0.5
@@ -29,14 +29,14 @@ async def run_words(dut, cycles):
         dut.rd_addr_i.value = place
         dut.rd_chunk_i.value = chunk
         await RisingEdge(dut.clk_i)
-        # The result of the read in the cycle before, which did not see the write of that cycle.
-        if expected is not None:
-            assert unpack(int(dut.sums_o.value), 32, lanes) == expected
+        # The result of the read two cycles before, which saw the writes up to its own cycle.
+        if expected[0] is not None:
+            assert unpack(int(dut.sums_o.value), 32, lanes) == expected[0]
             reads += 1
-        expected = tiles[place][chunk * lanes :][:lanes] if place in tiles else None
         if write:
             tiles[written % depth] = sums
             written += 1
+        expected = [expected[1], tiles[place][chunk * lanes :][:lanes] if place in tiles else None]
     assert written > depth and reads > cycles // 2
     dut.valid_i.value = 0
 

@@ -242,7 +242,6 @@ module cmamba_conv
 
   // fill: the word that is read. A complete one moves on at once or waits, then `full`. The back
   // shifts `taps` to the next group every cycle.
-  row_t fill_q[MaxTaps];
   word_t fill_word_q;
   logic full_q;
   row_t taps_q[MaxTaps];
@@ -290,19 +289,30 @@ module cmamba_conv
     end
   end
 
-  // The first tap of a word clears those that do not come. The last one may pass `fill` by.
+  // The first tap of a word clears those that do not come. The last one may pass `fill` by. What
+  // decides this is there for each tap in several copies, one for a part of the row.
+  localparam int unsigned PartElements = RowAlign < 16 ? RowAlign : 16;
+  typedef logic [PartElements-1:0][7:0] part_t;
   for (genvar k = 0; k < MaxTaps; k++) begin : gen_fill
-    logic clears_q, here_q;
     row_t shifted;
     assign shifted = taps_q[k] >> (8 * Lanes);
-    always_ff @(posedge clk_i) begin
-      clears_q <= arrives_next && issued_q[RamLatency-2].tap == '0 && k != 0;
-      here_q   <= arrives_next && issued_q[RamLatency-2].tap == 3'(k);
-      if (clears_q) fill_q[k] <= '0;
-      else if (here_q) fill_q[k] <= arrived_row;
-      if (move_q && clears_q) taps_q[k] <= '0;
-      else if (move_q) taps_q[k] <= here_q ? arrived_row : fill_q[k];
-      else taps_q[k] <= shifted;
+    for (genvar p = 0; p < RowAlign / PartElements; p++) begin : gen_part
+      localparam int unsigned First = p * PartElements;
+      (* keep = "true" *)logic clears_q;
+      (* keep = "true" *)logic here_q;
+      (* keep = "true" *)logic moves_q;
+      part_t arrived, filled_q;
+      assign arrived = arrived_row[First+:PartElements];
+      always_ff @(posedge clk_i) begin
+        clears_q <= arrives_next && issued_q[RamLatency-2].tap == '0 && k != 0;
+        here_q   <= arrives_next && issued_q[RamLatency-2].tap == 3'(k);
+        moves_q  <= !rst_i && move_d;
+        if (clears_q) filled_q <= '0;
+        else if (here_q) filled_q <= arrived;
+        if (moves_q && clears_q) taps_q[k][First+:PartElements] <= '0;
+        else if (moves_q) taps_q[k][First+:PartElements] <= here_q ? arrived : filled_q;
+        else taps_q[k][First+:PartElements] <= shifted[First+:PartElements];
+      end
     end
   end
 

@@ -81,9 +81,16 @@ module cmamba
   logic unused_ports;
   assign unused_ports = ^{s_axis_TKEEP, s_axis_TSTRB, m_axi_gmem_RID};
 
-  logic clk, rst;
+  logic clk;
+  (* keep = "true" *)logic rst;
+  (* keep = "true" *)logic load_rst;
+  (* keep = "true" *)logic core_rst;
   assign clk = ap_clk;
-  always_ff @(posedge clk) rst <= !ap_rst_n;
+  always_ff @(posedge clk) begin
+    rst      <= !ap_rst_n;
+    load_rst <= !ap_rst_n;
+    core_rst <= !ap_rst_n;
+  end
 
   // ---------------------------------------------------------------- commands
 
@@ -233,7 +240,7 @@ module cmamba
 
   cmamba_loader u_loader (
       .clk_i                    (clk),
-      .rst_i                    (rst),
+      .rst_i                    (load_rst),
       .start_i                  (load_start),
       .package_addr_i           (package_addr),
       .package_beats_i          (package_beats),
@@ -269,7 +276,7 @@ module cmamba
 
   cmamba_program_check u_program_check (
       .clk_i              (clk),
-      .rst_i              (rst),
+      .rst_i              (load_rst),
       .start_i            (check_start),
       .facts_i            (facts),
       .instruction_valid_i(check_instruction_valid),
@@ -331,7 +338,7 @@ module cmamba
       .CounterWidth(CounterWidth)
   ) u_core (
       .clk_i            (clk),
-      .rst_i            (rst),
+      .rst_i            (core_rst),
       .load_wr_en_i     (load_wr_en),
       .load_wr_addr_i   (load_wr_addr),
       .load_wr_data_i   (load_wr_data),

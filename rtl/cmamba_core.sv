@@ -163,8 +163,16 @@ module cmamba_core
   );
 
   // After an error. The streams keep to their protocol, so that they are told instead of reset.
-  logic unit_rst;
-  always_ff @(posedge clk_i) unit_rst <= rst_i || abort_o;
+  (* keep = "true" *)logic array_rst_q;
+  (* keep = "true" *)logic vector_rst_q;
+  (* keep = "true" *)logic conv_rst_q;
+  (* keep = "true" *)logic scan_rst_q;
+  always_ff @(posedge clk_i) begin
+    array_rst_q  <= rst_i || abort_o;
+    vector_rst_q <= rst_i || abort_o;
+    conv_rst_q   <= rst_i || abort_o;
+    scan_rst_q   <= rst_i || abort_o;
+  end
 
   // ---------------------------------------------------------------- activation memories
 
@@ -407,7 +415,7 @@ module cmamba_core
 
   cmamba_array_unit u_array (
       .clk_i,
-      .rst_i(unit_rst),
+      .rst_i(array_rst_q),
       .start_valid_i(start_valid[UnitArray]),
       .start_ready_o(start_ready[UnitArray]),
       .entry_i(linear_entry),
@@ -451,7 +459,7 @@ module cmamba_core
 
   cmamba_vector_unit u_vector (
       .clk_i,
-      .rst_i(unit_rst),
+      .rst_i(vector_rst_q),
       .param_wr_en_i(wr_en[SectionVectorParams]),
       .param_wr_addr_i(wr_addr[$clog2(MaxVectorParams)-2:0]),
       .param_wr_data_i(wr_data),
@@ -495,7 +503,7 @@ module cmamba_core
 
   cmamba_conv u_conv (
       .clk_i,
-      .rst_i(unit_rst),
+      .rst_i(conv_rst_q),
       .start_valid_i(start_valid[UnitConv]),
       .start_ready_o(start_ready[UnitConv]),
       .instruction_i(conv_instruction),
@@ -523,7 +531,7 @@ module cmamba_core
 
   cmamba_scan u_scan (
       .clk_i,
-      .rst_i(unit_rst),
+      .rst_i(scan_rst_q),
       .start_valid_i(start_valid[UnitScan]),
       .start_ready_o(start_ready[UnitScan]),
       .instruction_i(scan_instruction),

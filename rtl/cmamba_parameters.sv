@@ -59,6 +59,32 @@ module cmamba_parameters
   localparam int unsigned ScanBeatWidth = $clog2(MaxScanParams / 2);
   localparam int unsigned DecayBeatWidth = $clog2(MaxScanDecay / 8);
 
+  // The last registers of the bus's tree: the memories are many block RAMs, and an address for each.
+  logic array_wr_en_q, conv_wr_en_q, conv_table_wr_en_q;
+  logic scan_wr_en_q, decay_wr_en_q, scan_table_wr_en_q;
+  (* keep = "true" *) logic [ArrayBeatWidth-1:0] array_wr_addr_q;
+  (* keep = "true" *) logic [$clog2(MaxConvParams)-1:0] conv_wr_addr_q;
+  (* keep = "true" *) logic [ConvTableWidth+7:0] conv_table_wr_addr_q;
+  (* keep = "true" *) logic [ScanBeatWidth-1:0] scan_wr_addr_q;
+  (* keep = "true" *) logic [DecayBeatWidth-1:0] decay_wr_addr_q;
+  (* keep = "true" *) logic [ScanTableWidth+7:0] scan_table_wr_addr_q;
+  logic [127:0] wr_data_q;
+  always_ff @(posedge clk_i) begin
+    array_wr_en_q <= wr_en_i[SectionArrayParams];
+    conv_wr_en_q <= wr_en_i[SectionConvParams];
+    conv_table_wr_en_q <= wr_en_i[SectionConvTables];
+    scan_wr_en_q <= wr_en_i[SectionScanParams];
+    decay_wr_en_q <= wr_en_i[SectionScanDecay];
+    scan_table_wr_en_q <= wr_en_i[SectionScanTables];
+    array_wr_addr_q <= wr_addr_i[ArrayBeatWidth-1:0];
+    conv_wr_addr_q <= wr_addr_i[$clog2(MaxConvParams)-1:0];
+    conv_table_wr_addr_q <= wr_addr_i[ConvTableWidth+7:0];
+    scan_wr_addr_q <= wr_addr_i[ScanBeatWidth-1:0];
+    decay_wr_addr_q <= wr_addr_i[DecayBeatWidth-1:0];
+    scan_table_wr_addr_q <= wr_addr_i[ScanTableWidth+7:0];
+    wr_data_q <= wr_data_i;
+  end
+
   cmamba_param_memory #(
       .WordBits (ParamWordBits),
       .Lanes    (RequantizeLanes),
@@ -66,9 +92,9 @@ module cmamba_parameters
       .Addresses(RequantizeLanes)
   ) u_array (
       .clk_i,
-      .wr_en_i  (wr_en_i[SectionArrayParams]),
-      .wr_addr_i(wr_addr_i[ArrayBeatWidth-1:0]),
-      .wr_data_i,
+      .wr_en_i  (array_wr_en_q),
+      .wr_addr_i(array_wr_addr_q),
+      .wr_data_i(wr_data_q),
       .rd_en_i  (array_rd_en_i),
       .rd_addr_i(array_rd_addr_i),
       .rd_data_o(array_rd_data_o)
@@ -80,9 +106,9 @@ module cmamba_parameters
       .Words   (MaxConvParams)
   ) u_conv (
       .clk_i,
-      .wr_en_i  (wr_en_i[SectionConvParams]),
-      .wr_addr_i(wr_addr_i[$clog2(MaxConvParams)-1:0]),
-      .wr_data_i,
+      .wr_en_i  (conv_wr_en_q),
+      .wr_addr_i(conv_wr_addr_q),
+      .wr_data_i(wr_data_q),
       .rd_en_i  (conv_rd_en_i),
       .rd_addr_i(conv_rd_addr_i),
       .rd_data_o(conv_rd_data_o)
@@ -94,9 +120,9 @@ module cmamba_parameters
       .Lanes (ConvLanes)
   ) u_conv_tables (
       .clk_i,
-      .wr_en_i  (wr_en_i[SectionConvTables]),
-      .wr_addr_i(wr_addr_i[ConvTableWidth+7:0]),
-      .wr_data_i(wr_data_i[7:0]),
+      .wr_en_i  (conv_table_wr_en_q),
+      .wr_addr_i(conv_table_wr_addr_q),
+      .wr_data_i(wr_data_q[7:0]),
       .table_i  (conv_table_i),
       .data_i   (conv_argument_i),
       .data_o   (conv_entry_o)
@@ -113,9 +139,9 @@ module cmamba_parameters
       .Words   (MaxScanParams)
   ) u_scan (
       .clk_i,
-      .wr_en_i  (wr_en_i[SectionScanParams]),
-      .wr_addr_i(wr_addr_i[ScanBeatWidth-1:0]),
-      .wr_data_i,
+      .wr_en_i  (scan_wr_en_q),
+      .wr_addr_i(scan_wr_addr_q),
+      .wr_data_i(wr_data_q),
       .rd_en_i  (scan_rd_en_i),
       .rd_addr_i(scan_rd_addr_i),
       .rd_data_o(scan_words)
@@ -127,9 +153,9 @@ module cmamba_parameters
       .Words   (MaxScanDecay)
   ) u_decay (
       .clk_i,
-      .wr_en_i  (wr_en_i[SectionScanDecay]),
-      .wr_addr_i(wr_addr_i[DecayBeatWidth-1:0]),
-      .wr_data_i,
+      .wr_en_i  (decay_wr_en_q),
+      .wr_addr_i(decay_wr_addr_q),
+      .wr_data_i(wr_data_q),
       .rd_en_i  (decay_rd_en_i),
       .rd_addr_i(decay_rd_addr_i),
       .rd_data_o(decay_rd_data_o)
@@ -143,9 +169,9 @@ module cmamba_parameters
       .Lanes (ScanSlots)
   ) u_softplus_tables (
       .clk_i,
-      .wr_en_i  (wr_en_i[SectionScanTables]),
-      .wr_addr_i(wr_addr_i[ScanTableWidth+7:0]),
-      .wr_data_i(wr_data_i[15:0]),
+      .wr_en_i  (scan_table_wr_en_q),
+      .wr_addr_i(scan_table_wr_addr_q),
+      .wr_data_i(wr_data_q[15:0]),
       .table_i  (softplus_table_i),
       .data_i   (softplus_argument_i),
       .data_o   (softplus_entry_o)
@@ -157,9 +183,9 @@ module cmamba_parameters
       .Lanes (ScanSlots)
   ) u_silu_tables (
       .clk_i,
-      .wr_en_i  (wr_en_i[SectionScanTables]),
-      .wr_addr_i(wr_addr_i[ScanTableWidth+7:0]),
-      .wr_data_i(wr_data_i[15:0]),
+      .wr_en_i  (scan_table_wr_en_q),
+      .wr_addr_i(scan_table_wr_addr_q),
+      .wr_data_i(wr_data_q[15:0]),
       .table_i  (silu_table_i),
       .data_i   (silu_argument_i),
       .data_o   (silu_entry_o)

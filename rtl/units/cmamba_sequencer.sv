@@ -244,11 +244,21 @@ module cmamba_sequencer #(
   error_e error_q;
   logic all_read_q, all_completed_q, expired_q;
   // State StRun; StClear or StAbort.
-  logic running_q, clear_q;
+  logic running_q, clear_d, clear_q;
+  // For each unit; a reset, a cycle later, too.
+  logic [NumUnits-1:0] clear_unit;
+  for (genvar u = 0; u < NumUnits; u++) begin : gen_clear
+    (* keep = "true" *) logic clear_unit_q;
+    always_ff @(posedge clk_i) clear_unit_q <= rst_i || clear_d;
+    assign clear_unit[u] = clear_unit_q;
+  end
   logic [1:0] settle_q;
 
+  assign clear_d = !rst_i && ((state_q == StIdle && start_i) ||
+      (state_q == StRun && (fault_i != ErrorOk || expired_q)));
+
   always_ff @(posedge clk_i) begin
-    clear_q <= 1'b0;
+    clear_q <= clear_d;
     if (rst_i) begin
       state_q   <= StIdle;
       running_q <= 1'b0;
@@ -258,7 +268,6 @@ module cmamba_sequencer #(
         StIdle: begin
           if (start_i) begin
             state_q <= StClear;
-            clear_q <= 1'b1;
           end
         end
         StClear: begin
@@ -271,7 +280,6 @@ module cmamba_sequencer #(
             error_q   <= fault_i != ErrorOk ? fault_i : ErrorTimeout;
             state_q   <= StAbort;
             running_q <= 1'b0;
-            clear_q   <= 1'b1;
           end else if (all_completed_q) begin
             state_q   <= StDone;
             running_q <= 1'b0;
@@ -362,7 +370,6 @@ module cmamba_sequencer #(
     // One stage of each is cleared, so that they are registers: shift registers would be LUTs.
     delayed_q[1:0] <= {delayed_q[0], entry};
     delayed_q[2] <= rst_i ? '0 : delayed_q[1];
-    word_q <= rst_i ? '0 : word;
     unit_index_q <= unit_of(word[3:0]);
     is_linear_q <= word[3:0] == OpLinear[3:0];
     is_conv_q <= word[3:0] == OpConv[3:0];
@@ -390,6 +397,12 @@ module cmamba_sequencer #(
 
   for (genvar b = 0; b < UsedBeats; b++) begin : gen_instruction
     localparam int unsigned Bits = b < UsedBeats - 1 ? 128 : ScanInstructionBits - 128 * b;
+
+    (* keep = "true" *) logic clear_word_q;
+    always_ff @(posedge clk_i) begin
+      clear_word_q <= rst_i;
+      word_q[128*b+:Bits] <= clear_word_q ? '0 : word[128*b+:Bits];
+    end
 
     cmamba_ram_1w #(
         .Width(Bits),
@@ -420,9 +433,9 @@ module cmamba_sequencer #(
 
     always_ff @(posedge clk_i) begin
       pushed_end_q[u] <= unit_entries_i[u] - 1'b1;  // constant during a run
-      if (clear_q) pushed_q[u] <= '0;
+      if (clear_unit[u]) pushed_q[u] <= '0;
       else if (unit[u]) pushed_q[u] <= iteration_end[u] ? '0 : pushed_q[u] + 1'b1;
-      if (clear_q) first_q[u] <= 1'b1;
+      if (clear_unit[u]) first_q[u] <= 1'b1;
       else if (unit[u]) first_q[u] <= 1'b0;
     end
   end
@@ -537,7 +550,7 @@ module cmamba_sequencer #(
         .RamStyle("distributed")
     ) u_queue (
         .clk_i,
-        .rst_i(rst_i || clear_q),
+        .rst_i(clear_unit[u]),
         .valid_i(push_q[u]),
         .ready_o(unused_ready),
         .data_i({
@@ -553,7 +566,7 @@ module cmamba_sequencer #(
     // A cycle after a start there is no head, so that the way from a unit's readiness ends here.
     assign load = !head_valid_q && next_valid;
     always_ff @(posedge clk_i) begin
-      if (rst_i || clear_q || start[u]) head_valid_q <= 1'b0;
+      if (rst_i || clear_unit[u] || start[u]) head_valid_q <= 1'b0;
       else if (load) head_valid_q <= 1'b1;
       if (load) begin
         head_q[u] <= next_item;
@@ -570,7 +583,7 @@ module cmamba_sequencer #(
       assign {slack_d, unused_carry} = {slack_q, 1'b1} +
           {load ? SlackWidth'(signed'(next_step[v])) : '0, done_i[v]};
       always_ff @(posedge clk_i) begin
-        if (clear_q) slack_q <= '0;
+        if (clear_unit[u]) slack_q <= '0;
         else slack_q <= slack_d;
       end
       assign short[v] = slack_q[SlackWidth-1];
@@ -592,9 +605,9 @@ module cmamba_sequencer #(
     logic [InFlightWidth-1:0] in_flight_q;
     logic [ CounterWidth-1:0] busy_q;
     always_ff @(posedge clk_i) begin
-      if (rst_i || clear_q) in_flight_q <= '0;
+      if (clear_unit[u]) in_flight_q <= '0;
       else in_flight_q <= in_flight_q + InFlightWidth'(start[u]) - InFlightWidth'(done_i[u]);
-      if (clear_q && !abort_o) busy_q <= '0;
+      if (clear_unit[u] && !abort_o) busy_q <= '0;
       else if (in_flight_q != '0) busy_q <= busy_q + 1'b1;
     end
     assign busy_cycles_o[u] = busy_q;

@@ -18,6 +18,8 @@ package cmamba_cells_pkg;
 
   // Latencies of the pipelined cells, in cycles from their inputs to their outputs.
   localparam int unsigned RamLatency = 2;
+  // Of the weight memory: its tree of two registers, the memory, and the register behind the OR.
+  localparam int unsigned WeightLatency = 2 + RamLatency + 1;
   localparam int unsigned ActivationTableLatency = 2;
   localparam int unsigned RoundClampLatency = 3;
   localparam int unsigned RequantizerLatency = 3 + RoundClampLatency;

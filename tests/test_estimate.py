@@ -132,11 +132,11 @@ def instruction(opcode: str, **fields: object) -> isa.Instruction:
     [
         ("RECV", {"n": 112}, 7 + 1, 7 + 1),
         ("SEND", {"n": 96}, 12, 12 + 8),
-        # t tiles, the last with w words of 16 outputs: t + 22 + w.
-        ("LINEAR", {"n_in": 128, "n_out": 256}, 32, 32 + 22 + 4),
-        ("LINEAR", {"n_in": 128, "n_out": 70, "log2_split": 1}, 12, 12 + 22 + 1),
+        # t tiles, the last with w words of 16 outputs: t + 25 + w.
+        ("LINEAR", {"n_in": 128, "n_out": 256}, 32, 32 + 25 + 4),
+        ("LINEAR", {"n_in": 128, "n_out": 70, "log2_split": 1}, 12, 12 + 25 + 1),
         # Fewer input tiles than words: the requantizer sets the pace.
-        ("LINEAR", {"n_in": 8, "n_out": 256}, 4, 1 + 16 + 22),
+        ("LINEAR", {"n_in": 8, "n_out": 256}, 4, 1 + 16 + 25),
         # w words of 64 channels: 24 + kernel + (w - 1) * 8.
         ("CONV", {"n": 256, "kernel": 4}, 32, 24 + 4 + 3 * 8),
         ("CONV", {"n": 192, "kernel": 8}, 24, 24 + 8 + 2 * 8),
@@ -163,10 +163,10 @@ def test_the_requantizer_works_while_the_array_goes_on():
     tall = timing.cost(instruction("LINEAR", n_in=8, n_out=256), 0, BUILD)
     wide = timing.cost(instruction("LINEAR", n_in=1024, n_out=64), 0, BUILD)
     times, array = timing.UnitTimes(), isa.UNITS.index("array")
-    assert times.run(array, tall, 100) == (100, 100 + 39)
-    assert times.run(array, tall, 0) == (104, 100 + 39 + 16)  # behind the words of the first
-    assert times.run(array, wide, 200) == (200, 200 + 64 + 22 + 4)
-    assert times.run(array, tall, 0) == (264, 290 + 16)  # the last words of `wide` are out before
+    assert times.run(array, tall, 100) == (100, 100 + 42)
+    assert times.run(array, tall, 0) == (104, 100 + 42 + 16)  # behind the words of the first
+    assert times.run(array, wide, 200) == (200, 200 + 64 + 25 + 4)
+    assert times.run(array, tall, 0) == (264, 293 + 16)  # the last words of `wide` are out before
 
 
 def test_a_reduction_waits_for_the_running_sums_before_it():
@@ -177,11 +177,11 @@ def test_a_reduction_waits_for_the_running_sums_before_it():
     array = isa.UNITS.index("array")
     for counted, extra in ((True, 3), (False, 0)):
         times = timing.UnitTimes(running_sums=counted)
-        assert times.run(array, first, 100) == (100, 100 + 1 + 8 + 22)
-        assert times.run(array, last, 100) == (102, 131 + 8 + extra)
+        assert times.run(array, first, 100) == (100, 100 + 1 + 8 + 25)
+        assert times.run(array, last, 100) == (102, 134 + 8 + extra)
         # The next sequence begins with the bias, and a late reduction finds its sums.
-        assert times.run(array, first, 100) == (104, 131 + 16 + extra)
-        assert times.run(array, last, 200) == (200, 231)
+        assert times.run(array, first, 100) == (104, 134 + 16 + extra)
+        assert times.run(array, last, 200) == (200, 234)
 
 
 def test_parts_of_the_vector_unit_hold_different_entries():

@@ -24,7 +24,7 @@ QUEUE = 23
 # Cycles from the start of one entry of a unit to that of its next, at least.
 START_INTERVAL = 2
 # Cycles of an entry beside those in which it occupies the unit.
-ARRAY_PIPELINE = 20  # and a level of adders for each time that four inputs are doubled
+ARRAY_PIPELINE = 23  # and a level of adders for each time that four inputs are doubled
 RUNNING_SUMS = 3  # from the requantizer's last cycle for running sums to the first that reads them
 CONV_PIPELINE = 16  # all taps of a word in place to the last result
 SCAN_PIPELINE = 30  # and a level of adders for each time that one lane is doubled

@@ -19,10 +19,16 @@
 // The output register of a RAM that is not read is zero, so that a bit of the result is the OR of
 // its banks, of low or high, and of extra if that belongs to its half: with three banks six inputs,
 // one LUT.
+//
+// The block RAMs are all over the device. So both halves are cut into regions (weight_region), and
+// addresses, enables and beats reach the RAMs through trees of registers: one here, copies of it in
+// the regions, and one beside each RAM (weight_ram).
 
 `default_nettype none
 
-module cmamba_weight_memory #(
+module cmamba_weight_memory
+  import cmamba_cells_pkg::*;
+#(
     // Inputs of a lane in one tile.
     parameter int unsigned TileIn = cmamba_build_pkg::TileIn,
     // Lanes.
@@ -42,165 +48,70 @@ module cmamba_weight_memory #(
     input wire logic [BeatBits-1:0] wr_beat_i,
     input wire logic [127:0] wr_data_i,
 
-    // Data two cycles after the address, zeros two cycles after a cycle without rd_en_i.
+    // Data WeightLatency cycles after the address, zeros as long after a cycle without rd_en_i.
     input wire logic rd_en_i,
     input wire logic [AddrBits-1:0] rd_addr_i,
     output logic [TileOut-1:0][TileIn-1:0][7:0] rd_data_o
 );
 
-  localparam int unsigned HalfBeats = Beats / 2;
-  localparam int unsigned HalfBits = 128 * HalfBeats;
-  // Deeper banks would need fewer LUTs, but each of their block RAMs holds fewer bits of a word,
-  // and a read wakes all of them.
-  localparam int unsigned BankTiles = 1024;
-  localparam int unsigned BlockTiles = 256;
-
-  localparam int unsigned Blocks = (Tiles + BlockTiles - 1) / BlockTiles;
-  localparam bit HasExtra = Blocks % 2 == 1;
-  localparam int unsigned BankedBlocks = HasExtra ? Blocks - 3 : Blocks;
-  localparam int unsigned BankedTiles = BankedBlocks * BlockTiles;
-  localparam int unsigned Banks = (BankedTiles + BankTiles - 1) / BankTiles;
+  // Bits of a half in a region: whole block RAMs of 36 and of 72 bits, of which a register drives
+  // 64 write enables, eight for each.
+  localparam int unsigned RegionBits = 8 * 72;
+  localparam int unsigned HalfBits = 128 * Beats / 2;
+  localparam int unsigned Regions = (HalfBits + RegionBits - 1) / RegionBits;
 
   if (TileIn * TileOut < 32 || TileIn * TileOut != 16 << BeatBits) begin : gen_check_tile
     $fatal(
         1, "weight_memory: a tile is %0d bytes, expected a power of two from 32", TileIn * TileOut
     );
   end
-  if (Blocks < 2) begin : gen_check_tiles
-    $fatal(1, "weight_memory: Tiles is %0d, expected at least %0d", Tiles, BlockTiles + 1);
+  if (Tiles < 257) begin : gen_check_tiles
+    $fatal(1, "weight_memory: Tiles is %0d, expected at least 257", Tiles);
+  end
+  if (WeightLatency != RamLatency + 3) begin : gen_check_latency
+    $fatal(1, "weight_memory: WeightLatency is %0d, expected %0d", WeightLatency, RamLatency + 3);
   end
 
-  // ---- Writes: a half is gathered, and written in the cycle after its last beat ----
+  // ---- Roots of the trees ----
 
-  logic wr_valid_q;
-  logic [AddrBits-1:0] wr_addr_q;
+  logic wr_valid_q, rd_en_q;
+  logic [AddrBits-1:0] wr_addr_q, rd_addr_q;
   logic [BeatBits-1:0] wr_beat_q;
   logic [127:0] wr_data_q;
-  logic [HalfBeats-1:0][127:0] gathered_q;
-  logic [1:0] wr_half_q;  // the low, the high half
-  logic [31:0] wr_tile_q;
 
   always_ff @(posedge clk_i) begin
     wr_valid_q <= wr_valid_i;
     wr_addr_q  <= wr_tile_i;
     wr_beat_q  <= wr_beat_i;
     wr_data_q  <= wr_data_i;
-    for (int unsigned b = 0; b < HalfBeats; b++) begin
-      if (wr_valid_q && 32'(wr_beat_q) % HalfBeats == b) gathered_q[b] <= wr_data_q;
-    end
-    wr_half_q[0] <= wr_valid_q && 32'(wr_beat_q) == HalfBeats - 1;
-    wr_half_q[1] <= wr_valid_q && 32'(wr_beat_q) == Beats - 1;
-    wr_tile_q <= 32'(wr_addr_q);
+    rd_en_q    <= rd_en_i;
+    rd_addr_q  <= rd_addr_i;
   end
-
-  logic [31:0] rd_tile;
-  assign rd_tile = 32'(rd_addr_i);
-
-  // Which of the blocks A, B, C a tile is in.
-  typedef struct packed {
-    logic c;
-    logic b;
-    logic a;
-  } blocks_t;
-
-  function automatic blocks_t blocks(logic [31:0] tile);
-    return
-    '{
-        a: HasExtra && tile / BlockTiles == BankedBlocks,
-        b: HasExtra && tile / BlockTiles == BankedBlocks + 1,
-        c: HasExtra && tile / BlockTiles == BankedBlocks + 2
-    }
-    ;
-  endfunction
-
-  // verilator lint_off UNUSEDSIGNAL
-  // Without the three blocks nobody asks.
-  blocks_t rd_blocks, wr_blocks;
-  // verilator lint_on UNUSEDSIGNAL
-  assign rd_blocks = rd_en_i ? blocks(rd_tile) : '0;
-  assign wr_blocks = blocks(wr_tile_q);
-
-  // ---- Extra ----
-
-  logic [HalfBits-1:0] extra;
-  logic extra_is_low;
-
-  if (HasExtra) begin : gen_extra
-    logic [1:0] rd_c_q;
-    cmamba_ram_1w #(
-        .Width(HalfBits),
-        .Depth(2 * BlockTiles),
-        .RamStyle("block"),
-        .ZeroIdle(1)
-    ) u_ram (
-        .clk_i,
-        .wr_en_i  ((wr_half_q[1] && wr_blocks.b) || (wr_half_q[0] && wr_blocks.c)),
-        .wr_addr_i({wr_blocks.c, wr_tile_q[7:0]}),
-        .wr_data_i(gathered_q),
-        .rd_en_i  (rd_blocks.b || rd_blocks.c),
-        .rd_addr_i({rd_blocks.c, rd_tile[7:0]}),
-        .rd_data_o(extra)
-    );
-    always_ff @(posedge clk_i) rd_c_q <= {rd_c_q[0], rd_blocks.c};
-    assign extra_is_low = rd_c_q[1];
-  end else begin : gen_no_extra
-    assign extra = '0;
-    assign extra_is_low = 1'b0;
-  end
-
-  // ---- The two halves ----
 
   logic [1:0][HalfBits-1:0] halves;
   assign rd_data_o = halves;
 
-  for (genvar h = 0; h < 2; h++) begin : gen_half
-    // The banks; low or high behind them.
-    logic [HalfBits-1:0] words[Banks+1];
-
-    for (genvar b = 0; b < Banks; b++) begin : gen_bank
-      localparam int unsigned First = b * BankTiles;
-      localparam int unsigned Depth = b < Banks - 1 ? BankTiles : BankedTiles - First;
-      cmamba_ram_1w #(
-          .Width(HalfBits),
-          .Depth(Depth),
-          .RamStyle("block"),
-          .ZeroIdle(1)
-      ) u_ram (
-          .clk_i,
-          .wr_en_i  (wr_half_q[h] && wr_tile_q / BankTiles == b && wr_tile_q < First + Depth),
-          .wr_addr_i(wr_tile_q[$clog2(Depth)-1:0]),
-          .wr_data_i(gathered_q),
-          .rd_en_i  (rd_en_i && rd_tile / BankTiles == b && rd_tile < First + Depth),
-          .rd_addr_i(rd_tile[$clog2(Depth)-1:0]),
-          .rd_data_o(words[b])
-      );
-    end
-
-    if (HasExtra) begin : gen_shared
-      logic wr_upper, rd_upper;  // B in low, C in high: behind the 256 words of A
-      assign wr_upper = h == 0 ? wr_blocks.b : wr_blocks.c;
-      assign rd_upper = h == 0 ? rd_blocks.b : rd_blocks.c;
-      cmamba_ram_1w #(
-          .Width(HalfBits),
-          .Depth(2 * BlockTiles),
-          .RamStyle("block"),
-          .ZeroIdle(1)
-      ) u_ram (
-          .clk_i,
-          .wr_en_i  (wr_half_q[h] && (wr_blocks.a || wr_upper)),
-          .wr_addr_i({wr_upper, wr_tile_q[7:0]}),
-          .wr_data_i(gathered_q),
-          .rd_en_i  (rd_blocks.a || rd_upper),
-          .rd_addr_i({rd_upper, rd_tile[7:0]}),
-          .rd_data_o(words[Banks])
-      );
-    end else begin : gen_not_shared
-      assign words[Banks] = '0;
-    end
-
-    always_comb begin
-      halves[h] = extra_is_low == (h == 0) ? extra : '0;
-      for (int unsigned b = 0; b <= Banks; b++) halves[h] |= words[b];
+  for (genvar r = 0; r < Regions; r++) begin : gen_region
+    localparam int unsigned First = r * RegionBits;
+    localparam int unsigned Width = HalfBits - First < RegionBits ? HalfBits - First : RegionBits;
+    logic [1:0][Width-1:0] rd_data;
+    cmamba_weight_region #(
+        .Beats(Beats),
+        .Tiles(Tiles),
+        .First(First),
+        .Width(Width)
+    ) u_region (
+        .clk_i,
+        .wr_valid_i(wr_valid_q),
+        .wr_tile_i (wr_addr_q),
+        .wr_beat_i (wr_beat_q),
+        .wr_data_i (wr_data_q),
+        .rd_en_i   (rd_en_q),
+        .rd_addr_i (rd_addr_q),
+        .rd_data_o (rd_data)
+    );
+    for (genvar h = 0; h < 2; h++) begin : gen_half
+      assign halves[h][First+:Width] = rd_data[h];
     end
   end
 

@@ -8,7 +8,7 @@
 //              |       +-------------------- credits -----------------------+-------+
 //              +------------------------- entries --------------------------+
 //
-// In the default build an entry's first read comes 3 cycles after its start, and done_o 21 cycles
+// In the default build an entry's first read comes 3 cycles after its start, and done_o 24 cycles
 // after the read that ends its last output tile if that has RequantizeLanes outputs or less; each
 // further RequantizeLanes outputs take a cycle. See docs/microarchitecture.md for the ports.
 //
@@ -44,7 +44,7 @@ module cmamba_array_unit #(
     input  wire cmamba_array_pkg::linear_entry_t entry_i,
     output logic done_o,
 
-    // Weight memory, read latency 2.
+    // Weight memory, read latency WeightLatency.
     output logic weight_rd_en_o,
     output logic [WeightAddrBits-1:0] weight_rd_addr_o,
     input  wire logic [TileOut-1:0][TileIn-1:0][7:0] weight_rd_data_i,
@@ -135,7 +135,7 @@ module cmamba_array_unit #(
       .release_i     (sums_release)
   );
 
-  // Beside the memories.
+  // Beside the memory of the inputs.
   always_ff @(posedge clk_i) begin
     if (rst_i) tile_valid_q <= '0;
     else tile_valid_q <= {tile_valid_q[ReadLatency-2:0], weight_rd_en_o};

@@ -25,7 +25,11 @@ module cmamba_mac_array #(
 );
 
   localparam int unsigned ChainLength = 4;
-  localparam int unsigned AccumulateDelay = 2 + ChainLength + $clog2(TileIn / ChainLength);
+  localparam int unsigned InputStages = cmamba_cells_pkg::WeightLatency -
+      cmamba_cells_pkg::RamLatency;
+  localparam int unsigned AccumulateDelay = InputStages + 2 + ChainLength + $clog2(
+      TileIn / ChainLength
+  );
   // From a tile to sums_valid_o.
   localparam int unsigned Latency = AccumulateDelay + 3;
   localparam int unsigned QuarterLanes = TileOut / 4;
@@ -46,6 +50,35 @@ module cmamba_mac_array #(
   assign sums_soon_o  = last_q[AccumulateDelay-1];
   assign sums_valid_o = last_q[Latency-1];
 
+  // A tile until its weights come.
+  typedef struct packed {
+    logic                        valid;
+    logic                        first;
+    logic                        last;
+    logic [1:0]                  part;
+    logic [1:0]                  log2_split;
+    logic [$clog2(4*TileIn)-1:0] end_at;
+    logic [4*TileIn-1:0][7:0]    word;
+  } tile_t;
+  tile_t tile_q[InputStages];
+  tile_t tile;
+  always_ff @(posedge clk_i) begin
+    tile_q[0] <= '{
+        valid: tile_valid_i && !rst_i,
+        first: tile_first_i,
+        last: tile_last_i,
+        part: tile_part_i,
+        log2_split: tile_log2_split_i,
+        end_at: tile_end_i,
+        word: word_i
+    };
+    for (int unsigned s = 1; s < InputStages; s++) begin
+      tile_q[s] <= tile_q[s-1];
+      if (rst_i) tile_q[s].valid <= 1'b0;
+    end
+  end
+  assign tile = tile_q[InputStages-1];
+
   // Of each lane; and what has been summed up and combined.
   int acc[TileOut];
   logic [TileOut-1:0][31:0] queue[1<<QueueBits];
@@ -55,20 +88,20 @@ module cmamba_mac_array #(
   // verilator lint_off BLKSEQ
   // verilog_lint: waive-start always-ff-non-blocking
   always_ff @(posedge clk_i) begin
-    if (tile_valid_i) begin
+    if (tile.valid) begin
       for (int unsigned q = 0; q < 4; q++) begin
         automatic logic [1:0] group, part;
         automatic int x[TileIn];
-        group = tile_log2_split_i == 2'd2 ? 2'(q) : tile_log2_split_i == 2'd1 ? 2'(q >> 1) : 2'd0;
-        part  = tile_part_i + group;
+        group = tile.log2_split == 2'd2 ? 2'(q) : tile.log2_split == 2'd1 ? 2'(q >> 1) : 2'd0;
+        part  = tile.part + group;
         for (int unsigned j = 0; j < TileIn; j++) begin
-          x[j] = 32'(group) * TileIn + j > 32'(tile_end_i) ? 0 :
-              32'($signed(word_i[part*TileIn+j]));
+          x[j] = 32'(group) * TileIn + j > 32'(tile.end_at) ? 0 :
+              32'($signed(tile.word[part*TileIn+j]));
         end
         // verilator unroll_disable
         for (int unsigned l = q * QuarterLanes; l < (q + 1) * QuarterLanes; l++) begin
           automatic int sum;
-          sum = tile_first_i ? 0 : acc[l];
+          sum = tile.first ? 0 : acc[l];
           for (int unsigned j = 0; j < TileIn; j += 4) begin
             automatic logic [3:0][7:0] w;
             w = weights_i[l][j+:4];
@@ -77,13 +110,13 @@ module cmamba_mac_array #(
           acc[l] = sum;
         end
       end
-      if (tile_last_i) begin
+      if (tile.last) begin
         // verilator unroll_disable
         for (int unsigned l = 0; l < TileOut; l++) begin
           automatic int sum;
           sum = acc[l];
-          if (tile_log2_split_i != 2'd0) sum += acc[(l+TileOut/2)%TileOut];
-          if (tile_log2_split_i == 2'd2) begin
+          if (tile.log2_split != 2'd0) sum += acc[(l+TileOut/2)%TileOut];
+          if (tile.log2_split == 2'd2) begin
             sum += acc[(l+TileOut/4)%TileOut] + acc[(l+TileOut/4+TileOut/2)%TileOut];
           end
           queue[write_q][l] = sum;
@@ -95,7 +128,7 @@ module cmamba_mac_array #(
       write_q <= '0;
       read_q  <= '0;
     end else begin
-      if (tile_valid_i && tile_last_i) write_q <= write_q + 1'b1;
+      if (tile.valid && tile.last) write_q <= write_q + 1'b1;
       if (last_q[Latency-2]) read_q <= read_q + 1'b1;
     end
   end

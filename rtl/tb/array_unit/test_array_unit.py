@@ -1,8 +1,8 @@
 """array_unit: random LINEAR entries against golden.arithmetic, cycles against the cycle model.
 
-The bench has memories with a read latency of two cycles, a loader that brings streamed tiles, and a
-sequencer that starts an entry once the entries whose rows it needs are done. Every row is compared
-when its entry completes, and all memories at the end.
+The bench has memories with a read latency of two cycles, five for weights, a loader that brings
+streamed tiles, and a sequencer that starts an entry once the entries whose rows it needs are done.
+Every row is compared when its entry completes, and all memories at the end.
 """
 
 import os
@@ -29,6 +29,7 @@ STRUCTS = Packages("small").structs  # these are the same in all builds
 ENTRY, RANGE = STRUCTS["linear_entry_t"], STRUCTS["tile_range_t"]
 SOURCES = ("patch", "norm", "conv", "proj", "scan")
 TARGETS_8 = ("conv_in", "gate", "proj", "step", "logit")
+WEIGHT_LATENCY = 5
 RESID = isa.SPACES["resid"].index
 
 
@@ -311,25 +312,28 @@ class Bench:
         return to_int(elements, bits)
 
     async def _memories(self):
-        """Serve the read ports, two cycles later, and the write port; check what is done."""
+        """Serve the read ports, two cycles later (weights five), and the write port; check what is
+        done."""
         dut, b = self.dut, self.build
-        weights = src = add = param = None
+        weights = [None] * (WEIGHT_LATENCY - 1)
+        src = add = param = None
         while True:
             await RisingEdge(dut.clk_i)
             self.cycle += 1
             for port, word in (
-                (dut.weight_rd_data_i, weights),
+                (dut.weight_rd_data_i, weights.pop(0)),
                 (dut.src_rd_data_i, src),
                 (dut.add_rd_data_i, add),
                 (dut.param_rd_data_i, param),
             ):
                 if word is not None:
                     port.value = word
-            weights = src = add = param = None
+            src = add = param = None
+            weights.append(None)
             if dut.weight_rd_en_o.value:
                 self.reads += 1
                 self.read_at.append(self.cycle)
-                weights = self.weights[dut.weight_rd_addr_o.value.to_unsigned()]
+                weights[-1] = self.weights[dut.weight_rd_addr_o.value.to_unsigned()]
             if dut.src_rd_en_o.value:
                 src = self._word(
                     dut.src_rd_space_o.value.to_unsigned(), dut.src_rd_addr_o.value.to_unsigned()
@@ -593,9 +597,9 @@ async def run_latency(dut):
     bench = Bench(dut)
     await start(dut)
     b = bench.build
-    # To the first read; memory, multiply-accumulate (chains of four, adder tree); parameters and
-    # sums, requantizer.
-    latency = 3 + 2 + 7 + (b.tile_in // 4).bit_length() - 1 + 4 + 6
+    # To the first read; weight memory, multiply-accumulate (chains of four, adder tree); parameters
+    # and sums, requantizer.
+    latency = 3 + WEIGHT_LATENCY + 7 + (b.tile_in // 4).bit_length() - 1 + 4 + 6
     for n_in, n_out in ((1, 1), (b.tile_in, b.tile_out), (8 * b.tile_in, 4 * b.tile_out)):
         program = Program(b)
         i = program.linear(n_in, n_out, 0)

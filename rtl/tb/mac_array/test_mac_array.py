@@ -13,6 +13,8 @@ from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, always, randomly, reset, seed_numpy, start
 
 PERIOD_NS = 4
+# The weights of a tile come so many cycles after its inputs.
+INPUT_STAGES = 3
 
 
 def to_int(array, bits):
@@ -34,8 +36,10 @@ class Bench:
         self.cycle = 0
         self.soon = []
         self.last_taken = []
-        # Registers of A and M, P of each DSP of a chain, adder tree, accumulator, two to combine.
-        self.latency = 2 + 4 + (self.tile_in // 4).bit_length() - 1 + 3
+        # The inputs' tree, registers of A and M, P of each DSP of a chain, adder tree, accumulator,
+        # two to combine.
+        self.latency = INPUT_STAGES + 2 + 4 + (self.tile_in // 4).bit_length() - 1 + 3
+        self.weights = [0] * INPUT_STAGES
         self.results = 0
         for name in ("tile_valid_i", "tile_first_i", "tile_last_i", "tile_part_i"):
             getattr(dut, name).value = 0
@@ -85,7 +89,7 @@ class Bench:
                 # Nothing of an idle cycle may be looked at.
                 self.dut.tile_first_i.value = random.getrandbits(1)
                 self.dut.tile_last_i.value = random.getrandbits(1)
-                await RisingEdge(self.dut.clk_i)
+                await self.next_cycle()
             self.dut.tile_valid_i.value = 1
             self.dut.tile_first_i.value = i == 0
             self.dut.tile_last_i.value = i == len(tiles) - 1
@@ -93,14 +97,19 @@ class Bench:
             self.dut.tile_log2_split_i.value = log2_split
             self.dut.tile_end_i.value = end
             self.dut.word_i.value = to_int(word, 8)
-            self.dut.weights_i.value = to_int(weights, 8)
-            await RisingEdge(self.dut.clk_i)
+            await self.next_cycle(to_int(weights, 8))
         self.last_taken.append(get_sim_time("step"))
         self.dut.tile_valid_i.value = 0
 
+    async def next_cycle(self, weights=None):
+        """Drive the weights of the tile that came before; those of this cycle's follow later."""
+        self.weights.append(random.getrandbits(8) if weights is None else weights)
+        self.dut.weights_i.value = self.weights.pop(0)
+        await RisingEdge(self.dut.clk_i)
+
     async def finish(self):
         for _ in range(40):
-            await RisingEdge(self.dut.clk_i)
+            await self.next_cycle()
         assert not self.expected
 
     async def _watch(self):

@@ -13,6 +13,8 @@ BEAT_BITS = 128
 BLOCK = 256
 # A read so many cycles after the last beat gives the tile.
 WRITE_LATENCY = 3
+# Data so many cycles after the address.
+READ_LATENCY = 5
 
 
 class Bench:
@@ -56,7 +58,7 @@ class Bench:
 
     async def read(self, choose, n_cycles):
         """Read ``choose()`` in every cycle, nothing where it gives None, and compare."""
-        dut, expected = self.dut, [None, None]
+        dut, expected = self.dut, [None] * READ_LATENCY
         for cycle in range(n_cycles):
             tile = choose()
             dut.rd_en_i.value = tile is not None
@@ -85,7 +87,7 @@ async def run_all_tiles(dut):
         await bench.write(tile)
     await ClockCycles(dut.clk_i, WRITE_LATENCY + 1)
     random.shuffle(order)
-    waiting = [*order, None, None]
+    waiting = [*order, *[None] * READ_LATENCY]
     await bench.read(lambda: waiting.pop(0), len(waiting))
 
 

@@ -21,7 +21,7 @@ RANGE = Packages("small").structs["tile_range_t"]  # the same in all builds
 BEAT_BITS, BEAT_BYTES = 128, 16
 # From the fetch to the command; from the last beat to the cycle in which the tile is read.
 COMMAND_LATENCY, OFFER_LATENCY = 3, 3
-READ_LATENCY = 2
+READ_LATENCY = 5
 
 
 class Bench:

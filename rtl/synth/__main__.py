@@ -19,7 +19,7 @@ from pathlib import Path
 import isa
 from common import command_line
 from common.atomic_write import atomic_write
-from rtl.synth import report
+from rtl.synth import report, wires
 from rtl.synth.hierarchy import Unit, elaborate
 from rtl.synth.resources import AROUND, DEVICE, Resources, targets
 from rtl.synth.synthesize import Result, analyse, synthesize
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     _synthesize_all(units, cache, args.jobs)
     results: dict[str, Result] = {}
     for digest, unit in units.items():
-        inside = {units[d].module: results[d].timing for d in unit.children}
+        inside = {units[d].module: results[d] for d in unit.children}
         results[digest] = analyse(unit, inside, cache)
 
     rows = list(_rows(top, units, results))
@@ -86,10 +86,12 @@ def main(argv: list[str] | None = None) -> int:
     slow = [f"{name} {delay:.2f}" for name, delay in delays.items() if delay > CLOCK_NS]
     print(f"modules beyond {CLOCK_NS:.1f} ns by this estimate: {', '.join(slow) or 'none'}")
     print()
-    failures = list(_failures(units, results))
+    print(report.wire_table((units[digest].name, results[digest].wires) for digest in units))
+    print()
+    failures = list(_failures(top, units, results))
     if is_whole:
         failures += report.over_target(total + AROUND, allowed)
-    for line in failures or ["no latches, no memories in registers, all targets of resources met"]:
+    for line in failures or ["no latches, no memories in registers, all rules and targets met"]:
         print(line)
     print(f"{time.monotonic() - started:.0f} s")
 
@@ -167,13 +169,14 @@ def _longest(result: Result) -> float:
     return max((path.delay for path in result.timing.paths), default=0.0)
 
 
-def _failures(units: Mapping[str, Unit], results: Mapping[str, Result]) -> Iterator[str]:
+def _failures(top: str, units: Mapping[str, Unit], results: Mapping[str, Result]) -> Iterator[str]:
     for digest, result in results.items():
         name = units[digest].name
         if result.resources.latches:
             yield f"{name}: {result.resources.latches} latches"
         for memory in result.memories_in_registers:
             yield f"{name}: {memory} became registers"
+        yield from wires.failures(name, result.wires, digest == top)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rtl.synth.resources import DEVICE, Resources
 from rtl.synth.timing import Path
+from rtl.synth.wires import Wires
 
 # Columns of the table, by the fields of `Resources`.
 _WIDTHS = {"lut": 9, "lutram": 9, "ff": 9, "dsp": 7, "bram": 8}
@@ -67,6 +68,19 @@ def path_table(paths: Iterable[tuple[Path, str]], what: str) -> str:
         lines.append(
             f"{path.delay:>6.2f}{path.levels:>7}  {unit}: {path.source} -> {path.destination}"
         )
+    return "\n".join(lines)
+
+
+def wire_table(units: Iterable[tuple[str, Wires]]) -> str:
+    """What the register of each unit drives that drives most, without those at its ports."""
+    rows = {}
+    for unit, wires in units:
+        for net in wires.most:
+            rows[unit, net.name] = net.load
+    lines = ["registers that drive most", f"{'pins':>6}{'blocks':>8}  register"]
+    for (unit, name), load in sorted(rows.items(), key=lambda row: row[1].pins, reverse=True):
+        if load.pins > 100 or load.block_pins > 10:
+            lines.append(f"{load.pins:>6}{load.block_pins:>8}  {unit}: {name}")
     return "\n".join(lines)
 
 

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from rtl.synth import resources, timing, yosys
+from rtl.synth import floorplan, resources, timing, wires, yosys
 from rtl.synth.hierarchy import Unit
 
 _COMMANDS = (
     "read_rtlil {folder}/unit.il",
+    # The RTL puts `keep` at signals, as Vivado wants it; Yosys looks for it at the registers.
+    "proc",
+    "setattr -set keep 1 a:keep %ci1 t:$dff* %i",
     "synth_xilinx -family xcup -noiopad -noclkbuf -flatten -top {module}",
     "write_json {folder}/netlist.part.json",
 )
@@ -49,12 +52,14 @@ class Result:
         resources: these cells'.
         memories_in_registers: arrays with the attribute ram_style that became registers.
         timing: paths inside, and from and to its ports.
+        wires: what its nets drive.
     """
 
     cells: dict[str, int]
     resources: resources.Resources
     memories_in_registers: list[str]
     timing: timing.Timing
+    wires: wires.Wires
 
 
 def folder_of(unit: Unit, cache: Path) -> Path:
@@ -80,19 +85,19 @@ def synthesize(unit: Unit, cache: Path) -> None:
     os.replace(folder / "netlist.part.json", netlist)
 
 
-def analyse(unit: Unit, inside: Mapping[str, timing.Timing], cache: Path) -> Result:
-    """Count the cells of a netlist and analyse its timing, or take what an earlier run has left.
+def analyse(unit: Unit, inside: Mapping[str, Result], cache: Path) -> Result:
+    """Count the cells of a netlist, analyse its wires and timing, or take what an earlier run left.
 
     Args:
         unit: has been synthesized.
-        inside: timing of the units in it, by their names in the netlist.
+        inside: results of the units in it, by their names in the netlist.
         cache: folder of the units' folders.
 
     Raises:
         ValueError: the netlist has cells that are not known.
     """
     folder = folder_of(unit, cache)
-    sources = "".join(map(inspect.getsource, (resources, timing, analyse)))
+    sources = "".join(map(inspect.getsource, (floorplan, resources, timing, wires, analyse)))
     stored = folder / f"result-{hashlib.sha256(sources.encode()).hexdigest()[:16]}.pickle"
     if stored.exists():
         return pickle.loads(stored.read_bytes())
@@ -102,11 +107,16 @@ def analyse(unit: Unit, inside: Mapping[str, timing.Timing], cache: Path) -> Res
         del cells[name]
     wanted = tuple(f".{name}" for name in _RAM.findall(unit.rtlil))
     in_registers = _IN_REGISTERS.findall((folder / "yosys.log").read_text())
+    inside_wires = {name: result.wires for name, result in inside.items()}
+    found, loads = wires.analyse(module, inside_wires, timing.names(module))
     result = Result(
         cells=dict(cells),
         resources=resources.count(cells),
         memories_in_registers=[name for name in in_registers if name.endswith(wanted)],
-        timing=timing.analyse(module, inside),
+        timing=timing.analyse(
+            module, {name: result.timing for name, result in inside.items()}, inside_wires, loads
+        ),
+        wires=found,
     )
     for old in folder.glob("result-*.pickle"):
         old.unlink()

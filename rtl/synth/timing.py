@@ -1,9 +1,9 @@
 """Static timing of a netlist of Yosys, with estimated delays.
 
 There is no place and route for UltraScale+ without Vivado, so that this is an estimate: delays of
-cells are rounded up from those that Vivado reports for this family and speed grade, and nets get a
-delay that depends only on their fan-out. It serves to find the paths that are too long, not to
-close timing.
+cells are rounded up from those that Vivado reports for this family and speed grade. The delay of a
+net depends on its fan-out, and on how far the block RAMs and DSP48E2 are apart that it drives. It
+serves to find the paths that are too long, not to close timing.
 
 Units are analysed one by one, from the innermost outwards; of each there remain its paths and what
 the unit around it has to know: how long its outputs take, how long before the clock edge its
@@ -17,6 +17,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import log2
+
+from rtl.synth.wires import Load, Wires
 
 # Nanoseconds, UltraScale+ at 0.85 V, speed grade -2.
 CLOCK_TO_Q = 0.08
@@ -47,11 +49,14 @@ DSP_SETUP = 0.25  # at an input register; at M and P it is in the stages' delays
 NET_LOCAL = 0.03
 NET = 0.25  # any other
 NET_FAN_OUT = 0.10  # and this for each doubling of the fan-out
+# And for each slice between the driver and block RAM or DSP48E2: a clock region in 0.6 ns, a guess
+# on the safe side.
+NET_SLICE = 0.01
 
 
-def net_delay(fan_out: int) -> float:
-    """Delay in ns of a net with ``fan_out`` sinks, that leaves its slice."""
-    return NET + NET_FAN_OUT * log2(1 + fan_out)
+def net_delay(load: Load) -> float:
+    """Delay in ns of a net with these sinks, that leaves its slice."""
+    return NET + NET_FAN_OUT * log2(1 + load.pins) + NET_SLICE * load.span
 
 
 @dataclass(frozen=True, order=True)
@@ -123,19 +128,25 @@ _SHIFT = ("SRL16E", "SRLC32E")
 _SLICE = ("LUT", "CARRY", "MUX", "RAM3", "RAM6", "RAM1", "RAM2")
 
 
-def analyse(module: Mapping, units: Mapping[str, Timing], n_paths: int = 50) -> Timing:
+def analyse(
+    module: Mapping,
+    units: Mapping[str, Timing],
+    wires: Mapping[str, Wires],
+    loads: Mapping[int, Load],
+    n_paths: int = 50,
+) -> Timing:
     """Timing of a flat netlist.
 
     Args:
         module: of the JSON that Yosys writes.
-        units: timing of the modules that are used in it, by name.
+        units, wires: of the modules that are used in it, by name.
+        loads: of its bits, with their sinks in these modules.
         n_paths: so many paths are kept.
 
     Raises:
         ValueError: a cell is not known.
     """
-    names = _names(module)
-    graph = _graph(module, units, names)
+    graph = _graph(module, units, wires, loads)
     order = _order(graph)
 
     arrivals: dict[int, Arrival] = {}
@@ -171,7 +182,7 @@ def _vector(name: str) -> str:
     return re.sub(r"\[\d+\]", "[]", name)
 
 
-def _names(module: Mapping) -> dict[int, str]:
+def names(module: Mapping) -> dict[int, str]:
     """The best name of each bit: that of a register of the RTL, or else a short one."""
 
     def rank(name: str, hidden: int) -> tuple:
@@ -194,15 +205,17 @@ def _bits(cell: Mapping) -> Iterator[tuple[str, int, int]]:
                 yield port, i, bit
 
 
-def _graph(module: Mapping, units: Mapping[str, Timing], names: Mapping[int, str]) -> _Graph:
-    fan_out: defaultdict[int, int] = defaultdict(int)
+def _graph(
+    module: Mapping,
+    units: Mapping[str, Timing],
+    wires: Mapping[str, Wires],
+    loads: Mapping[int, Load],
+) -> _Graph:
     driver: dict[int, str] = {}
     for cell in module["cells"].values():
         for port, _, bit in _bits(cell):
             if cell["port_directions"][port] == "output":
                 driver[bit] = cell["type"]
-            else:
-                fan_out[bit] += 1
 
     def net(bit: int, kind: str, port: str) -> float:
         """Delay from the driver of a net to an input."""
@@ -213,25 +226,38 @@ def _graph(module: Mapping, units: Mapping[str, Timing], names: Mapping[int, str
             return NET_LOCAL
         if kind in _MUX and port in ("I0", "I1"):
             return NET_LOCAL
-        if kind in _FD and port == "D" and fan_out[bit] == 1 and source.startswith(_SLICE):
+        if kind in _FD and port == "D" and loads[bit].pins == 1 and source.startswith(_SLICE):
             return NET_LOCAL
         if kind == "DSP48E2" and port in ("PCIN", "ACIN", "BCIN"):
             return NET_LOCAL
-        return net_delay(fan_out[bit])
+        return net_delay(loads[bit])
 
+    bit_names = names(module)
     graph = _Graph(defaultdict(list), {}, [])
     for name, cell in module["cells"].items():
         kind = cell["type"]
         if kind in units:
-            _unit_cell(graph, name, cell, units[kind], lambda bit: net_delay(fan_out[bit]))
+            _unit_cell(graph, name, cell, units[kind], wires[kind], loads)
         else:
-            _primitive(graph, name, cell, net, names)
+            _primitive(graph, name, cell, net, bit_names)
     return graph
 
 
-def _unit_cell(graph: _Graph, name: str, cell: Mapping, unit: Timing, net) -> None:
-    """A unit inside: its own timing has a fan-out of one for a net that comes from outside."""
+def _unit_cell(
+    graph: _Graph,
+    name: str,
+    cell: Mapping,
+    unit: Timing,
+    wires: Wires,
+    loads: Mapping[int, Load],
+) -> None:
+    """A unit inside: its own timing knows only those sinks of a net that are in it."""
     connections = cell["connections"]
+
+    def outside(port: str, index: int, bit: int) -> float:
+        """What the other sinks add to the delay of a net that enters the unit."""
+        return net_delay(loads[bit]) - net_delay(wires.load(port, index))
+
     for port, paths in unit.outputs.items():
         for i, path in enumerate(paths):
             bit = connections[port][i] if port in connections else None
@@ -240,14 +266,15 @@ def _unit_cell(graph: _Graph, name: str, cell: Mapping, unit: Timing, net) -> No
             if path:
                 graph.starts[bit] = path.later(0.0, name)
             for source_port, (delay, levels) in unit.through.get(port, {}).items():
-                for source in connections.get(source_port, ()):
+                for j, source in enumerate(connections.get(source_port, ())):
                     if isinstance(source, int):
-                        graph.arcs[bit].append((source, delay + net(source) - net_delay(1), levels))
+                        added = outside(source_port, j, source)
+                        graph.arcs[bit].append((source, delay + added, levels))
     for port, paths in unit.inputs.items():
         for i, path in enumerate(paths):
             bit = connections[port][i] if port in connections else None
             if isinstance(bit, int) and path:
-                path = path.later(net(bit) - net_delay(1), name)
+                path = path.later(outside(port, i, bit), name)
                 graph.ends.append((bit, path.delay, path.levels, path.register))
 
 

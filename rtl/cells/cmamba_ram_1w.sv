@@ -5,13 +5,14 @@
 // the old word.
 //
 // RAM in LUTs has no register at its inputs, and a LUT for each bit or two, so that an address drives
-// many of them. There the first of the two registers is that of address, enables and data, a copy
-// of it for each 64 bits of the word.
+// many of them. There the first of the two registers is that of address, enables and data, a copy of
+// it for each 64 bits of the word.
 //
-// In LUTs a copy is one array for each bit of the write mask: write enables of bytes are documented
-// for block RAM only. There are two descriptions of an array: the templates of UG901 (simple dual
-// port, byte write enable, optional output register), from which tools infer RAM, and the macro
-// XPM_MEMORY_SDPRAM of UG974, which leaves no choice. The suite of this module compares them.
+// In LUTs a copy is one array for each bit of the write mask, or for each 64 bits where one mask bit
+// is for all: write enables of bytes are documented for block RAM only. There are two descriptions of
+// an array: the templates of UG901 (simple dual port, byte write enable, optional output register),
+// from which tools infer RAM, and the macro XPM_MEMORY_SDPRAM of UG974, which leaves no choice. The
+// suite of this module compares them.
 
 `default_nettype none
 
@@ -54,18 +55,20 @@ module cmamba_ram_1w #(
   localparam bit IsRam = InLuts || RamStyle == "auto" || RamStyle == "block";
   // verilator lint_on WIDTHEXPAND
 
-  // Arrays of a copy; bits of one; bits of it that are written together.
-  localparam int unsigned Columns = InLuts ? MaskWidth : 1;
-  localparam int unsigned ColumnWidth = Width / Columns;
-  localparam int unsigned ByteWidth = Columns == MaskWidth ? ColumnWidth : 8;
-  localparam int unsigned ColumnEnables = ColumnWidth / ByteWidth;
+  // Bits of an array; arrays of a copy. In LUTs an array has at most 64 bits where one mask bit is
+  // for all, since each has the address in registers of its own.
+  localparam int unsigned ColumnWidth = !InLuts ? Width : MaskWidth > 1 ? MaskedWidth :
+      Width < 64 ? Width : 64;
+  localparam int unsigned Columns = (Width + ColumnWidth - 1) / ColumnWidth;
+  // Write enables of an array: of bytes where block RAM has a mask.
+  localparam bit HasBytes = !InLuts && MaskWidth > 1;
   // Columns that share the registers in front of RAM in LUTs.
   localparam int unsigned PartColumns = ColumnWidth < 64 ? 64 / ColumnWidth : 1;
 
   if (MaskedWidth < 1 || Width % MaskedWidth != 0) begin : gen_check_mask
     $fatal(1, "ram_1w: MaskedWidth is %0d, expected a divisor of Width %0d", MaskedWidth, Width);
   end
-  if (MaskedWidth % ByteWidth != 0) begin : gen_check_bytes
+  if (HasBytes && MaskedWidth % 8 != 0) begin : gen_check_bytes
     $fatal(1, "ram_1w: MaskedWidth is %0d, expected whole bytes in %s RAM", MaskedWidth, RamStyle);
   end
   if (Depth < 2) begin : gen_check_depth
@@ -80,9 +83,14 @@ module cmamba_ram_1w #(
 
   for (genvar p = 0; p < ReadPorts; p++) begin : gen_copy
     for (genvar c = 0; c < Columns; c++) begin : gen_column
-      logic [ColumnEnables-1:0] enables;
-      logic [ColumnWidth-1:0] wr_data, rd_data;
-      assign rd_data_o[p][c*ColumnWidth+:ColumnWidth] = rd_data;
+      localparam int unsigned Rest = Width - c * ColumnWidth;
+      localparam int unsigned Bits = Rest < ColumnWidth ? Rest : ColumnWidth;
+      localparam int unsigned Enables = HasBytes ? Bits / 8 : 1;
+      localparam int unsigned ByteWidth = Bits / Enables;
+
+      logic [Enables-1:0] enables;
+      logic [Bits-1:0] wr_data, rd_data;
+      assign rd_data_o[p][c*ColumnWidth+:Bits] = rd_data;
 
       // What the array gets, and the enable of its output register.
       logic wr_en, rd_en, take;
@@ -100,10 +108,10 @@ module cmamba_ram_1w #(
           end
         end
         logic wr_en_q;
-        logic [ColumnWidth-1:0] wr_data_q;
+        logic [Bits-1:0] wr_data_q;
         always_ff @(posedge clk_i) begin
-          wr_en_q   <= wr_en_i && wr_mask_i[c];
-          wr_data_q <= wr_data_i[c*ColumnWidth+:ColumnWidth];
+          wr_en_q   <= wr_en_i && wr_mask_i[MaskWidth>1?c : 0];
+          wr_data_q <= wr_data_i[c*ColumnWidth+:Bits];
         end
         assign enables = '1;
         assign wr_en   = wr_en_q;
@@ -113,11 +121,11 @@ module cmamba_ram_1w #(
         assign rd_en   = gen_column[Part].gen_luts.gen_part.rd_en_q;
         assign take    = rd_en;
       end else begin : gen_direct
-        for (genvar e = 0; e < ColumnEnables; e++) begin : gen_enable
-          assign enables[e] = wr_mask_i[(c*ColumnWidth+e*ByteWidth)/MaskedWidth];
+        for (genvar e = 0; e < Enables; e++) begin : gen_enable
+          assign enables[e] = wr_mask_i[e*ByteWidth/MaskedWidth];
         end
         assign wr_en   = wr_en_i;
-        assign wr_data = wr_data_i[c*ColumnWidth+:ColumnWidth];
+        assign wr_data = wr_data_i;
         assign wr_addr = wr_addr_i;
         assign rd_addr = rd_addr_i[p];
         assign rd_en   = rd_en_i[p];
@@ -128,13 +136,13 @@ module cmamba_ram_1w #(
 
       if (Macro) begin : gen_macro
         xpm_memory_sdpram #(
-            .MEMORY_SIZE       (ColumnWidth * Depth),
+            .MEMORY_SIZE       (Bits * Depth),
             .MEMORY_PRIMITIVE  (RamStyle),
             .CLOCKING_MODE     ("common_clock"),
-            .WRITE_DATA_WIDTH_A(ColumnWidth),
+            .WRITE_DATA_WIDTH_A(Bits),
             .BYTE_WRITE_WIDTH_A(ByteWidth),
             .ADDR_WIDTH_A      (AddrWidth),
-            .READ_DATA_WIDTH_B (ColumnWidth),
+            .READ_DATA_WIDTH_B (Bits),
             .ADDR_WIDTH_B      (AddrWidth),
             .READ_LATENCY_B    (InLuts ? 1 : 2),
             .READ_RESET_VALUE_B("0"),
@@ -162,12 +170,12 @@ module cmamba_ram_1w #(
         );
       end else begin : gen_inferred
         (* ram_style = RamStyle *)
-        logic [ColumnWidth-1:0] memory[Depth];
-        logic [ColumnWidth-1:0] word;
+        logic [Bits-1:0] memory[Depth];
+        logic [Bits-1:0] word;
 
         always_ff @(posedge clk_i) begin
           if (wr_en) begin
-            for (int unsigned e = 0; e < ColumnEnables; e++) begin
+            for (int unsigned e = 0; e < Enables; e++) begin
               if (enables[e]) begin
                 memory[wr_addr][e*ByteWidth+:ByteWidth] <= wr_data[e*ByteWidth+:ByteWidth];
               end
@@ -178,7 +186,7 @@ module cmamba_ram_1w #(
         if (InLuts) begin : gen_word
           assign word = memory[rd_addr];
         end else begin : gen_latch
-          logic [ColumnWidth-1:0] word_q;
+          logic [Bits-1:0] word_q;
           always_ff @(posedge clk_i) begin
             if (rd_en) word_q <= memory[rd_addr];
           end

@@ -82,6 +82,7 @@ def run(kind, parameters):
     [
         (32, 24, 8, 2, 0, "distributed"),
         (144, 24, 8, 1, 0, "distributed"),  # two parts and a quarter
+        (100, 24, 100, 1, 0, "distributed"),  # an array and a half
         (64, 24, 16, 1, 0, "block"),
         (72, 512, 72, 1, 1, "block"),
         pytest.param(20, 24, 5, 1, 1, "distributed", marks=SLOW),

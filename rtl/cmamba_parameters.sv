@@ -59,7 +59,8 @@ module cmamba_parameters
   localparam int unsigned ScanBeatWidth = $clog2(MaxScanParams / 2);
   localparam int unsigned DecayBeatWidth = $clog2(MaxScanDecay / 8);
 
-  // The last registers of the bus's tree: the memories are many block RAMs, and an address for each.
+  // The last registers of the bus's tree: the memories are many block RAMs, and an address for
+  // each.
   logic array_wr_en_q, conv_wr_en_q, conv_table_wr_en_q;
   logic scan_wr_en_q, decay_wr_en_q, scan_table_wr_en_q;
   (* keep = "true" *) logic [ArrayBeatWidth-1:0] array_wr_addr_q;

@@ -4,15 +4,15 @@
 // register is the output register of block RAM. A read in the cycle of a write to its address gives
 // the old word.
 //
-// RAM in LUTs has no register at its inputs, and a LUT for each bit or two, so that an address drives
-// many of them. There the first of the two registers is that of address, enables and data, a copy of
-// it for each 64 bits of the word.
+// RAM in LUTs has no register at its inputs, and a LUT for each bit or two, so that an address
+// drives many of them. There the first of the two registers is that of address, enables and data, a
+// copy of it for each 64 bits of the word.
 //
-// In LUTs a copy is one array for each bit of the write mask, or for each 64 bits where one mask bit
-// is for all: write enables of bytes are documented for block RAM only. There are two descriptions of
-// an array: the templates of UG901 (simple dual port, byte write enable, optional output register),
-// from which tools infer RAM, and the macro XPM_MEMORY_SDPRAM of UG974, which leaves no choice. The
-// suite of this module compares them.
+// In LUTs a copy is one array for each bit of the write mask, or for each 64 bits where one mask
+// bit is for all: write enables of bytes are documented for block RAM only. There are two
+// descriptions of an array: the templates of UG901 (simple dual port, byte write enable, optional
+// output register), from which tools infer RAM, and the macro XPM_MEMORY_SDPRAM of UG974, which
+// leaves no choice. The suite of this module compares them.
 
 `default_nettype none
 

@@ -1,5 +1,5 @@
-// A region of the weight memory: so many bits of the low and of the high half of all tiles, in block
-// RAM of its own, with the last registers of the trees to it and the OR behind it.
+// A region of the weight memory: so many bits of the low and of the high half of all tiles, in
+// block RAM of its own, with the last registers of the trees to it and the OR behind it.
 //
 //   beats --> [copy] --> [gathered half] --> weight_ram --+
 //     |         |                               ...       OR --> [register] --> rd_data_o

@@ -33,7 +33,8 @@ module cmamba_mac_array
     input  wire logic                                     clk_i,
     input  wire logic                                     rst_i,
     // A tile and its inputs in one cycle, its weights InputStages = WeightLatency - RamLatency
-    // cycles later. The inputs begin TileIn * tile_part_i elements behind the beginning of the word.
+    // cycles later. The inputs begin TileIn * tile_part_i elements behind the beginning of the
+    // word.
     input  wire logic                                     tile_valid_i,
     input  wire logic                                     tile_first_i,       // of its output tile
     input  wire logic                                     tile_last_i,        // of its output tile

@@ -1,5 +1,5 @@
-// Simulation model of rtl/units/cmamba_mac_array.sv: a tile is summed when it arrives, and what leaves the
-// array waits as long as its pipeline is. sums_o shows a sum only with sums_valid_o.
+// Simulation model of rtl/units/cmamba_mac_array.sv: a tile is summed when it arrives, and what
+// leaves the array waits as long as its pipeline is. sums_o shows a sum only with sums_valid_o.
 
 `default_nettype none
 

@@ -1,8 +1,9 @@
 // Model of XPM_MEMORY_SDPRAM for simulation, written after UG974 ("Parameterized Macro: Simple Dual
 // Port RAM"), as far as ram_1w uses it: one clock, no ECC, no sleep, reads of the old word.
 //
-// A read is registered where enb is high and comes READ_LATENCY_B cycles after its address. The last
-// register takes what is before it where regceb is high, and zeros where rstb is, which goes before.
+// A read is registered where enb is high and comes READ_LATENCY_B cycles after its address. The
+// last register takes what is before it where regceb is high, and zeros where rstb is, which goes
+// before.
 
 `default_nettype none
 

@@ -106,7 +106,7 @@ def build_bitstream(program: Path, settings: Settings, out: Path) -> Result:
         chosen, missed = _choose(program, settings, out, best)
         for name in ("utilization", "drc", "power"):
             _copy(out / chosen.strategy / f"{name}.rpt", out / f"{name}.rpt")
-        _copy(_timing_path(out, chosen), out / "timing.rpt")
+        _copy(_timing_path(out, chosen.strategy, chosen.clock), out / "timing.rpt")
         _report(out, settings, chosen, missed)
         if not (chosen.timing.is_met or settings.keep):
             raise FlowError(_reason(chosen, missed))
@@ -182,10 +182,8 @@ def _synthesize(program: Path, settings: Settings, out: Path) -> None:
     for line in wrong:
         print(line)
     if wrong and not settings.keep:
-        raise FlowError(
-            f"synthesis did not make what was designed, {len(wrong)} points, the first: {wrong[0]};"
-            f" see {out / 'synthesis.log'}; KEEP=1 goes on nevertheless"
-        )
+        summary = inference.summary(wrong, out / "synthesis.log")
+        raise FlowError(f"{summary}; KEEP=1 goes on nevertheless")
 
 
 def _implement(program: Path, settings: Settings, out: Path) -> list[Result]:
@@ -259,7 +257,7 @@ def _choose(
     if best.timing.is_met or settings.keep or best.timing.hold_slack < 0 or not clocks:
         return best, [] if best.timing.is_met else [best]
     folder = out / best.strategy
-    if not all(_timing_path(out, _at(best, clock)).is_file() for clock in clocks):
+    if not all(_timing_path(out, best.strategy, clock).is_file() for clock in clocks):
         with _timed(f"{best.clock} is missed, timing at slower clocks", folder / "retime.log"):
             vivado.run(
                 program,
@@ -302,16 +300,12 @@ def _export(program: Path, out: Path, chosen: Result) -> None:
 # ------------------------------------------------------------------------------- what is said
 
 
-def _timing_path(out: Path, result: Result) -> Path:
-    return out / result.strategy / f"timing_{result.clock.label}.rpt"
-
-
-def _at(result: Result, clock: Clock) -> Result:
-    return Result(result.strategy, clock, result.timing, result.paths)
+def _timing_path(out: Path, strategy: str, clock: Clock) -> Path:
+    return out / strategy / f"timing_{clock.label}.rpt"
 
 
 def _result(out: Path, strategy: str, clock: Clock) -> Result:
-    path = out / strategy / f"timing_{clock.label}.rpt"
+    path = _timing_path(out, strategy, clock)
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
         return Result(strategy, clock, reports.parse_timing(text), reports.parse_paths(text))

@@ -225,6 +225,14 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def summary(wrong: list[str], log: Path) -> str:
+    """What `check` found, in one line."""
+    return (
+        f"synthesis did not make what was designed, {len(wrong)} points, the first: {wrong[0]};"
+        f" see {log}"
+    )
+
+
 def check(folder: Path, expected: Estimate, log: Path) -> tuple[str, list[str]]:
     """Compare the reports in `folder` with the estimate; the table and what is not as designed.
 

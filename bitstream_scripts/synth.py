@@ -61,11 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     ]:
         print(line)
     if wrong:
-        print(
-            f"vivado-synth: synthesis did not make what was designed, {len(wrong)} points, the"
-            f" first: {wrong[0]}; see {log}",
-            file=sys.stderr,
-        )
+        print(f"vivado-synth: {inference.summary(wrong, log)}", file=sys.stderr)
     return 1 if wrong else 0
 
 

@@ -15,6 +15,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field
+from functools import cached_property
 
 from rtl.synth import floorplan
 
@@ -113,8 +114,9 @@ class Wires:
         """What a bit of an input drives inside."""
         return self._loads.get((port, index), Load())
 
-    def __post_init__(self) -> None:
-        self._loads = {port: net.load for net in self.boundary for port in net.ports}
+    @cached_property
+    def _loads(self) -> dict[Port, Load]:
+        return {port: net.load for net in self.boundary for port in net.ports}
 
 
 def breaks(net: Net) -> bool:
@@ -272,7 +274,6 @@ def analyse(
         if registers:
             wires.most.append(max(registers, key=key))
     _paths(module, units, names, wires)
-    wires.__post_init__()
     bits = {bit for cell in module["cells"].values() for _, _, bit in _pins(cell)}
     return wires, {bit: Load(*loads[union.root(bit)]) for bit in bits}
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import log2
 
-from rtl.synth.wires import Load, Wires
+from rtl.synth.wires import Load, Wires, pins_of
 
 # Nanoseconds, UltraScale+ at 0.85 V, speed grade -2.
 CLOCK_TO_Q = 0.08
@@ -197,14 +197,6 @@ def names(module: Mapping) -> dict[int, str]:
     return {bit: name for bit, (_, name) in best.items()}
 
 
-def _bits(cell: Mapping) -> Iterator[tuple[str, int, int]]:
-    """(port, index, bit) of the connections that are no constants."""
-    for port, bits in cell["connections"].items():
-        for i, bit in enumerate(bits):
-            if isinstance(bit, int):
-                yield port, i, bit
-
-
 def _graph(
     module: Mapping,
     units: Mapping[str, Timing],
@@ -213,7 +205,7 @@ def _graph(
 ) -> _Graph:
     driver: dict[int, str] = {}
     for cell in module["cells"].values():
-        for port, _, bit in _bits(cell):
+        for port, _, bit in pins_of(cell):
             if cell["port_directions"][port] == "output":
                 driver[bit] = cell["type"]
 
@@ -281,7 +273,7 @@ def _unit_cell(
 def _primitive(graph: _Graph, name: str, cell: Mapping, net, names: Mapping[int, str]) -> None:
     kind = cell["type"]
     pins = _Pins(graph, name, kind, net)
-    for pin in _bits(cell):
+    for pin in pins_of(cell):
         is_output = cell["port_directions"][pin[0]] == "output"
         (pins.outputs if is_output else pins.inputs).append(pin)
 

@@ -172,7 +172,8 @@ class _Union:
             self._parent[self.root(other)] = self.root(first)
 
 
-def _pins(cell: Mapping) -> Iterator[tuple[str, int, Bit]]:
+def pins_of(cell: Mapping) -> Iterator[tuple[str, int, Bit]]:
+    """(port, index, bit) of the connections that are no constants."""
     for port, bits in cell["connections"].items():
         for i, bit in enumerate(bits):
             if isinstance(bit, int):
@@ -206,7 +207,7 @@ def analyse(
         bit: instance
         for instance, cell in module["cells"].items()
         if cell["type"] in BLOCK_RAM
-        for port, _, bit in _pins(cell)
+        for port, _, bit in pins_of(cell)
         if "DOUT" in port
     }
     shared: set[tuple[str, str, Bit]] = set()
@@ -233,7 +234,7 @@ def analyse(
         # The output register of block RAM lies in it: all its bits share the pins of the RAM.
         ram = rams.get(cell["connections"]["D"][0]) if kind in REGISTERS else None
         seen: set[Bit] = set()
-        for port, _, bit in _pins(cell):
+        for port, _, bit in pins_of(cell):
             if cell["port_directions"][port] == "output":
                 drivers[union.root(bit)] = names.get(bit, instance), kind
                 continue
@@ -274,7 +275,7 @@ def analyse(
         if registers:
             wires.most.append(max(registers, key=key))
     _paths(module, units, names, wires)
-    bits = {bit for cell in module["cells"].values() for _, _, bit in _pins(cell)}
+    bits = {bit for cell in module["cells"].values() for _, _, bit in pins_of(cell)}
     return wires, {bit: Load(*loads[union.root(bit)]) for bit in bits}
 
 
@@ -317,7 +318,7 @@ def _paths(
                                 arc(source, to, by_lut)
             continue
         is_output = cell["port_directions"]
-        pins = list(_pins(cell))
+        pins = list(pins_of(cell))
         if kind in BLOCK_RAM:
             starts |= {bit: (False, names.get(bit, instance)) for p, _, bit in pins if "DOUT" in p}
         elif kind == DSP:

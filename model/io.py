@@ -12,6 +12,7 @@ Wrappers put a prefix before all names, such as 'module.', '_orig_mod.' or 'mode
 from behind it. Of an average (AveragedModel), its count is left out.
 
 Nothing is unpickled that could run code. Tensors are float32 in memory whatever the file stores.
+An archive that unpacks to more than `model.archive_limits` allows is refused before it is unpacked.
 A damaged .pt or .npz is noticed by its checksums; safetensors has none, so that there only damage
 to the header or the length shows.
 """
@@ -33,6 +34,7 @@ from torch import Tensor, nn
 
 from common.atomic_write import atomic_write
 from common.errors import CmambaError
+from model.archive_limits import check_archive
 from model.args import ModelArgs
 from model.quantization import parameters
 from model.quantization.structure import Quantizable
@@ -248,6 +250,7 @@ def load_npz_input(path: str | Path) -> Tensor:
 
 def _read_pt(path: Path) -> tuple[Mapping[str, Any], Any]:
     if zipfile.is_zipfile(path):  # PyTorch stores checksums, but does not compare them
+        check_archive(path)
         with zipfile.ZipFile(path) as archive:
             if (damaged := archive.testzip()) is not None:
                 raise CheckpointError(f"{path}: {damaged} does not match its checksum")
@@ -348,6 +351,7 @@ def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
     if not isinstance(file, np.lib.npyio.NpzFile):
         raise ValueError("found a single .npy array, expected an archive of them")
     with file:
+        check_archive(path)
         arrays = {name: file[name] for name in file.files}
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):  # a member without NumPy's header comes as bytes

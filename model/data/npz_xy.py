@@ -1,7 +1,8 @@
 """Windows of radio frames as arrays in memory: a folder with train.npz, val.npz and test.npz.
 
 Each holds `x` [M, L, Din], M windows of frames, and `y` [M, 2], the position at the last frame of
-each; float16, float32 or float64, the same L and Din in all three. The files are untrusted.
+each; float16, float32 or float64, the same L and Din in all three. The files are untrusted: what
+they may unpack to is limited (`model.archive_limits`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model.archive_limits import check_archive
 from model.data.csv_series import DataError, Digest, Standardizer, add_array
 from model.data.frames import FrameSplits, check_values
 
@@ -22,6 +24,7 @@ class NpzWindows:
     def __init__(self, path: Path) -> None:
         """Raises: DataError (not such an archive, shape, type, or values that are not finite)."""
         try:
+            check_archive(path)
             with np.load(path, allow_pickle=False) as file:
                 self._x, self._y = (file[key] for key in ("x", "y"))
         except FileNotFoundError:

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from golden.host_frames import FrameHost
+from golden.host_metadata import entry, int8, positive
 from golden.host_series import SeriesHost
+from isa.errors import PackageError
 from isa.package import Package
 from model.args import ModelArgs
 
@@ -23,24 +25,20 @@ class HostSide:
     """
 
     def __init__(self, package: Package) -> None:
-        """Raises ValueError where the package's metadata lack what the host needs, or contradict
-        its header."""
+        """Raises PackageError where the package's metadata lack what the host needs, hold numbers
+        that it cannot compute with, or contradict the header."""
         metadata = package.metadata
+        model = entry(metadata, "model")
+        is_regressor = isinstance(model, dict) and model.get("model") == "regressor"
         try:
-            model = metadata["model"]
-            is_regressor = isinstance(model, dict) and model.get("model") == "regressor"
             self._model = (FrameHost if is_regressor else SeriesHost)(metadata)
-            self._input_scale = np.float32(metadata["input"]["scale"])
-            self._zero_point = int(metadata["input"]["zero_point"])
-            self._output_scale = np.float32(metadata["output"]["scale"])
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"package metadata: missing or malformed {error}") from None
-        for field, value in (
-            ("input.scale", self._input_scale),
-            ("output.scale", self._output_scale),
-        ):
-            if not (np.isfinite(value) and value > 0):
-                raise ValueError(f"package metadata, {field}: found {value}, expected above 0")
+        except PackageError:
+            raise
+        except ValueError as error:  # of the model's arguments
+            raise PackageError("BAD_SECTION", f"package metadata, model: {error}") from None
+        self._input_scale = positive(metadata, "input.scale")
+        self._zero_point = int8(metadata, "input.zero_point")
+        self._output_scale = positive(metadata, "output.scale")
         args = self.args
         for field, found, expected in (
             ("n_sequences * iterations", package.n_sequences * package.iterations, args.n_seq),
@@ -49,9 +47,10 @@ class HostSide:
             ("forecast_elements", package.forecast_elements, args.output_features),
         ):
             if found != expected:
-                raise ValueError(
+                raise PackageError(
+                    "BAD_SECTION",
                     f"package header, {field}: found {found}, expected {expected} as the "
-                    "metadata's model has"
+                    "metadata's model has",
                 )
         self._shape = (package.n_sequences, package.n_positions, package.token_bytes)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from golden.host_metadata import vector
 from model.regressor_args import RegressorArgs
 
 
@@ -17,24 +18,16 @@ class FrameHost:
     """Windows float32 [B, T, Din] of any T, positions float32 [B, 2]."""
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
-        """Raises KeyError, TypeError or ValueError for metadata that are not a regressor's."""
+        """Raises PackageError for metadata that are not a regressor's, ValueError for arguments of
+        no such model."""
         fields = {name: value for name, value in metadata["model"].items() if name != "model"}
         self.args = args = RegressorArgs.from_dict(fields)
         self.window_shape = (args.seq_len, args.num_features)
 
-        def statistic(name: str, n: int) -> np.ndarray:
-            values = np.asarray(metadata["statistics"][name], np.float32)
-            if values.shape != (n,) or not np.isfinite(values).all():
-                raise ValueError(
-                    f"package metadata, statistics.{name}: found {values.tolist()}, expected {n} "
-                    "finite numbers"
-                )
-            return values
-
-        self._mean = statistic("frame_mean", args.num_features)
-        self._scale = statistic("frame_scale", args.num_features)
-        self._position_mean = statistic("position_mean", 2)
-        self._position_std = statistic("position_std", 2)
+        self._mean = vector(metadata, "statistics.frame_mean", args.num_features)
+        self._scale = vector(metadata, "statistics.frame_scale", args.num_features)
+        self._position_mean = vector(metadata, "statistics.position_mean", 2)
+        self._position_std = vector(metadata, "statistics.position_std", 2)
 
     def check(self, x: np.ndarray) -> None:
         """Raises ValueError unless the shape is [B, T, Din] with T >= 1."""

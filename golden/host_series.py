@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from golden.host_metadata import positive
 from model.args import ModelArgs
 from model.published_args import PublishedArgs
 from model.windows import overflow
@@ -22,7 +23,8 @@ class SeriesHost:
     """Windows float32 [B, V, L], forecasts float32 [B, V, H]."""
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
-        """Raises KeyError, TypeError or ValueError for metadata that are not a forecaster's."""
+        """Raises PackageError for metadata that are not a forecaster's, ValueError for arguments of
+        no such model."""
         model = metadata["model"]
         self._padding = 0  # values behind a window, each the last one of its variable
         if isinstance(model, dict) and model.get("model") == "published":
@@ -32,11 +34,7 @@ class SeriesHost:
         else:
             self.args = ModelArgs.from_dict(model)
         self.window_shape = (self.args.num_channels, self.args.seq_len)
-        self._eps = np.float32(metadata["instance_norm_eps"])
-        if not (np.isfinite(self._eps) and self._eps > 0):
-            raise ValueError(
-                f"package metadata, instance_norm_eps: found {self._eps}, expected above 0"
-            )
+        self._eps = positive(metadata, "instance_norm_eps")
 
     def check(self, x: np.ndarray) -> None:
         """Raises ValueError unless the shape is [B, V, L]."""

@@ -39,11 +39,12 @@ _MAX_BUFFER = 1 << 24
 
 @dataclass
 class _Loaded:
-    """A package in the accelerator."""
+    """A package in the accelerator; `host` is None where its metadata name no model, so that it can
+    only `run`."""
 
     package: Package
     shape: StreamShape
-    host: HostSide | None = None
+    host: HostSide | None
 
     @property
     def token_row(self) -> int:
@@ -187,15 +188,17 @@ class Accelerator:
             package: a package, the content of a package file, or its path.
 
         Raises:
-            PackageError: it is damaged, or not for this board; an OtherBuildError where a board
-                with another build would take it.
+            PackageError: it is damaged, not for this board, has a schedule whose results would
+                depend on timing, or metadata that the host cannot compute with; an OtherBuildError
+                where a board with another build would take it.
             AcceleratorError: the hardware refused it, or could not read it. None is loaded then.
             BoardError: the board does not work.
             OSError: no such file.
         """
         fabric = self._open()
         package, data = check_package(package, self.capabilities)
-        loaded = _Loaded(package, StreamShape.of_header(data))
+        host = HostSide(package) if "model" in package.metadata else None
+        loaded = _Loaded(package, StreamShape.of_header(data), host)
         with connection_errors(self._device):
             fabric.load(data)
         self._loaded = loaded
@@ -238,9 +241,7 @@ class Accelerator:
         """
         fabric = self._open()
         loaded = self._need_package()
-        if loaded.host is None:
-            loaded.host = HostSide(loaded.package)
-        host = loaded.host
+        host = loaded.host or HostSide(loaded.package)  # says what is missing
         self.times = fabric.times = Times()
 
         def checked() -> Iterator[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import isa
+from compiler.schedule.check import ScheduleError, check_schedule
 from host.capabilities import Capabilities
 from host.errors import OtherBuildError
 from isa.errors import PackageError
@@ -16,6 +17,9 @@ def check_package(
     package: Package | bytes | str | Path, capabilities: Capabilities
 ) -> tuple[Package, bytes]:
     """The package and its file's content, fit for this board.
+
+    Beyond the rules of a loader, which the hardware has too, the waits of the schedule have to
+    suffice: with too few, forecasts would depend on the timing of the units.
 
     Args:
         package: a package, the content of a package file, or its path.
@@ -33,6 +37,10 @@ def check_package(
         if build is None:
             raise
         raise OtherBuildError(error, build) from None
+    try:
+        check_schedule(package, capabilities.build)
+    except ScheduleError as error:
+        raise PackageError("BAD_SCHEDULE", str(error)) from None
     minor = next(f for f in isa.HEADER.fields if f.name == "version_minor")
     found = int.from_bytes(data[: isa.HEADER_BYTES], "little") >> minor.lsb & minor.maximum
     major, expected = capabilities.version

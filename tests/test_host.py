@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from compiler.compile import Options
 from golden.host import HostSide
+from isa.errors import PackageError
 from model.args import ModelArgs
 from tests.compiled_models import SMALL, compile_random, model_args, random_windows
 
@@ -127,12 +128,22 @@ def changed(package, field, value):
         ("input", None, "missing or malformed 'input'"),
         ("input.scale", 0.0, "input.scale: found 0.0, expected above 0"),
         ("input.scale", float("nan"), "input.scale: found nan"),
+        ("input.scale", 10**400, "input.scale: found 1000.*0000, expected above 0, as float32"),
+        ("input.scale", 1e39, r"input.scale: found 1e\+39"),
+        ("input.scale", 1e-50, "input.scale: found 1e-50"),
+        ("input.scale", "1", "input.scale: found '1'"),
+        ("input.zero_point", 128, "input.zero_point: found 128, expected an integer, -128 to 127"),
+        ("input.zero_point", float("inf"), "input.zero_point: found inf"),
+        ("output.scale", 10**400, "output.scale: found 1000"),
+        ("model.norm_eps", 10**400, "ModelArgs.norm_eps: found 1000"),
         ("input.zero_point", None, "missing or malformed 'zero_point'"),
         ("output.scale", -1.0, "output.scale: found -1.0"),
         ("output", [], "missing or malformed"),
         ("instance_norm_eps", 0.0, "instance_norm_eps: found 0.0"),
+        ("instance_norm_eps", 10**400, "instance_norm_eps: found 1000"),
     ],
 )
 def test_metadata_that_contradict_the_program_are_refused(package, field, value, message):
-    with pytest.raises(ValueError, match=message):
+    with np.errstate(all="raise"), pytest.raises(PackageError, match=message) as caught:
         HostSide(changed(package, field, value))
+    assert caught.value.code_name == "BAD_SECTION"

@@ -1,7 +1,8 @@
 """Memory that the host shares with the DMA and the accelerator.
 
-A buffer has the bytes of one transfer, no more: over a network pynq always moves whole buffers.
-They are kept for the next transfer of their size, for allocating one costs as much as a forecast.
+A buffer has the bytes of one transfer, and hardly more: over a network pynq always moves whole
+buffers. They are kept for the next transfer of their size, for allocating one costs as much as a
+forecast.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from typing import Any
 import numpy as np
 
 from host.errors import BoardError
+
+# XRT 2.17 (PYNQ 3.1) gives what has 4 KiB or less an address of 64 bits, such as the DDR of the
+# ZCU102 above 4 GiB has, which no master of the design reaches.
+_MIN_ALLOCATION = 8192
 
 
 class Buffer:
@@ -28,16 +33,20 @@ class Buffer:
 
     def __init__(self, device: Any, nbytes: int) -> None:
         try:
-            self._memory = device.allocate((nbytes,), np.uint8, cacheable=1)
+            allocated = max(nbytes, _MIN_ALLOCATION)
+            self._memory = device.allocate((allocated,), np.uint8, cacheable=1)
             self.address = int(self._memory.physical_address)
         except RuntimeError as error:
             raise BoardError(f"cannot allocate {nbytes} bytes on the board: {error}") from error
-        self.array: np.ndarray = np.asarray(self._memory)
+        # pynq's remote client reads whole buffers only.
+        self._read = self._memory if device.has_capability("REMOTE") else self._memory[:nbytes]
+        self._written = self._memory[:nbytes]
+        self.array: np.ndarray = np.asarray(self._written)
         self.nbytes = nbytes
 
     def flush(self) -> None:
         """Let the device see what the host has written."""
-        self._memory.flush()
+        self._written.flush()
 
     def invalidate(self) -> None:
         """Let the host see what the device has written.
@@ -46,13 +55,13 @@ class Buffer:
             BoardError: the board gives another number of bytes.
         """
         try:
-            self._memory.invalidate()
+            self._read.invalidate()
         except ValueError as error:
             raise BoardError(f"reading a buffer of {self.nbytes} bytes: {error}") from error
 
     def free(self) -> None:
         """Give the memory back; `array` is gone."""
-        del self.array
+        del self.array, self._read, self._written
         self._memory.freebuffer()
 
 

@@ -73,14 +73,14 @@ class LocalDevice(pynq.Device):
         return buffer
 
     def flush(self, bo, offset, ptr, size):
-        self._memory(bo)[:] = _bytes(ptr, size)
+        self._memory(bo, offset, size)[:] = _bytes(ptr, size)
 
     def invalidate(self, bo, offset, ptr, size):
-        _bytes(ptr, size)[:] = self._memory(bo)
+        _bytes(ptr, size)[:] = self._memory(bo, offset, size)
 
-    def _memory(self, name):
-        memory = self.board.memory.find(name)
-        return self.board.memory.at(memory.address, memory.size)
+    def _memory(self, name, offset, size):
+        memory = self.board.memory
+        return memory.content(memory.find(name))[offset : offset + size]
 
 
 def _bytes(address: int, size: int) -> np.ndarray:

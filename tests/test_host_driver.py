@@ -59,15 +59,17 @@ def bitfile(tmp_path_factory):
     return write_overlay(tmp_path_factory.mktemp("overlay"))
 
 
+# Small buffers lie where the hardware does not reach them, as those of XRT 2.17 do: the driver must
+# not have any.
 @pytest.fixture(scope="module")
 def remote_board():
-    with VirtualBoard("small", port=0, memory_bytes=64 << 20) as board:
+    with VirtualBoard("small", port=0, memory_bytes=64 << 20, high_addresses=True) as board:
         yield board
 
 
 @pytest.fixture(scope="module")
 def local_board():
-    board = Board("small", memory_bytes=64 << 20)
+    board = Board("small", memory_bytes=64 << 20, high_addresses=True)
     yield board
     board.close()
 
@@ -527,7 +529,7 @@ def test_a_package_larger_than_the_memory(bitfile, compiled):
 
 def test_memory_for_one_package_only(bitfile, compiled):
     """What is kept from before makes room."""
-    board = Board("small", memory_bytes=56 << 10)
+    board = Board("small", memory_bytes=64 << 10)
     with Accelerator(bitfile, device=LocalDevice(board)) as accelerator:
         for name in ("mixing", "nested", "odd", "mixing"):
             accelerator.load(compiled(name).package)
@@ -541,15 +543,17 @@ def test_no_memory_for_a_batch(loaded, board, compiled, monkeypatch):
     buffers = board.memory.buffers
     allocate = loaded._device.allocate
 
+    x = np.repeat(compiled().windows.numpy(), 25, axis=0)
+
     def out_of_memory(shape, *args, **kwargs):
-        if shape == (8 * 48,):
+        if shape == (200 * 48,):
             raise RuntimeError("no memory")
         return allocate(shape, *args, **kwargs)
 
     monkeypatch.setattr(loaded._device, "allocate", out_of_memory)
     for _ in range(3):
-        with pytest.raises(errors.BoardError, match="cannot allocate 384 bytes on the board: no"):
-            loaded.forecast(compiled().windows.numpy())
+        with pytest.raises(errors.BoardError, match="cannot allocate 9600 bytes on the board: no"):
+            loaded.forecast(x)
     assert board.memory.buffers <= buffers + 1
     monkeypatch.undo()
     check(loaded, compiled())

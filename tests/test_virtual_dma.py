@@ -18,7 +18,7 @@ from host.virtual_board.dma import (
     Status,
 )
 from host.virtual_board.faults import Fault, Faults
-from host.virtual_board.memory import PAGE, DecodeError, Memory, OutOfMemoryError
+from host.virtual_board.memory import HIGH_BASE, PAGE, DecodeError, Memory, OutOfMemoryError
 from rtl.simulator import Simulator
 
 BASE, SIZE = 0x7000_0000, 1 << 16
@@ -444,6 +444,23 @@ def test_buffers_do_not_overlap(sizes, data):
         memory.free(buffer.name)
         memory.free(buffer.name)  # once more is no error
     assert memory.allocate(SIZE).address == BASE
+
+
+def test_small_buffers_at_high_addresses():
+    """Clients read and write them, masters find nothing there."""
+    memory = Memory(BASE, np.zeros(SIZE, np.uint8), max_buffers=3, high_addresses=True)
+    small = [memory.allocate(size) for size in (PAGE, 1)]
+    assert [b.address for b in small] == [HIGH_BASE, HIGH_BASE + PAGE]
+    large = memory.allocate(PAGE + 1)
+    assert large.address == BASE
+    for i, buffer in enumerate((*small, large)):
+        memory.write(buffer.name, 0, bytes([i + 1]))
+    assert [memory.read(b.name, 0, 1) for b in (*small, large)] == [b"\1", b"\2", b"\3"]
+    assert memory.at(BASE, 1) == 3
+    with pytest.raises(DecodeError, match="no memory at 0x800000000"):
+        memory.at(HIGH_BASE, 16)
+    memory.free(small[0].name)
+    assert memory.allocate(7).address == HIGH_BASE
 
 
 def test_memory_refuses():

@@ -66,6 +66,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--memory", metavar="MIB", type=_count, default=512, help="for buffers [%(default)s]"
     )
     parser.add_argument(
+        "--high-addresses",
+        action="store_true",
+        help="of small buffers, above the DDR that the PL reaches, as XRT 2.17 gives them",
+    )
+    parser.add_argument(
         "--stalls", metavar="P", type=_probability, default=0.0, help="delay handshakes at random"
     )
     parser.add_argument("--seed", type=_count, default=1, help="of the stalls [%(default)s]")
@@ -102,7 +107,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(args: argparse.Namespace) -> None:
     """Until a signal comes."""
     with VirtualBoard(
-        args.build, args.host, args.port, memory_bytes=args.memory << 20, seed=args.seed
+        args.build,
+        args.host,
+        args.port,
+        memory_bytes=args.memory << 20,
+        high_addresses=args.high_addresses,
+        seed=args.seed,
     ) as board:
         ended = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

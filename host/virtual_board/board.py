@@ -33,6 +33,7 @@ class Board:
         build: which build of the accelerator is in the PL.
         memory_bytes: DDR that clients can allocate, at the end of what the masters reach. A DMA
             transfer or a read outside of it is answered with DECERR.
+        high_addresses: small buffers lie where no master reaches them, as those of XRT 2.17 do.
         seed: of random stalls.
 
     Raises:
@@ -45,6 +46,7 @@ class Board:
         build: str = "default",
         *,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        high_addresses: bool = False,
         seed: int = 1,
     ) -> None:
         ddr = DESIGN.memory
@@ -57,7 +59,7 @@ class Board:
         self.name = DESIGN.board.name
         self.build = build
         self._simulator = Simulator(build, memory_base=base, memory_bytes=memory_bytes, seed=seed)
-        self.memory = Memory(base, self._simulator.memory)
+        self.memory = Memory(base, self._simulator.memory, high_addresses=high_addresses)
         self.files = Files(self.name, self._program)
         self._faults = Faults()
         self._fabric = Fabric(self._simulator, self.memory, DESIGN, self._faults)

@@ -10,6 +10,8 @@ import numpy as np
 from common.errors import CmambaError
 
 PAGE = 4096
+HIGH_BASE = 0x8_0000_0000
+"""Where the DDR of a Zynq UltraScale+ goes on above its low 2 GiB (UG1085, "System Addresses")."""
 
 
 class OutOfMemoryError(CmambaError):
@@ -37,11 +39,21 @@ class Memory:
         base: address of the first byte.
         data: uint8 [size], the memory itself.
         max_buffers: how many buffers there may be at once.
+        high_addresses: what has a page or less lies from `HIGH_BASE` on, as XRT 2.17 has it. No
+            master reaches it there.
     """
 
-    def __init__(self, base: int, data: np.ndarray, max_buffers: int = 1024) -> None:
+    def __init__(
+        self,
+        base: int,
+        data: np.ndarray,
+        max_buffers: int = 1024,
+        *,
+        high_addresses: bool = False,
+    ) -> None:
         self.base = base
         self._data = data
+        self._high = np.zeros(max_buffers * PAGE if high_addresses else 0, np.uint8)
         self._max_buffers = max_buffers
         self._lock = threading.Lock()
         self._buffers: dict[str, Buffer] = {}
@@ -52,13 +64,21 @@ class Memory:
         return len(self._data)
 
     def at(self, address: int, size: int) -> np.ndarray:
-        """The bytes from an address on, uint8 [size], not copied. Raises DecodeError."""
+        """The bytes from an address on as masters see them, uint8 [size], not copied. Raises
+        DecodeError."""
         offset = address - self.base
         if offset < 0 or offset + size > len(self._data):
             raise DecodeError(f"there is no memory at {address:#x}, or not {size} bytes")
         return self._data[offset : offset + size]
 
     # ---- buffers ----
+
+    def content(self, buffer: Buffer) -> np.ndarray:
+        """What the processor sees of a buffer, uint8 [size], not copied."""
+        if buffer.address < HIGH_BASE:
+            return self.at(buffer.address, buffer.size)
+        start = buffer.address - HIGH_BASE
+        return self._high[start : start + buffer.size]
 
     def allocate(self, size: int, owner: str = "") -> Buffer:
         """A new buffer, whose content is what was there before. Raises OutOfMemoryError."""
@@ -67,7 +87,9 @@ class Memory:
         with self._lock:
             if len(self._buffers) >= self._max_buffers:
                 raise OutOfMemoryError(f"all {self._max_buffers} buffers are in use")
-            start = self._gap(size)
+            high = size <= PAGE and len(self._high)
+            region = (HIGH_BASE, len(self._high)) if high else (self.base, self.size)
+            start = self._gap(size, *region)
             if start is None:
                 used = sum(b.size for b in self._buffers.values())
                 raise OutOfMemoryError(
@@ -79,14 +101,15 @@ class Memory:
             self._buffers[buffer.name] = buffer
             return buffer
 
-    def _gap(self, size: int) -> int | None:
-        """First address, a multiple of PAGE, from which on `size` bytes are free."""
-        start = self.base
-        for buffer in sorted(self._buffers.values(), key=lambda b: b.address):
+    def _gap(self, size: int, base: int, nbytes: int) -> int | None:
+        """First address of a region, a multiple of PAGE, from which on `size` bytes are free."""
+        start, end = base, base + nbytes
+        inside = (b for b in self._buffers.values() if base <= b.address < end)
+        for buffer in sorted(inside, key=lambda b: b.address):
             if buffer.address - start >= size:
                 return start
             start = -(-(buffer.address + buffer.size) // PAGE) * PAGE
-        return start if self.base + self.size - start >= size else None
+        return start if end - start >= size else None
 
     def find(self, name: str) -> Buffer:
         """The buffer of this name. Raises KeyError."""
@@ -124,12 +147,10 @@ class Memory:
                 raise ValueError(
                     f"{offset + len(data)} bytes written to a buffer of {buffer.size} bytes"
                 )
-            self.at(buffer.address + offset, len(data))[:] = np.frombuffer(data, np.uint8)
+            self.content(buffer)[offset : offset + len(data)] = np.frombuffer(data, np.uint8)
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         """Up to `size` bytes of a buffer. Raises KeyError if it is gone."""
         with self._lock:
             buffer = self._buffers[name]
-            return self.at(
-                buffer.address + offset, max(0, min(size, buffer.size - offset))
-            ).tobytes()
+            return self.content(buffer)[offset : offset + size].tobytes()

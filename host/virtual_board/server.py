@@ -49,6 +49,7 @@ class VirtualBoard(Board):
         host: address to listen on.
         port: port to listen on; 0 chooses a free one.
         memory_bytes: DDR that clients can allocate.
+        high_addresses: small buffers lie where no master reaches them, as those of XRT 2.17 do.
         seed: of random stalls.
         stream_idle_seconds: a client's stream in which nothing happens for so long is cancelled.
 
@@ -68,11 +69,12 @@ class VirtualBoard(Board):
         port: int = DEFAULT_PORT,
         *,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        high_addresses: bool = False,
         seed: int = 1,
         stream_idle_seconds: float = STREAM_IDLE_SECONDS,
     ) -> None:
         _check_free(host, port)
-        super().__init__(build, memory_bytes=memory_bytes, seed=seed)
+        super().__init__(build, memory_bytes=memory_bytes, high_addresses=high_addresses, seed=seed)
         self.address = host
         self._streams = Streams(MAX_STREAMS, stream_idle_seconds)
         self._server = grpc.server(

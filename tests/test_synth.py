@@ -1,5 +1,7 @@
 """rtl.synth: paths and wires of small netlists, sizes of cells, instances of the same module."""
 
+import json
+
 import pytest
 
 from rtl.synth import floorplan, hierarchy, report, synthesize, timing, wires
@@ -328,6 +330,35 @@ def test_arrays_that_the_rtl_wants_in_ram():
         for name, style in styles.items()
     )
     assert synthesize._RAM.findall(rtlil) == ["text", "bits"]
+
+
+# Two RAMs in LUTs, each with a copy of the address in front of it.
+COPIES = """module cmamba_copies (input logic c, input logic [4:0] a, input logic [7:0] d,
+    output logic [1:0][7:0] q);
+  for (genvar i = 0; i < 2; i++) begin : gen
+    (* keep = "true" *) logic [4:0] a_q;
+    (* ram_style = "distributed" *) logic [7:0] memory[32];
+    always_ff @(posedge c) begin
+      a_q <= a;
+      memory[a] <= d;
+      q[i] <= memory[a_q] ^ d;
+    end
+  end
+endmodule
+"""
+
+
+def test_copies_of_an_address_stay_copies(tmp_path, monkeypatch):
+    source = tmp_path / "copies.sv"
+    source.write_text(COPIES)
+    monkeypatch.setattr(hierarchy, "sources", lambda build: [source])
+    top, units = hierarchy.elaborate("cmamba_copies", "small", tmp_path)
+    synthesize.synthesize(units[top], tmp_path)
+    (netlist,) = tmp_path.glob("*/netlist.json")
+    cells = json.loads(netlist.read_text())["modules"][units[top].module]["cells"].values()
+    addresses = [set(c["connections"]["ADDRA"]) for c in cells if c["type"].startswith("RAM32M")]
+    assert [len(bits) for bits in addresses] == [5, 5]
+    assert not addresses[0] & addresses[1]
 
 
 SLOW = pytest.mark.slow

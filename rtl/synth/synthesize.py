@@ -17,12 +17,20 @@ from pathlib import Path
 from rtl.synth import floorplan, resources, timing, wires, yosys
 from rtl.synth.hierarchy import Unit
 
+_SYNTH = "synth_xilinx -family xcup -noiopad -noclkbuf -flatten -top {module} -run "
+_KEPT_ADDRESSES = "t:$memrd* %ci1:+[ADDR] %ci1:+[Q] t:$dff a:keep %i %i"
 _COMMANDS = (
     "read_rtlil {folder}/unit.il",
     # The RTL puts `keep` at signals, as Vivado wants it; Yosys looks for it at the registers.
     "proc",
     "setattr -set keep 1 a:keep %ci1 t:$dff* %i",
-    "synth_xilinx -family xcup -noiopad -noclkbuf -flatten -top {module}",
+    _SYNTH + "begin:map_dsp",
+    # memory_dff takes address registers into the memory, also those with `keep`. LUTs cannot take
+    # them, and give back one register for all copies. So until RAM is mapped it may not know them.
+    f"chtype -set $__kept_dff {_KEPT_ADDRESSES}",
+    _SYNTH + "map_dsp:map_ffram",
+    "chtype -set $dff t:$__kept_dff",
+    _SYNTH + "map_ffram:",
     "write_json {folder}/netlist.part.json",
 )
 _IN_REGISTERS = re.compile(r"^using FF mapping for memory (\S+)$", re.MULTILINE)

@@ -27,31 +27,41 @@ module cmamba_sum_queue #(
     output logic [RequantizeLanes-1:0][31:0] sums_o  // two cycles later
 );
 
+  // Lanes of a RAM.
+  localparam int unsigned PartLanes = RequantizeLanes < 4 ? RequantizeLanes : 4;
+
   if (Depth != 1 << AddrBits) begin : gen_check_depth
     $fatal(1, "sum_queue: Depth is %0d, expected a power of two", Depth);
+  end
+  if (RequantizeLanes % PartLanes != 0) begin : gen_check_parts
+    $fatal(1, "sum_queue: RequantizeLanes is %0d, expected a multiple of 4", RequantizeLanes);
   end
   if (Chunks < 2 || Chunks != 1 << ChunkBits || TileOut % RequantizeLanes != 0)
   begin : gen_check_lanes
     $fatal(1, "sum_queue: TileOut is %0d, expected RequantizeLanes times 2, 4, 8, ...", TileOut);
   end
 
-  logic [AddrBits-1:0] wr_addr_q;
-  always_ff @(posedge clk_i) begin
-    if (rst_i) wr_addr_q <= '0;
-    else if (valid_i) wr_addr_q <= wr_addr_q + 1'b1;
-  end
-
+  // Each RAM has addresses of its own, which otherwise drive a thousand LUTs.
   localparam int unsigned WordBits = RequantizeLanes * 32;
+  localparam int unsigned PartBits = PartLanes * 32;
   logic [Chunks-1:0][WordBits-1:0] words;
   for (genvar c = 0; c < Chunks; c++) begin : gen_chunk
-    (* keep = "true" *) logic [AddrBits-1:0] rd_addr_q;
-    always_ff @(posedge clk_i) rd_addr_q <= rd_addr_i;
-    (* ram_style = "distributed" *)
-    logic [WordBits-1:0] memory[Depth];
-    always_ff @(posedge clk_i) begin
-      if (valid_i) memory[wr_addr_q] <= sums_i[c*RequantizeLanes+:RequantizeLanes];
+    for (genvar p = 0; p < RequantizeLanes / PartLanes; p++) begin : gen_part
+      (* keep = "true" *)logic [AddrBits-1:0] wr_addr_q;
+      (* keep = "true" *)logic [AddrBits-1:0] rd_addr_q;
+      always_ff @(posedge clk_i) begin
+        if (rst_i) wr_addr_q <= '0;
+        else if (valid_i) wr_addr_q <= wr_addr_q + 1'b1;
+        rd_addr_q <= rd_addr_i;
+      end
+
+      (* ram_style = "distributed" *)
+      logic [PartBits-1:0] memory[Depth];
+      always_ff @(posedge clk_i) begin
+        if (valid_i) memory[wr_addr_q] <= sums_i[c*RequantizeLanes+p*PartLanes+:PartLanes];
+      end
+      assign words[c][p*PartBits+:PartBits] = memory[rd_addr_q];
     end
-    assign words[c] = memory[rd_addr_q];
   end
 
   for (genvar l = 0; l < RequantizeLanes; l++) begin : gen_lane

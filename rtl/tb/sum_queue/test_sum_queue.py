@@ -77,7 +77,15 @@ def test_sum_queue(TileOut, RequantizeLanes, Depth):
     )
 
 
-@pytest.mark.parametrize("bad", [{"Depth": 6}, {"RequantizeLanes": 64}, {"RequantizeLanes": 24}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"Depth": 6},
+        {"RequantizeLanes": 64},
+        {"RequantizeLanes": 24},
+        {"TileOut": 12, "RequantizeLanes": 6},
+    ],
+)
 def test_bad_parameters(bad, capfd):
     with pytest.raises(RuntimeError):
         simulate("cmamba_sum_queue", bad)

@@ -95,4 +95,41 @@ read_banks:
   rotate_lanes<L>(out, shift);
 }
 
+// --- one number of L lanes ---
+//
+// Trees: a sum that lane after lane adds under a condition is a chain of L adders. L is a power of
+// two; the lanes are overwritten.
+
+template <int L, class T>
+inline T sum_lanes(T lanes[L]) {
+#pragma HLS inline
+  static_assert((L & (L - 1)) == 0, "a tree of pairs");
+sum_levels:
+  for (int half = L / 2; half > 0; half /= 2) {
+#pragma HLS unroll
+  sum_pairs:
+    for (int l = 0; l < L / 2; ++l) {
+#pragma HLS unroll
+      if (l < half) lanes[l] = lanes[l] + lanes[l + half];
+    }
+  }
+  return lanes[0];
+}
+
+template <int L, class T>
+inline T maximum_lanes(T lanes[L]) {
+#pragma HLS inline
+  static_assert((L & (L - 1)) == 0, "a tree of pairs");
+maximum_levels:
+  for (int half = L / 2; half > 0; half /= 2) {
+#pragma HLS unroll
+  maximum_pairs:
+    for (int l = 0; l < L / 2; ++l) {
+#pragma HLS unroll
+      if (l < half && lanes[l + half] > lanes[l]) lanes[l] = lanes[l + half];
+    }
+  }
+  return lanes[0];
+}
+
 }  // namespace cmamba

@@ -16,8 +16,18 @@ namespace cmamba {
 constexpr int maximum(int a, int b) { return a > b ? a : b; }
 constexpr int minimum(int a, int b) { return a < b ? a : b; }
 constexpr bool is_power_of_two(int x) { return x > 0 && (x & (x - 1)) == 0; }
-// log2 of a power of two.
-constexpr int log2_exact(int x) { return x == 1 ? 0 : 1 + log2_exact(x / 2); }
+// log2 of a power of two. Only for constants: a tool builds what it cannot evaluate.
+constexpr int log2_exact(int x) {
+  int log2 = 0;
+  while (x > 1) {
+    x /= 2;
+    ++log2;
+  }
+  return log2;
+}
+
+constexpr int kLog2TileIn = log2_exact(kTileIn);
+constexpr int kLog2TileOut = log2_exact(kTileOut);
 
 // Largest padded d_state.
 constexpr int kMaxStates = 1 << kMaxLog2State;

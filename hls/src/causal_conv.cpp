@@ -46,13 +46,16 @@ conv_channels:
       results[l] = 0;
       if (first + l < n) {
         const ParamWord p = decode_param_word(get_part<64>(words[l], 0));
-        int_t<32> acc = p.bias;
+        int_t<32> products[kMaxTaps];
+#pragma HLS array_partition variable = products complete
       conv_taps:
         for (int k = 0; k < kMaxTaps; ++k) {
 #pragma HLS unroll
           const int_t<8> tap = int_t<8>(get_byte(words[l], 8 + k));
-          if (k < kernel) acc += product<16>(tap, values[k][l]);
+          const int_t<32> tap_product = product<16>(tap, values[k][l]);
+          products[k] = k < kernel ? tap_product : int_t<32>(0);
         }
+        const int_t<32> acc = p.bias + sum_lanes<kMaxTaps>(products);
         const int q = saturate<8>(requantize(acc, p));
         results[l] = tables[l / 2][int(f.table)][q + kTableEntries / 2];
       }

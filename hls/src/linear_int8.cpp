@@ -50,7 +50,10 @@ multiply_lanes:
 #endif
     for (int j = 0; j < kTileIn; ++j) {
 #pragma HLS unroll
-      const int_t<8> w = is_fetched ? fetched[lane][j] : weights[tile][lane][j];
+      // Both are read: a choice between two memories would be one of pointers.
+      const int_t<8> from_chip = weights[tile][lane][j];
+      const int_t<8> from_package = fetched[lane][j];
+      const int_t<8> w = is_fetched ? from_package : from_chip;
       sum += product<16>(w, x[lane / kQuarterLanes][j]);
     }
     acc[lane] = clear ? sum : int_t<32>(acc[lane] + sum);
@@ -107,8 +110,8 @@ void linear_int8(const LinearInstruction& f, int position, const InputRow x, int
 #pragma HLS inline off
   const int n_out = f.n_out;
   const int log2_split = f.log2_split;
-  const int log2_outputs = log2_exact(kTileOut) - log2_split;  // of a tile
-  const int input_tiles = divide_up(f.n_in, log2_exact(kTileIn) + log2_split);
+  const int log2_outputs = kLog2TileOut - log2_split;  // of a tile
+  const int input_tiles = divide_up(f.n_in, kLog2TileIn + log2_split);
   const int output_tiles = divide_up(n_out, log2_outputs);
   const int chunks = (1 << log2_outputs) / kRequantizeLanes;
   const int first_part = x_offset / kTileIn;

@@ -27,11 +27,20 @@ struct SectionEntry {
   unsigned crc;
 };
 
-// Bytes of a section's elements, all powers of two; weights in tiles.
-unsigned element_bytes(int section) {
-#pragma HLS inline
-  return section == SECTION_WEIGHTS ? kTileOut * kTileIn : kSectionElementBytes[section];
+// log2 of the bytes of each section's elements, all powers of two; weights in tiles. Sizes are
+// divided by shifts.
+struct ElementSizes {
+  int log2_bytes[kSections];
+};
+
+constexpr ElementSizes element_sizes() {
+  ElementSizes sizes = {};
+  for (int s = 0; s < kSections; ++s) sizes.log2_bytes[s] = log2_exact(kSectionElementBytes[s]);
+  sizes.log2_bytes[SECTION_WEIGHTS] = kLog2TileOut + kLog2TileIn;
+  return sizes;
 }
+
+constexpr ElementSizes kElementSizes = element_sizes();
 
 unsigned header_byte(const beat_t header[kHeaderBeats], int at) {
 #pragma HLS inline
@@ -63,10 +72,17 @@ Error read_header(const beat_t* package, unsigned package_beats, beat_t header[k
                   PackageFacts& facts) {
 #pragma HLS inline off
   const unsigned beats = package_beats < kHeaderBeats ? package_beats : kHeaderBeats;
-read_beats:
+clear_beats:
   for (int b = 0; b < kHeaderBeats; ++b) {
+#pragma HLS unroll
+    header[b] = zero_word<8 * kBeatBytes>();
+  }
+// Without a condition around the read, so that it is a burst.
+read_beats:
+  for (unsigned b = 0; b < beats; ++b) {
+#pragma HLS loop_tripcount min = 0 max = 16
 #pragma HLS pipeline II = 1
-    header[b] = unsigned(b) < beats ? package[b] : zero_word<8 * kBeatBytes>();
+    header[b] = package[b];
   }
   if (header_u32(header, kHeaderMagicAt) != kMagic) return ERROR_BAD_MAGIC;
   if (beats < kHeaderBeats) return ERROR_BAD_CRC;
@@ -108,10 +124,11 @@ header_units:
 // The rules for the place and size of a section; `end` is where the one before ends.
 bool is_section(const SectionEntry& entry, int section, unsigned end, unsigned total_bytes) {
 #pragma HLS inline
-  const unsigned element = element_bytes(section);
+  const int log2_bytes = kElementSizes.log2_bytes[section];
+  const unsigned elements = entry.bytes >> log2_bytes;
   return entry.offset % kSectionAlign == 0 && entry.offset >= end &&
-         uint64_t(entry.offset) + entry.bytes <= total_bytes && entry.bytes % element == 0 &&
-         entry.bytes / element <= section_capacity(section);
+         uint64_t(entry.offset) + entry.bytes <= total_bytes &&
+         elements << log2_bytes == entry.bytes && elements <= section_capacity(section);
 }
 
 uint_t<16> beat_u16(const beat_t& beat, int i) {
@@ -330,7 +347,7 @@ load_sections:
                              : copy_words(package, entry, s, memory, are_params_right);
     if (crc != entry.crc) return ERROR_BAD_CRC;
     if (!are_params_right) return ERROR_BAD_SHAPE;
-    memory.package.elements[s] = entry.bytes / element_bytes(s);
+    memory.package.elements[s] = entry.bytes >> kElementSizes.log2_bytes[s];
     if (s == SECTION_WEIGHTS) memory.package.weights_beat = entry.offset / kBeatBytes;
     end = entry.offset + entry.bytes;
   }

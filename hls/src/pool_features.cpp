@@ -23,17 +23,19 @@ pool_row:
     read_part<kRowAlign, kVectorLanes>(x, first, values);
     // The lanes are added up and compared by themselves, so that one step alone stands between the
     // totals of two cycles.
-    int_t<32> lanes_total = 0;
-    int_t<16> lanes_largest = values[0];
+    int_t<32> addends[kVectorLanes];
+#pragma HLS array_partition variable = addends complete
+    int_t<16> compared[kVectorLanes];
+#pragma HLS array_partition variable = compared complete
   pool_row_lanes:
     for (int l = 0; l < kVectorLanes; ++l) {
 #pragma HLS unroll
-      if (first + l < n) {
-        lanes_total += values[l];
-        if (values[l] > lanes_largest) lanes_largest = values[l];
-      }
+      const bool is_inside = first + l < n;
+      addends[l] = is_inside ? int_t<32>(values[l]) : int_t<32>(0);
+      compared[l] = is_inside ? values[l] : values[0];
     }
-    total += lanes_total;
+    total += sum_lanes<kVectorLanes>(addends);
+    const int_t<16> lanes_largest = maximum_lanes<kVectorLanes>(compared);
     if (lanes_largest > largest) largest = lanes_largest;
   }
 

@@ -8,15 +8,20 @@ namespace cmamba {
 
 namespace {
 
+// By halves: a search bit by bit would pass 48 choices in a row.
 int bit_length(uint_t<48> x) {
 #pragma HLS inline
+  uint_t<64> rest = x;
   int length = 0;
-find_top_bit:
-  for (int i = 0; i < 48; ++i) {
+halve:
+  for (int half = 32; half > 0; half /= 2) {
 #pragma HLS unroll
-    if (((x >> i) & 1) != 0) length = i + 1;
+    const uint_t<64> upper = rest >> half;
+    const bool is_upper = upper != 0;
+    rest = is_upper ? upper : rest;
+    length += is_upper ? half : 0;
   }
-  return length;
+  return length + int(rest);
 }
 
 }  // namespace
@@ -33,13 +38,15 @@ sum_squares:
     int_t<16> values[kVectorLanes];
 #pragma HLS array_partition variable = values complete
     read_part<kRowAlign, kVectorLanes>(x, first, values);
-    uint_t<48> squares = 0;
+    uint_t<48> squares[kVectorLanes];
+#pragma HLS array_partition variable = squares complete
   square_lanes:
     for (int l = 0; l < kVectorLanes; ++l) {
 #pragma HLS unroll
-      if (first + l < n) squares += uint_t<48>(product<32>(values[l], values[l]));
+      const uint_t<48> square = uint_t<48>(product<32>(values[l], values[l]));
+      squares[l] = first + l < n ? square : uint_t<48>(0);
     }
-    sum += squares;
+    sum += sum_lanes<kVectorLanes>(squares);
   }
 
   // 2^30 <= m < 2^32, so that its reciprocal root has a fixed number of digits.

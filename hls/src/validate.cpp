@@ -115,7 +115,8 @@ uint64_t operand_end(const Operand& o, int n) {
 bool is_operand(const Operand& o, unsigned allowed, int n, int start) {
 #pragma HLS inline
   if (((allowed >> int(o.space)) & 1) == 0) return false;
-  if (int(o.addr) % start != 0 || int(o.stride) % kRowAlign != 0) return false;
+  // `start` is a power of two.
+  if ((int(o.addr) & (start - 1)) != 0 || int(o.stride) % kRowAlign != 0) return false;
   return operand_end(o, n) <= uint64_t(space_elements(o.space));
 }
 
@@ -207,9 +208,9 @@ Error check_linear(const Memory& memory, const word_t<512>& word) {
       !is_size(n_out, f.reduce != 0 ? kMaxReduce : kMaxFeatures) || f.log2_split > kMaxLog2Split) {
     return ERROR_BAD_SHAPE;
   }
-  const int log2_outputs = log2_exact(kTileOut) - int(f.log2_split);
+  const int log2_outputs = kLog2TileOut - int(f.log2_split);
   const int output_tiles = (n_out + (1 << log2_outputs) - 1) >> log2_outputs;
-  const int input_tiles = padded_in >> (log2_exact(kTileIn) + int(f.log2_split));
+  const int input_tiles = padded_in >> (kLog2TileIn + int(f.log2_split));
   const int tiles = (rows - 1) * int(f.weight_stride) + output_tiles * input_tiles;
   if (!is_in_section(memory, SECTION_WEIGHTS, f.weight_addr, tiles) ||
       !is_in_section(memory, SECTION_ARRAY_PARAMS, f.param_addr, n_out, kArrayParamsAlign)) {

@@ -15,6 +15,7 @@ from golden.host_metadata import entry, int8, positive
 from golden.host_series import SeriesHost
 from isa.errors import PackageError
 from isa.package import Package
+from isa.streams import BEAT_BYTES
 from model.args import ModelArgs
 
 
@@ -53,6 +54,12 @@ class HostSide:
                     "metadata's model has",
                 )
         self._shape = (package.n_sequences, package.n_positions, package.token_bytes)
+        row = -(-package.token_bytes // BEAT_BYTES) * BEAT_BYTES
+        self._n_values = int(np.prod(self.window_shape))
+        # What fills up the last beat of a token is the value behind all others, which is zero.
+        self._index = np.full((len(self._model.index) // package.token_bytes, row), self._n_values)
+        self._index[:, : package.token_bytes] = self._model.index.reshape(-1, package.token_bytes)
+        self._row = row
 
     @property
     def args(self) -> ModelArgs:
@@ -73,20 +80,52 @@ class HostSide:
             raise ValueError("input: found NaN or infinity, expected finite values")
         return x
 
+    def encode_beats(self, x: np.ndarray, out: np.ndarray) -> Any:
+        """Windows to the beats that the accelerator takes. They are quantized first, and then
+        cut into tokens, in which a value stands several times.
+
+        Args:
+            x: float32 [B, V, L].
+            out: uint8 [B * `bytes_in`], in one piece; is overwritten.
+
+        Returns:
+            Statistics of the windows, for `decode`.
+        """
+        with np.errstate(over="ignore", under="ignore"):  # infinity saturates
+            values, statistics = self._model.normalize(self.check(x))
+            q = values / self._input_scale
+        np.rint(q, out=q)
+        np.maximum(q, -128 - self._zero_point, out=q)
+        np.minimum(q, 127 - self._zero_point, out=q)
+        q = q.reshape(len(q), -1)
+        int8_values = np.zeros((len(q), self._n_values + 1), np.int8)
+        np.add(q, self._zero_point, out=int8_values[:, :-1], casting="unsafe")
+        beats = out.view(np.int8).reshape(len(q), *self._index.shape)
+        int8_values.take(self._index, axis=1, out=beats, mode="clip")  # in place, unlike "raise"
+        return statistics
+
+    @property
+    def bytes_in(self) -> int:
+        """Of a window in `encode_beats`."""
+        return self._index.size
+
     def encode(self, x: np.ndarray) -> tuple[np.ndarray, Any]:
-        """Windows float32 [B, V, L] to what the accelerator takes, and what `decode` needs later.
+        """Windows float32 [B, V, L] to the tokens of a run, and what `decode` needs later.
 
         Returns:
             int8 [B * iterations, n_sequences, n_positions, token_bytes]; statistics of the windows.
         """
-        with np.errstate(over="ignore"):  # infinity saturates
-            tokens, statistics = self._model.to_tokens(self.check(x))
-            q = np.rint(tokens / self._input_scale) + self._zero_point
-        return np.clip(q, -128, 127).astype(np.int8).reshape(-1, *self._shape), statistics
+        x = self.check(x)
+        beats = np.empty(len(x) * self.bytes_in, np.uint8)
+        statistics = self.encode_beats(x, beats)
+        rows = beats.view(np.int8).reshape(-1, *self._shape[:2], self._row)
+        return np.ascontiguousarray(rows[..., : self._shape[2]]), statistics
 
     def decode(self, y: np.ndarray, statistics: Any) -> np.ndarray:
         """int16 [B * iterations, n_sequences, elements] -> float32 [B, V, H]."""
-        return self._model.from_core(np.asarray(y, np.float32) * self._output_scale, statistics)
+        real = np.array(y, np.float32)
+        real *= self._output_scale
+        return self._model.from_core(real, statistics)
 
     def tokens(self, x: np.ndarray) -> np.ndarray:
         """float32 [B, V, L] -> int8 [B * iterations, n_sequences, n_positions, token_bytes]."""

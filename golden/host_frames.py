@@ -15,7 +15,11 @@ from model.regressor_args import RegressorArgs
 
 
 class FrameHost:
-    """Windows float32 [B, T, Din] of any T, positions float32 [B, 2]."""
+    """Windows float32 [B, T, Din] of any T, positions float32 [B, 2].
+
+    Attributes:
+        index: of each element of a window's tokens, the value of `normalize` that it is.
+    """
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
         """Raises PackageError for metadata that are not a regressor's, ValueError for arguments of
@@ -23,6 +27,7 @@ class FrameHost:
         fields = {name: value for name, value in metadata["model"].items() if name != "model"}
         self.args = args = RegressorArgs.from_dict(fields)
         self.window_shape = (args.seq_len, args.num_features)
+        self.index = np.arange(args.seq_len * args.num_features)  # a token is a frame
 
         self._mean = vector(metadata, "statistics.frame_mean", args.num_features)
         self._scale = vector(metadata, "statistics.frame_scale", args.num_features)
@@ -37,7 +42,7 @@ class FrameHost:
                 f"[B, T >= 1, {self.args.num_features}]"
             )
 
-    def to_tokens(self, x: np.ndarray) -> tuple[np.ndarray, None]:
+    def normalize(self, x: np.ndarray) -> tuple[np.ndarray, None]:
         """[B, T, Din] -> [B, L, Din]: the last L frames, standardized, or zeros before them."""
         length = self.args.seq_len
         x = (x[:, -length:] - self._mean) * self._scale

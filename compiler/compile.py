@@ -22,7 +22,13 @@ from compiler.lower.cmamba import CMambaLowering
 from compiler.lower.layers import LayerLowering
 from compiler.lower.published import PublishedLowering
 from compiler.lower.regressor import RegressorLowering
-from compiler.program import CompileError, CompilerDefectError, Entry, ProgramBuilder
+from compiler.program import (
+    CompileError,
+    CompilerDefectError,
+    Entry,
+    MisfitError,
+    ProgramBuilder,
+)
 from compiler.schedule.check import ScheduleError, check_schedule
 from compiler.schedule.dataflow import DataflowError, check_dataflow
 from compiler.schedule.order import schedule
@@ -176,14 +182,14 @@ class _Program:
 def _lower(structure: Structure, formats: Formats, builds: Iterable[isa.Build]) -> _Program:
     """The program for the first of `builds` that holds it.
 
-    Raises CompileError where none does; says why not the last.
+    Raises MisfitError where none does; says why not the last.
     """
     for build in builds:
         program = _emit_all(structure, formats, build)
-        misfit = _misfit(program)
-        if misfit is None:
+        misfits = _misfits(program)
+        if not misfits:
             return program
-    raise CompileError(misfit)
+    raise MisfitError(misfits)
 
 
 def _emit_all(structure: Structure, formats: Formats, build: isa.Build) -> _Program:
@@ -231,20 +237,18 @@ def _sequences(args: ModelArgs, program: _Program) -> int:
     return 1
 
 
-def _misfit(program: _Program) -> str | None:
-    """Why its build does not hold a program; None where it does."""
+def _misfits(program: _Program) -> list[str]:
+    """Why its build does not hold a program, a line for each reason."""
     if program.builder.misfits:
-        return program.builder.misfits[0]
+        return list(dict.fromkeys(program.builder.misfits))
     unordered = np.zeros(len(program.entries), SCHEDULE_DTYPE)
     for name in ("instruction", "token", "position", "sequence"):
         unordered[name] = [getattr(entry, name) for entry in program.entries]
-    fault = next(_assemble(program, unordered, {}).faults(program.build), None)
-    if fault is None:
-        return None
-    return (
+    return [
         f"the model does not fit build '{program.build.name}': {fault}; use a smaller model or a "
         "larger build"
-    )
+        for fault in _assemble(program, unordered, {}).faults(program.build)
+    ]
 
 
 # ------------------------------------------------------------------------------- assemble

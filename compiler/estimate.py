@@ -2,6 +2,8 @@
 
     python -m compiler.estimate                      the reference models (random weights)
     python -m compiler.estimate build/x/package.bin  one package, with a table of its instructions
+    python -m compiler.estimate --args ARGS.json     a model that need not be trained: which builds
+                                                     hold it, or all that is in the way
 
 The units are simulated as the schedule asks of the hardware: each works through its own entries in
 order, and starts one when it has been read from the schedule and its waits are met. The bound is
@@ -17,6 +19,7 @@ if __name__ == "__main__":
 
 import argparse
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,16 +28,20 @@ import torch
 
 import isa
 from common import command_line
+from common.exit_status import DONE, FAILED
 from compiler.compile import compile_model
-from compiler.program import CompileError
+from compiler.program import CompileError, MisfitError
 from compiler.schedule import timing
 from compiler.schedule.order import NO_WAIT
 from isa.fitting import fitting_build
 from isa.package import Package
 from model.args import ModelArgs
+from model.inputs import compilable, read_args
 from model.published_args import PublishedArgs
-from model.quantization.calibrate import calibrate
+from model.quantization.calibrate import Histogram, calibrate
+from model.quantization.structure import Quantizable
 from model.registry import build_from
+from model.regressor_args import RegressorArgs
 
 _BACK_TO_BACK = 5  # forecasts in a row
 CLOCK_HZ = 250e6
@@ -173,10 +180,58 @@ def summary_table(estimates: dict[str, Estimate], build: isa.Build) -> str:
 
 def random_package(args: ModelArgs, build: isa.Build | None = None) -> Package:
     """A package of `args` with random weights and inputs: cycles do not depend on values."""
+    return compile_model(*_random_model(args), build=build)
+
+
+def _random_model(args: ModelArgs) -> tuple[Quantizable, dict[str, Histogram]]:
+    """A model with random weights, and the ranges that random inputs give."""
     torch.manual_seed(0)
-    model = build_from(args).eval()
-    x = torch.randn(4, args.num_channels, args.seq_len)
-    return compile_model(model, calibrate(model, model.to_tokens(x)), build=build)
+    model = compilable(build_from(args).eval())
+    windows = (args.num_channels, args.seq_len)
+    if isinstance(args, RegressorArgs):
+        windows = (args.seq_len, args.num_features)
+    x = torch.randn(4, *windows)
+    return model, calibrate(model, model.to_tokens(x))
+
+
+def streamed_tiles(package: Package, build: isa.Build) -> int:
+    """Weight tiles that one forecast reads from DDR, as the chip has no room for them."""
+    steps = package.schedule[["instruction", "position"]].tolist()
+    one = sum(timing.streamed_tiles(package.instructions[i], p, build) for i, p in steps)
+    return package.iterations * one
+
+
+def fit_table(args: ModelArgs, builds: Iterable[isa.Build]) -> tuple[str, bool]:
+    """What a model of these arguments takes of each build, and what is in the way of the others.
+
+    Returns:
+        The table, and whether any of `builds` holds the model.
+
+    Raises:
+        CompileError: no build could hold it.
+    """
+    model, ranges = _random_model(args)
+    lines = [
+        f"{'build':8} {'tiles':>6} {'on chip':>7} {'bytes from DDR':>14} {'package, bytes':>14} "
+        f"{'bound':>9} {'single':>9} {'ratio':>6} {'b2b':>11} {'ratio':>6} {'us@250MHz':>9}"
+    ]
+    refusals: list[str] = []
+    for build in builds:
+        try:
+            package = compile_model(model, ranges, build=build)
+        except MisfitError as error:
+            refusals += ["", f"{build.name} refuses:", *(f"  {m}" for m in error.misfits)]
+            continue
+        e = estimate(package, build)
+        fetched = streamed_tiles(package, build) * build.tile_macs
+        lines.append(
+            f"{build.name:8} {len(package.weights):6,} {build.capacity['weights']:7,} "
+            f"{fetched:14,} {len(package.to_bytes()):14,} {e.bound:9,.0f} {e.single:9,} "
+            f"{e.single / e.bound:6.3f} {e.interval:11,.1f} {e.interval / e.bound:6.3f} "
+            f"{e.single / CLOCK_HZ * 1e6:9.2f}"
+        )
+    fits = len(lines) > 1
+    return "\n".join([*(lines if fits else ["no build holds the model"]), *refusals]), fits
 
 
 @command_line.command()
@@ -191,9 +246,24 @@ def main(argv: list[str] | None = None) -> int:
         help="of isa/builds.toml, instead of the first one that holds a package, or of "
         "the first one that keeps a reference's weights on the chip",
     )
+    parser.add_argument(
+        "--args",
+        type=Path,
+        metavar="ARGS.json",
+        help="model arguments, as run_infer.py takes them: a table of the builds that hold such a "
+        "model, with random weights; status 1 where none does",
+    )
     args = parser.parse_args(argv)
-    estimates: dict[str, dict[str, Estimate]] = {}  # of each build
+    if args.args and args.packages:
+        parser.error("--args: found packages too, expected one or the other")
     build = isa.build(args.build) if args.build else None
+    if args.args:
+        # `small` is there for simulation.
+        builds = [build] if build else [b for b in isa.builds().values() if b.name != "small"]
+        table, fits = fit_table(read_args(args.args), builds)
+        print(table)
+        return DONE if fits else FAILED
+    estimates: dict[str, dict[str, Estimate]] = {}  # of each build
     for path in args.packages:
         package = Package.read(path, build)
         holder = build or isa.build(fitting_build(package, str(path)))

@@ -28,6 +28,15 @@ class CompileError(CmambaError, ValueError):
     represent."""
 
 
+class MisfitError(CompileError):
+    """A build cannot hold the program. `misfits`: all reasons, a line each; the first is the
+    text."""
+
+    def __init__(self, misfits: list[str]) -> None:
+        super().__init__(misfits[0])
+        self.misfits = misfits
+
+
 class CompilerDefectError(RuntimeError):
     """A program that would not compute the model that it was compiled from."""
 
@@ -98,8 +107,8 @@ class ProgramBuilder:
     # ------------------------------------------------------------------ memories
 
     def free(self, space: str) -> int:
-        """Elements of `space` that are not allocated."""
-        return self.build.spaces[space] - self._used.get(space, 0)
+        """Elements of `space` that are not allocated; 0 where more are than there are."""
+        return max(0, self.build.spaces[space] - self._used.get(space, 0))
 
     def allocate(self, space: str, width: int, rows: int, what: str) -> isa.Operand:
         """A buffer of `rows` rows (a power of two) of `width` elements."""

@@ -1,6 +1,7 @@
 """Cycle estimates: the reference models reach their targets, and the simulation obeys the waits."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -252,3 +253,46 @@ def test_command_errors(tmp_path, capsys):
     ):
         assert main(arguments) == 2
         assert message in capsys.readouterr().err
+
+
+def test_what_an_untrained_model_takes(tmp_path, capsys):
+    """The figures of its package; what streams is counted by tile and forecast."""
+    path = tmp_path / "args.json"
+    path.write_text('{"d_model": 32, "n_layer": 2, "num_channels": 3}')
+    assert main(["--args", str(path), "--build", "small"]) == 0
+    header, line = capsys.readouterr().out.splitlines()
+    package = random_package(ModelArgs(d_model=32, n_layer=2, num_channels=3), isa.build("small"))
+    expected = estimate(package, isa.build("small"))
+    name, tiles, _, fetched, size, _, single, _, interval, *_ = line.replace(",", "").split()
+    assert (name, int(tiles), int(fetched)) == ("small", len(package.weights), 0)
+    assert (int(size), int(single)) == (len(package.to_bytes()), expected.single)
+    assert float(interval) == expected.interval and header.split()[-1] == "us@250MHz"
+
+
+def test_tiles_beyond_the_chip_are_read_for_each_token():
+    small = isa.build("small")
+    package = random_package(ModelArgs(d_model=32, n_layer=1, num_channels=3), small)
+    assert module.streamed_tiles(package, small) == 0
+    chip = len(package.weights) - 1
+    less = dataclasses.replace(small, capacity={**small.capacity, "weights": chip})
+    # The last tile is of the last token alone: each position of the output layer has its own.
+    assert module.streamed_tiles(package, less) == 1
+    none = dataclasses.replace(small, capacity={**small.capacity, "weights": 0})
+    steps = package.schedule["instruction"]
+    linear = [package.instructions[i] for i in steps if package.instructions[i].opcode == "LINEAR"]
+    assert module.streamed_tiles(package, none) == sum(
+        timing.linear_tiles(i, small) for i in linear
+    )
+
+
+def test_all_that_is_in_the_way_is_said(tmp_path, capsys):
+    path = tmp_path / "args.json"
+    path.write_text('{"num_channels": 600, "n_layer": 1, "d_model": 16, "forecast_len": 16}')
+    assert main(["--args", str(path), "--build", "default"]) == 1
+    first, _, default, *reasons = capsys.readouterr().out.splitlines()
+    assert (first, default) == ("no build holds the model", "default refuses:")
+    shape = re.compile(r"memory '(\w+)' needs \d+ elements more, has \d+")
+    assert [shape.search(reason)[1] for reason in reasons] == ["patch", "head"]
+    with pytest.raises(SystemExit) as wrong:
+        main(["--args", str(path), "package.bin"])
+    assert wrong.value.code == 2

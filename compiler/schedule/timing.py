@@ -209,6 +209,15 @@ def linear_tiles(i: isa.Instruction, build: isa.Build) -> int:
     return n_out * n_in
 
 
+def streamed_tiles(i: isa.Instruction, position: int, build: isa.Build) -> int:
+    """Those of its tiles at a position that lie beyond the weight memory, and come from DDR."""
+    if i.opcode != "LINEAR":
+        return 0
+    tiles = linear_tiles(i, build)
+    first = i.weight_addr + i.weight_stride * position
+    return min(tiles, max(0, first + tiles - build.capacity["weights"]))
+
+
 def macs(i: isa.Instruction) -> int:
     """Multiply-accumulates of one token of a LINEAR, 0 for the other instructions."""
     return i.n_in * i.n_out if i.opcode == "LINEAR" else 0
@@ -216,8 +225,7 @@ def macs(i: isa.Instruction) -> int:
 
 def _linear(i: isa.Instruction, position: int, build: isa.Build) -> LinearCost:
     tiles = linear_tiles(i, build)
-    first = i.weight_addr + i.weight_stride * position
-    streamed = min(tiles, max(0, first + tiles - build.capacity["weights"]))
+    streamed = streamed_tiles(i, position, build)
     outputs = build.tile_out >> i.log2_split
     return LinearCost(
         busy=tiles + streamed * (build.tile_macs // BEAT_BYTES - 1),

@@ -1,12 +1,8 @@
 """Series, splits, windows and named data sets."""
 
-import bz2
-import gzip
 import hashlib
 import http.server
-import lzma
 import threading
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,130 +21,15 @@ from model.data import (
     fetch,
     load_dataset,
     ratio_lengths,
-    read_csv_series,
     sample,
     split_series,
 )
-
-HOURS = [f"2020-01-01 {hour:02}:00:00" for hour in range(24)]
-
-
-def write(tmp_path: Path, text: str) -> Path:
-    path = tmp_path / "series.csv"
-    path.write_text(text)
-    return path
-
-
-def rows(values: list[str]) -> str:
-    return "".join(f"{date},{value}\n" for date, value in zip(HOURS, values, strict=False))
 
 
 def a_series(num_rows: int, num_channels: int, seed: int = 0) -> Series:
     values = np.random.default_rng(seed).normal(3, 5, (num_rows, num_channels))
     dates = np.datetime64("2020-01-01", "s") + np.arange(num_rows) * np.timedelta64(3600, "s")
     return Series("random", dates, tuple(f"v{v}" for v in range(num_channels)), values)
-
-
-# --- CSV -----------------------------------------------------------------------------------------
-
-
-def test_reads_values_dates_and_names(tmp_path):
-    path = write(tmp_path, "date,a,b\n" + rows(["1,-2.5", "3,4e-3", "0,7"]))
-    series = read_csv_series(path)
-    assert series.columns == ("a", "b")
-    assert series.dates[1] == np.datetime64("2020-01-01T01:00:00")
-    assert series.step == np.timedelta64(1, "h")
-    np.testing.assert_array_equal(series.values, [[1, -2.5], [3, 0.004], [0, 7]])
-
-
-def test_reads_the_slashed_dates_of_the_exchange_rate_set(tmp_path):
-    path = write(tmp_path, "date,a\n1990/1/1 0:00,1\n1990/1/2 0:00,2\n1990/1/3 0:00,3\n")
-    assert read_csv_series(path).step == np.timedelta64(1, "D")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "the file is empty"),
-        ("date,a\n", "at least 2 rows after the header, found 0"),
-        ("a,b\n" + rows(["1", "2"]), "row 1, column 1: expected header 'date', found 'a'"),
-        ("date\n" + "\n".join(HOURS[:3]), "expected variables after 'date', found none"),
-        ("date,a,a\n" + rows(["1,1", "2,2"]), "row 1, column 3: 'a' is named twice"),
-        ("date,a,\n" + rows(["1,1", "2,2"]), "row 1, column 3: the variable has no name"),
-        ("date,a,b\n" + rows(["1,1", "2,x7"]), "row 3, column 'b': .* found 'x7'"),
-        ("date,a,b\n" + rows(["1,1", ",2"]), "row 3, column 'a': .* found nothing"),
-        ("date,a,b\n" + rows(["1,1", "2", "3,3"]), "row 3, column 'b': .* found nothing"),
-        ("date,a\n" + rows(["1", "nan"]), "row 3, column 'a': .* found 'nan'"),
-        ("date,a\n" + rows(["1", "inf"]), "row 3, column 'a': .* found 'inf'"),
-        ("date,a\n" + rows(["1", "2,3"]), "Expected 2 fields in line 3, saw 3"),
-        (f"date,a\n{HOURS[0]},1\nsoon,2\n", "row 3, column 'date': .* found 'soon'"),
-        (f"date,a\n{HOURS[0]},1\n\n{HOURS[1]},2\n", "row 3, column 'date': .* found nothing"),
-        (f"date,a\n{HOURS[0]},1\n{HOURS[0]},2\n", "row 3, column 'date': .* the same date"),
-        (f"date,a\n{HOURS[1]},1\n{HOURS[0]},2\n", "row 3, column 'date': .* earlier"),
-        (
-            "date,a\n" + "".join(f"{HOURS[h]},1\n" for h in (0, 1, 2, 4, 5)),
-            "row 5, column 'date': .* expected one step of 3600 seconds",
-        ),
-        (
-            "date,a\n2020-01-01 00:00:00.0,1\n2020-01-01 00:00:00.5,2\n",
-            "row 3, column 'date': expected whole seconds, found '2020-01-01 00:00:00.5'",
-        ),
-        (
-            "date,a\n2020-01-01 00:00:00+00:00,1\n2020-01-01 02:00:00+01:00,2\n",
-            "column 'date': expected one time zone, found several; write all dates in UTC",
-        ),
-    ],
-)
-def test_bad_csv_is_named_by_file_row_and_column(tmp_path, text, message):
-    path = write(tmp_path, text)
-    with pytest.raises(DataError, match=message) as error:
-        read_csv_series(path)
-    assert str(path) in str(error.value)
-
-
-def test_binary_file_is_an_error(tmp_path):
-    path = tmp_path / "series.csv"
-    path.write_bytes(bytes(range(256)))
-    with pytest.raises(DataError, match="not a CSV table"):
-        read_csv_series(path)
-
-
-@pytest.mark.parametrize(
-    ("cells", "row"), [(["1", "3\x00.5", "2"], 3), (["1", "2", "\x00\x00"], 4)]
-)
-def test_a_nul_byte_is_an_error_not_the_end_of_a_cell(tmp_path, cells, row):
-    path = write(tmp_path, "date,a\n" + rows(cells))
-    with pytest.raises(DataError, match=f"row {row} holds a NUL byte, expected text in UTF-8"):
-        read_csv_series(path)
-
-
-def test_utf_16_is_an_error(tmp_path):
-    path = tmp_path / "series.csv"
-    path.write_text("date,a\n" + rows(["1", "2"]), encoding="utf-16")
-    with pytest.raises(DataError, match="row 1 holds a NUL byte, expected text in UTF-8"):
-        read_csv_series(path)
-
-
-@pytest.mark.parametrize("module", [gzip, bz2, lzma])
-def test_compressed_files(tmp_path, module):
-    suffix = {gzip: ".gz", bz2: ".bz2", lzma: ".xz"}[module]
-    path = tmp_path / f"series.csv{suffix}"
-    text = ("date,a\n" + rows(["1", "2.5"])).encode()
-    path.write_bytes(module.compress(text))
-    np.testing.assert_array_equal(read_csv_series(path).values, [[1], [2.5]])
-    for damaged in (text, module.compress(text)[:-9], module.compress(text)[:20] + b"x" * 20):
-        path.write_bytes(damaged)
-        with pytest.raises(DataError, match=rf"series\.csv\{suffix}: cannot be decompressed: ."):
-            read_csv_series(path)
-    path.unlink()
-    with pytest.raises(FileNotFoundError, match=rf"series\.csv\{suffix}"):
-        read_csv_series(path)
-
-
-def test_columns_that_differ_from_the_expected_are_an_error(tmp_path):
-    path = write(tmp_path, "date,b,a\n" + rows(["1,1", "2,2"]))
-    with pytest.raises(DataError, match="expected variables a,b, found b,a"):
-        read_csv_series(path, ["a", "b"])
 
 
 # --- splits, standardization, windows ------------------------------------------------------------

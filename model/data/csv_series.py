@@ -1,4 +1,4 @@
-"""From a forecasting CSV to standardized windows, in the protocol that the field's papers share.
+"""From a series to standardized windows, in the protocol that the field's papers share.
 
 The protocol (Informer, AAAI 2021, and every benchmark since): the series is cut in time order into
 train, validation and test; each variable is standardized with the mean and standard deviation of
@@ -11,31 +11,18 @@ Symbols: T rows (time steps), V variables, L = seq_len, H = forecast_len, B batc
 
 from __future__ import annotations
 
-import bz2
 import functools
-import gzip
 import hashlib
-import io
-import lzma
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 
-from common.errors import CmambaError
+from model.data.errors import DataError
 
 ETT_DAYS = (12 * 30, 4 * 30, 4 * 30)
 """Train, validation and test length of the ETT sets: 12, 4 and 4 months of 30 days."""
-
-_OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-
-
-class DataError(CmambaError, ValueError):
-    """Input data that cannot be used; the message names file, row and column where there is one."""
 
 
 class Digest(Protocol):
@@ -51,154 +38,39 @@ def add_array(digest: Digest, array: np.ndarray) -> None:
 
 
 @dataclass(frozen=True)
+class CsvStyle:
+    """How a file writes a series, for another to write as it does.
+
+    `date_format` is one of `model.data.csv_dates`; `utc` says that dates were turned into UTC.
+    """
+
+    date_column: str = "date"
+    date_format: str = "ISO8601"
+    utc: bool = False
+    separator: str = ","
+    decimal: str = "."
+
+
+@dataclass(frozen=True)
 class Series:
-    """A regular multivariate time series: `dates` [T], `values` [T,V] float64, V `columns`."""
+    """A regular multivariate time series: `dates` [T], `values` [T,V] float64, V `columns`.
+
+    `frequency` is the offset alias of pandas of its step, such as h, B or ME; `taken` says in one
+    line how a file was read, empty where there was nothing to choose.
+    """
 
     name: str
     dates: np.ndarray
     columns: tuple[str, ...]
     values: np.ndarray
+    frequency: str = ""
+    style: CsvStyle = CsvStyle()
+    taken: str = ""
 
     @property
     def step(self) -> np.timedelta64:
-        """Time between two rows."""
+        """Time between the first two rows."""
         return self.dates[1] - self.dates[0]
-
-
-def read_csv_series(path: str | Path, columns: Sequence[str] | None = None) -> Series:
-    """Reads a CSV whose first column is `date` and whose other columns are the variables.
-
-    Every cell must be a finite number, dates must rise by one constant step. `columns`, where
-    given, are the variables that the header must name, in that order. Row numbers in messages are
-    line numbers of the file (the header is line 1). A .gz, .bz2 or .xz is decompressed.
-
-    Raises: DataError (empty file, header, date, gap or cell, with row and column), OSError.
-    """
-    path = Path(path)
-    content = _read(path)
-    try:
-        # As text, so that this function and not the parser decides what a number is; header=None,
-        # because pandas would rename duplicated columns.
-        table = pd.read_csv(
-            io.BytesIO(content),
-            header=None,
-            dtype=str,
-            keep_default_na=False,
-            skip_blank_lines=False,
-            encoding="utf-8-sig",
-        )
-    except pd.errors.EmptyDataError:
-        raise DataError(f"{path}: the file is empty, expected a header 'date,...'") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a CSV table: {str(error).strip()}") from None
-
-    header = [str(cell).strip() for cell in table.iloc[0].fillna("")]
-    names = _check_header(path, header, columns)
-    if len(table) < 3:
-        raise DataError(
-            f"{path}: expected at least 2 rows after the header, found {len(table) - 1}"
-        )
-
-    body = table.iloc[1:]
-    dates = _parse_dates(path, body[0])
-    values = np.empty((len(body), len(names)))
-    for v, name in enumerate(names):
-        cells = body[v + 1]
-        numbers = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64)
-        bad = np.flatnonzero(~np.isfinite(numbers))
-        if bad.size:
-            row = int(bad[0])
-            raise DataError(
-                f"{path}: row {row + 2}, column '{name}': expected a finite number, "
-                f"found {_quote(cells.iloc[row])} ({bad.size} such cells in this column)"
-            )
-        values[:, v] = numbers
-    return Series(path.stem, dates, names, values)
-
-
-def _read(path: Path) -> bytes:
-    """The text of a file. Raises: DataError (damaged, or not text), OSError."""
-    try:
-        with _OPENERS.get(path.suffix, open)(path, "rb") as file:
-            content = file.read()
-    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-        if getattr(error, "errno", None):
-            raise
-        raise DataError(f"{path}: cannot be decompressed: {error}") from None
-    # The parser drops the rest of a cell without a word: 3\x00.5 would be 3.
-    end = content.find(b"\0")
-    if end >= 0:
-        row = content.count(b"\n", 0, end) + 1
-        raise DataError(
-            f"{path}: not a CSV table: row {row} holds a NUL byte, expected text in UTF-8"
-        )
-    return content
-
-
-def _quote(cell: object) -> str:
-    return "nothing" if pd.isna(cell) or str(cell).strip() == "" else repr(str(cell))
-
-
-def _check_header(path: Path, header: list[str], columns: Sequence[str] | None) -> tuple[str, ...]:
-    if header[0].lower() != "date":
-        raise DataError(f"{path}: row 1, column 1: expected header 'date', found '{header[0]}'")
-    names = tuple(header[1:])
-    if not names:
-        raise DataError(f"{path}: row 1: expected variables after 'date', found none")
-    for position, name in enumerate(names):
-        if not name:
-            raise DataError(f"{path}: row 1, column {position + 2}: the variable has no name")
-        if name in names[:position]:
-            raise DataError(f"{path}: row 1, column {position + 2}: '{name}' is named twice")
-    if columns is not None and names != tuple(columns):
-        raise DataError(
-            f"{path}: row 1: expected variables {','.join(columns)}, found {','.join(names)}"
-        )
-    return names
-
-
-def _parse_dates(path: Path, cells: pd.Series) -> np.ndarray:
-    """[T] datetime64[s]; checks that each date parses and follows the last by one constant step."""
-    try:
-        parsed = pd.to_datetime(cells, format="ISO8601", errors="coerce")
-    except ValueError:
-        raise DataError(
-            f"{path}: column 'date': expected one time zone, found several; write all dates in UTC"
-        ) from None
-    if parsed.isna().any():
-        # Some of the usual files write 1990/1/1 0:00.
-        slashed = pd.to_datetime(cells, format="%Y/%m/%d %H:%M", errors="coerce")
-        parsed = slashed if slashed.isna().sum() < parsed.isna().sum() else parsed
-    bad = np.flatnonzero(parsed.isna())
-    if bad.size:
-        row = int(bad[0])
-        raise DataError(
-            f"{path}: row {row + 2}, column 'date': expected a date such as 2016-07-01 00:00:00, "
-            f"found {_quote(cells.iloc[row])}"
-        )
-    dates = parsed.to_numpy(dtype="datetime64[s]")
-    fractions = np.flatnonzero(parsed.dt.microsecond + parsed.dt.nanosecond)
-    if fractions.size:
-        row = int(fractions[0])
-        raise DataError(
-            f"{path}: row {row + 2}, column 'date': expected whole seconds, "
-            f"found {_quote(cells.iloc[row])}"
-        )
-    steps = np.diff(dates)
-    usual = np.median(steps.astype(np.int64)).astype("timedelta64[s]")
-    for found, problem in (
-        (steps == np.timedelta64(0, "s"), "the same date as the row before"),
-        (steps < np.timedelta64(0, "s"), "earlier than the row before"),
-        (steps != usual, f"expected one step of {usual} after the row before"),
-    ):
-        rows = np.flatnonzero(found)
-        if rows.size:
-            row = int(rows[0])
-            raise DataError(
-                f"{path}: row {row + 3}, column 'date': {cells.iloc[row + 1]} after "
-                f"{cells.iloc[row]}: {problem}"
-            )
-    return dates
 
 
 @dataclass(frozen=True)

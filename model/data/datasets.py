@@ -28,15 +28,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from model.data.csv_options import CsvOptions
+from model.data.csv_reader import read_csv_series
 from model.data.csv_series import (
-    DataError,
     Series,
     Splits,
     ett_lengths,
     ratio_lengths,
-    read_csv_series,
     split_series,
 )
+from model.data.errors import DataError
 
 DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"
 ETTH1_COLUMNS = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
@@ -130,20 +131,32 @@ def data_files(name: str) -> list[Path]:
     return [path] if path.is_file() else []
 
 
-def load_dataset(name: str, seq_len: int, forecast_len: int, split: str = "auto") -> Splits:
+def load_dataset(
+    name: str,
+    seq_len: int,
+    forecast_len: int,
+    split: str = "auto",
+    options: CsvOptions = CsvOptions(),  # noqa: B008, frozen
+    say: Callable[[str], None] = print,
+) -> Splits:
     """The standardized windows of a named data set or of the CSV at a path.
 
     `split`: 'ett' (12/4/4 months of 30 days), 'ratio' (0.7/0.1/0.2 of the rows), or 'auto' ('ett'
-    for etth1, 'ratio' for all others).
+    for etth1, 'ratio' for all others). `options` are of the CSV; `say` gets the line on how it was
+    read.
 
-    Raises: DataError (not found, bad content, too short), ValueError (an unknown split).
+    Raises: DataError (not found, bad content, too short), ValueError (an unknown split, or options
+    of a CSV for a named data set).
     """
     if split not in ("auto", "ett", "ratio"):
         raise ValueError(f"split: expected auto, ett or ratio, found '{split}'")
     if name in DATASETS:
+        if options != CsvOptions():
+            raise ValueError(f"'{name}' is read as it is: options of CSV files go with a CSV")
         series = DATASETS[name]()
     elif Path(name).is_file():
-        series = read_csv_series(name)
+        series = read_csv_series(name, options=options)
+        say(series.taken)
     else:
         raise DataError(f"'{name}' is neither a file nor one of {', '.join(sorted(DATASETS))}")
     if split == "ett" or (split == "auto" and name == "etth1"):

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from common import command_line, exit_status
 from common.atomic_write import atomic_write
-from model.data.csv_series import DataError
+from model.data.errors import DataError
 from model.data.datasets import DATA_FOLDER
 
 CHUNK_BYTES = 1 << 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.data.csv_series import DataError
+from model.data.errors import DataError
 from model.data.frames import FrameSplits
 from model.data.frames_lazy import load_recordings
 from model.data.npz_xy import SPLITS, load_npz_windows

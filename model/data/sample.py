@@ -19,7 +19,7 @@ import numpy as np
 
 from common import command_line
 from common.atomic_write import atomic_write, require_writable
-from model.data.csv_series import DataError
+from model.data.errors import DataError
 from model.data.datasets import DATA_FOLDER, DATASETS, DEFAULT_DATASET, data_files, load_dataset
 
 

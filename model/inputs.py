@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from model.args import ModelArgs
 from model.cmamba import instance_statistics
-from model.data import Splits, load_dataset
+from model.data import CsvOptions, Splits, load_dataset
+from model.data.csv_reader import say_on_stderr
 from model.data.frame_datasets import load_frames
 from model.data.frames import FrameSplits
 from model.folded_regressor import fold
@@ -50,22 +52,29 @@ def compilable(model: nn.Module) -> Quantizable:
     return model
 
 
-def load_splits(dataset: str, args: ModelArgs) -> Splits | FrameSplits:
+def load_splits(
+    dataset: str,
+    args: ModelArgs,
+    options: CsvOptions = CsvOptions(),  # noqa: B008, frozen
+    say: Callable[[str], None] = say_on_stderr,
+) -> Splits | FrameSplits:
     """A data set for a model: of series, by name or CSV; for a regressor, a folder of frames.
 
-    Raises DataError, ValueError (also for data of another number of variables or features than the
-    model's), OSError.
+    `options` and `say` are those of `load_dataset`. Raises DataError, ValueError (also for data of
+    another number of variables or features than the model's), OSError.
     """
     if isinstance(args, RegressorArgs):
+        if options != CsvOptions():
+            raise ValueError(f"{dataset}: options of CSV files do not go with frames")
         splits = load_frames(dataset, args.seq_len)
         name, found, expected = "features", splits.train.num_features, args.num_features
     else:
-        splits = load_dataset(dataset, args.seq_len, args.forecast_len)
+        splits = load_dataset(dataset, args.seq_len, args.forecast_len, options=options, say=say)
         name, found, expected = "variables", splits.train.num_channels, args.num_channels
     if found != expected:
         raise ValueError(
             f"{dataset}: found {found} {name}, expected {expected} as the model has; name its data "
-            "with --dataset"
+            "with --dataset, or choose variables of a CSV with --columns"
         )
     return splits
 

@@ -27,11 +27,14 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from common import command_line
 from model.args import ModelArgs
 from model.data import DATASETS, Splits, load_dataset
+from model.data.csv_options import add_csv_options, csv_options
+from model.data.csv_reader import say_on_stderr
 from model.data.datasets import data_files
 from model.forecast_qat import QatArgs, QatTrainer
 from model.forecast_training import LOSSES, TrainArgs, Trainer
@@ -76,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         default.mixup,
         "standard deviation of ChannelMixup of windows and targets, 0 for none",
     )
+    add_csv_options(parser)
     add_qat_options(parser, QatArgs(), default)
     add_model_options(
         parser,
@@ -113,7 +117,7 @@ def settings_of(argv: list[str]) -> dict[str, Any]:
     options = parser.parse_args(argv)
     if options.qat:
         return {"training": dataclasses.asdict(args_from(options, QatArgs))}
-    model_args, train_args, splits = _fp32_settings(options)
+    model_args, train_args, splits = _fp32_settings(options, say=lambda _: None)
     return {
         "data": splits.sha256,
         "model": json.loads(args_to_json(model_args)),
@@ -125,7 +129,9 @@ def _refuse(message: str) -> NoReturn:
     raise ValueError(message)
 
 
-def _fp32_settings(options: argparse.Namespace) -> tuple[ModelArgs, TrainArgs, Splits]:
+def _fp32_settings(
+    options: argparse.Namespace, say: Callable[[str], None]
+) -> tuple[ModelArgs, TrainArgs, Splits]:
     refuse_qat_options(options)
     entry, given = chosen_model(options, MODELS)
     train_args = args_from(options, TrainArgs)
@@ -136,13 +142,28 @@ def _fp32_settings(options: argparse.Namespace) -> tuple[ModelArgs, TrainArgs, S
         raise ValueError(
             f"--forecast-len: found {forecast_len}, expected a multiple of {args.pad_multiple}"
         )
-    splits = load_dataset(train_args.data, args.seq_len, forecast_len, train_args.split)
+    splits = _load(options, train_args, args.seq_len, forecast_len, say)
     args = entry.args(**given, num_channels=splits.train.num_channels, instance_norm=True)
     return args, train_args, splits
 
 
+def _load(
+    options: argparse.Namespace,
+    args: TrainArgs,
+    seq_len: int,
+    forecast_len: int,
+    say: Callable[[str], None],
+) -> Splits:
+    return load_dataset(args.data, seq_len, forecast_len, args.split, csv_options(options), say)
+
+
+def _sayer(group: ProcessGroup) -> Callable[[str], None]:
+    """Says it in the first process alone."""
+    return say_on_stderr if group.first else lambda _: None
+
+
 def _make_fp32(options: argparse.Namespace, group: ProcessGroup) -> Trainer:
-    args, train_args, splits = _fp32_settings(options)
+    args, train_args, splits = _fp32_settings(options, _sayer(group))
     return Trainer(args, train_args, splits, options.out, group, options.log_folder)
 
 
@@ -152,7 +173,7 @@ def _make_qat(options: argparse.Namespace, group: ProcessGroup) -> QatTrainer:
         raise ValueError(f"--qat: {options.qat} is a regressor, expected a forecaster")
     train_args = args_from(options, QatArgs)
     args = model.args
-    splits = load_dataset(train_args.data, args.seq_len, args.forecast_len, train_args.split)
+    splits = _load(options, train_args, args.seq_len, args.forecast_len, _sayer(group))
     return QatTrainer(model, train_args, splits, options.out, group, options.log_folder)
 
 

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import re
 import time
 from pathlib import Path
 
@@ -12,8 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.data import CsvOptions, DataError, Series, csv_text, read_csv_series
+from model.data import (
+    CsvOptions,
+    DataError,
+    Series,
+    csv_text,
+    load_dataset,
+    read_csv_series,
+    sample,
+)
 from model.data import csv_reader as reader
+from model.train_forecast import settings_of
 
 HOURS = [f"2020-01-01 {hour:02}:00:00" for hour in range(24)]
 N = 40
@@ -529,3 +539,41 @@ def test_a_damaged_file_is_read_or_refused(tmp_path_factory, changes, kind):
         position %= len(content)
         content = content[:position] + written.encode() + content[position + 1 :]
     read_anything(tmp_path_factory.mktemp("damaged"), content, options)
+
+
+# --- the commands -------------------------------------------------------------------------------
+
+
+def csv_of_days(count: int) -> str:
+    """As Excel in German writes it."""
+    days = pd.date_range("2024-01-01", periods=count).strftime("%d.%m.%Y")
+    values = np.random.default_rng(1).normal(size=(count, 2)).round(3)
+    frame = pd.DataFrame(values, days.rename("Datum"), ["a", "b"])
+    return frame.to_csv(sep=";", decimal=",")
+
+
+def test_a_data_set_takes_the_options_and_says_what_was_taken(tmp_path, capsys):
+    path = str(write(tmp_path, csv_of_days(40)))
+    splits = load_dataset(path, 4, 2, options=CsvOptions(columns="b"))
+    assert splits.columns == ("b",)
+    assert re.fullmatch(r".*series\.csv: 40 rows .* left out: 'a'\n", capsys.readouterr().err)
+    with pytest.raises(ValueError, match="'nyc_weather' is read as it is: options of CSV files go"):
+        load_dataset("nyc_weather", 4, 2, options=CsvOptions(columns="b"))
+
+
+def test_training_takes_the_options(tmp_path, capsys):
+    model = ["--seq-len", "4", "--patch-len", "2", "--stride", "2"]
+    path = write(tmp_path, csv_of_days(300))
+    arguments = ["--out", "w.safetensors", "--data", str(path), "--forecast-len", "8", *model]
+    one, two = (settings_of([*arguments, *more]) for more in (["--columns", "b"], []))
+    assert (one["model"]["num_channels"], two["model"]["num_channels"]) == (1, 2)
+    assert one["data"] != two["data"] and not capsys.readouterr().err
+    with pytest.raises(ValueError, match="--fill: found 'zero', expected interpolate, previous or"):
+        settings_of([*arguments, "--fill", "zero"])
+
+
+def test_a_sample_takes_the_options(tmp_path, capsys):
+    path, output = write(tmp_path, csv_of_days(100)), tmp_path / "x.npz"
+    options = ["--data", str(path), "--output", str(output), "--seq-len", "4", "--forecast-len"]
+    assert sample.main([*options, "2", "--count", "3", "--columns", "b"]) == 0
+    assert capsys.readouterr().out == f"{output}: x [3, 1, 4] float32\n"

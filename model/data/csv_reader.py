@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,11 @@ _CHUNK_ROWS = 20_000
 _SHOWN = 5  # of columns or rows in a message
 _AS_THOUSANDS = {mark: rf"[+-]?[1-9]\d{{0,2}}(\{mark}\d{{3}})+" for mark in ".,"}
 _FRACTION = {mark: rf"[+-]?\d*\{mark}\d+([eE][+-]?\d+)?|[+-]?\d+\{mark}" for mark in ".,"}
+
+
+def say_on_stderr(text: str) -> None:
+    """Where a command says how a file was read: its output is for the results."""
+    print(text, file=sys.stderr)
 
 
 def read_csv_series(

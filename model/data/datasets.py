@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 from model.data.csv_options import CsvOptions
-from model.data.csv_reader import read_csv_series
+from model.data.csv_reader import read_csv_series, say_on_stderr
 from model.data.csv_series import (
     Series,
     Splits,
@@ -137,7 +137,7 @@ def load_dataset(
     forecast_len: int,
     split: str = "auto",
     options: CsvOptions = CsvOptions(),  # noqa: B008, frozen
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = say_on_stderr,
 ) -> Splits:
     """The standardized windows of a named data set or of the CSV at a path.
 

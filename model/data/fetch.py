@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from common import command_line, exit_status
 from common.atomic_write import atomic_write
-from model.data.errors import DataError
 from model.data.datasets import DATA_FOLDER
+from model.data.errors import DataError
 
 CHUNK_BYTES = 1 << 16
 TIMEOUT_SECONDS = 30

@@ -30,6 +30,7 @@ from isa.fitting import fitting_build
 from isa.package import files_to_write
 from model.args import ModelArgs
 from model.data import DEFAULT_DATASET
+from model.data.csv_options import CsvOptions, add_csv_options, csv_options
 from model.data.datasets import data_files
 from model.data.frame_datasets import frame_files
 from model.inputs import load_splits, read_args, read_model, read_windows
@@ -46,13 +47,15 @@ from model.regressor_args import RegressorArgs
 def _calibration_data(args: argparse.Namespace, model_args: ModelArgs) -> Tensor:
     """Windows of the file or the data set: [n, V, L], or [n, T, Din] for a regressor."""
     if args.calibration:
+        if csv_options(args) != CsvOptions():
+            raise ValueError("--calibration: options of CSV files go with --dataset")
         return read_windows(args.calibration, model_args)
     if isinstance(model_args, RegressorArgs) and not args.dataset:
         raise ValueError("a regressor is calibrated on frames: give --dataset or --calibration")
     count = CALIBRATION_WINDOWS if args.windows is None else args.windows
     if count < 1:
         raise ValueError(f"--windows: expected at least 1, found {count}")
-    splits = load_splits(args.dataset or DEFAULT_DATASET, model_args)
+    splits = load_splits(args.dataset or DEFAULT_DATASET, model_args, csv_options(args))
     return calibration_windows(splits, count)
 
 
@@ -100,6 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--build", help="build in isa/builds.toml; by default the first that holds the model"
     )
+    add_csv_options(parser)
     args = parser.parse_args(argv)
     build = isa.build(args.build) if args.build else None
     model = read_model(args.weights, read_args(args.args))

@@ -20,7 +20,8 @@ from pathlib import Path
 from common import command_line
 from evaluation.forecaster import Forecaster
 from golden.cases import compile_on
-from model.data import DEFAULT_DATASET
+from model.data import DEFAULT_DATASET, CsvOptions
+from model.data.csv_options import add_csv_options, csv_options
 from model.inputs import load_splits
 from model.io import load_model
 from model.metrics import Figures, comparison, evaluate, torch_forecaster
@@ -28,10 +29,10 @@ from model.quantization.calibrate import calibration_windows
 from model.quantization.parameters import is_prepared
 
 
-def compare(path: Path, dataset: str, backend: str) -> dict[str, Figures]:
+def compare(path: Path, dataset: str, backend: str, options: CsvOptions) -> dict[str, Figures]:
     """(validation, test) figures of one checkpoint, by what ran."""
     model = load_model(path)
-    splits = load_splits(dataset, model.args)
+    splits = load_splits(dataset, model.args, options)
     package = compile_on(model, calibration_windows(splits))
     method = package.metadata["quantization"]["method"]
     forecasts = {} if is_prepared(model) else {f"{path.stem} FP32": torch_forecaster(model)}
@@ -59,10 +60,12 @@ def main(argv: list[str] | None = None) -> int:
         default="hls",
         help="the HLS C++ (`make bindings`), or the same bits in PyTorch, slower",
     )
+    add_csv_options(parser)
     args = parser.parse_args(argv)
+    options = csv_options(args)
     rows: dict[str, Figures] = {}
     for path in args.weights:
-        rows |= compare(path, args.dataset, args.backend)
+        rows |= compare(path, args.dataset, args.backend, options)
     print(comparison(rows))
     return 0
 

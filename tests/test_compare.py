@@ -49,6 +49,10 @@ def test_a_line_for_what_each_checkpoint_is(files, capsys):
     [
         (["none.pt"], "none.pt: no such file"),
         (["a.safetensors", "--dataset", "none"], "'none' is neither a file nor one of"),
+        (
+            ["a.safetensors", "--dataset", "nyc_weather", "--columns", "a"],
+            "'nyc_weather' is read as it is: options of CSV files go with a CSV",
+        ),
         (["a.safetensors", "--dataset", "nyc_weather"], r"nyc_weather: found 8 variables, exp"),
     ],
 )

@@ -93,6 +93,11 @@ def test_learned_formats_are_not_calibrated(given, flags, capsys):
             {"calibration": None, "dataset": "nyc_weather"},
             r"nyc_weather: found 8 variables, expected 3 as the model has",
         ),
+        (
+            {"calibration": None, "dataset": "nyc_weather", "columns": "a"},
+            "'nyc_weather' is read as it is: options of CSV files go with a CSV",
+        ),
+        ({"columns": "a"}, "--calibration: options of CSV files go with --dataset"),
         ({"calibration": None, "windows": 0}, r"--windows: expected at least 1, found 0"),
         ({"calibration": None, "windows": -1}, r"--windows: expected at least 1, found -1"),
         ({"args": "none.json"}, "none.json"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from model.data import (
@@ -520,6 +520,8 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content, options):
     end=st.sampled_from(["\n", "\r\n", "\r", "\n\n"]),
     options=OPTIONS,
 )
+@example(header=["index"], body=[["inf"], ["inf"]], separator=",", end="\n", options={})
+@example(header=["index"], body=[["1"], ["-1e308"], ["1e308"]], separator=",", end="\n", options={})
 def test_any_table_is_read_or_refused(tmp_path_factory, header, body, separator, end, options):
     text = end.join(separator.join(row) for row in [header, *body])
     read_anything(tmp_path_factory.mktemp("table"), text.encode(), options)

@@ -194,8 +194,12 @@ def _is_index(header: list[str], body: pd.DataFrame) -> bool:
     if header[0] and not re.fullmatch(r"Unnamed: 0(\.\d+)?|index", header[0]):
         return False
     numbers = pd.to_numeric(body[0], errors="coerce").to_numpy(dtype=np.float64)
+    if numbers[0] not in (0, 1) or not np.isfinite(numbers).all():
+        return False
+    with np.errstate(over="ignore"):
+        steps = np.diff(numbers)
     # Whoever took a part of the rows left gaps.
-    return bool((np.diff(numbers) >= 1).all() and numbers[0] in (0, 1) and len(header) > 1)
+    return bool((steps >= 1).all() and len(header) > 1)
 
 
 def _date_columns(

@@ -1,11 +1,12 @@
 """rtl.synth: paths and wires of small netlists, sizes of cells, instances of the same module."""
 
 import json
+import time
 
 import pytest
 
-from rtl.synth import floorplan, hierarchy, report, synthesize, timing, wires
-from rtl.synth.__main__ import main
+from rtl.synth import __main__ as command
+from rtl.synth import floorplan, hierarchy, report, synthesize, timing, wires, yosys
 from rtl.synth.resources import AROUND, Resources, count, targets
 from rtl.synth.timing import Timing
 from rtl.synth.wires import Load, Wires
@@ -319,6 +320,22 @@ def test_same_modules_are_one_unit():
     assert "wire width 8 input 1 \\x_i" in units[top].rtlil
 
 
+def test_a_fault_ends_the_synthesis(tmp_path, monkeypatch):
+    """Units that have not been begun are not synthesized any more."""
+    begun = []
+
+    def synthesize(unit, cache):
+        begun.append(unit)
+        time.sleep(0.01)
+        raise yosys.YosysError("no")
+
+    monkeypatch.setattr(command, "synthesize", synthesize)
+    units = {str(i): hierarchy.Unit("cmamba", str(i), "") for i in range(100)}
+    with pytest.raises(yosys.YosysError):
+        command._synthesize_all(units, tmp_path, 2)
+    assert len(begun) < 50
+
+
 def test_arrays_that_the_rtl_wants_in_ram():
     """Their style is a text, or the bits of one; other attributes may follow, other styles do not
     count."""
@@ -369,5 +386,5 @@ SLOW = pytest.mark.slow
 )
 def test_the_rtl_keeps_the_rules(build, capsys):
     """All of them: latches, memories, resources, wires."""
-    status = main(["--build", build])
+    status = command.main(["--build", build])
     assert status == 0, capsys.readouterr().out[-2000:]

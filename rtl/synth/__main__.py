@@ -128,11 +128,17 @@ def _synthesize_all(units: Mapping[str, Unit], cache: Path, jobs: int) -> None:
         started = {}
         for unit in order:
             started[pool.submit(_timed, unit, cache)] = unit
-        for n, future in enumerate(as_completed(started), 1):
-            seconds = future.result()
-            if seconds >= 1:
-                name = started[future].name
-                print(f"[{n}/{len(started)}] {name}: {seconds:.0f} s", file=sys.stderr, flush=True)
+        try:
+            for n, future in enumerate(as_completed(started), 1):
+                seconds = future.result()
+                if seconds >= 1:
+                    name = started[future].name
+                    print(
+                        f"[{n}/{len(started)}] {name}: {seconds:.0f} s", file=sys.stderr, flush=True
+                    )
+        except BaseException:  # also Ctrl-C: without the units that have not been begun
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _timed(unit: Unit, cache: Path) -> float:

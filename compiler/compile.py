@@ -278,6 +278,7 @@ def _metadata(program: _Program, quantization: dict[str, object]) -> dict[str, o
     model, formats = lowering.model, lowering.formats
     return {
         "model": args_of_use(model.args),
+        **({"data_record": model.record.to_dict()} if model.record else {}),
         "weights_sha256": weights_sha256(model),
         "instance_norm_eps": INSTANCE_NORM_EPS,
         "quantization": quantization,

@@ -2,8 +2,10 @@
 
     python -m evaluation.compare FP32.safetensors QAT.safetensors --dataset etth1
 
-Over all windows of the validation and the test split. A checkpoint from quantization-aware training
-has its own number formats, and an int8 line only; others are calibrated on the training split.
+Over all windows of the validation and the test split. These, and what standardizes them, are those
+that each checkpoint was trained with, where it says so; checkpoints of different ones are refused.
+A checkpoint from quantization-aware training has its own number formats, and an int8 line only;
+others are calibrated on the training split.
 """
 
 from __future__ import annotations
@@ -17,30 +19,47 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from common import command_line
 from evaluation.forecaster import Forecaster
 from golden.cases import compile_on
-from model.data import DEFAULT_DATASET, CsvOptions
+from model.data import DEFAULT_DATASET, DataError, Splits
 from model.data.csv_options import add_csv_options, csv_options
-from model.inputs import load_splits
+from model.data_record import DataRecord
+from model.inputs import add_split_options, cut_in_words, load_splits
 from model.io import load_model
 from model.metrics import Figures, comparison, evaluate, torch_forecaster
 from model.quantization.calibrate import calibration_windows
 from model.quantization.parameters import is_prepared
+from model.quantization.structure import Quantizable
 
 
-def compare(path: Path, dataset: str, backend: str, options: CsvOptions) -> dict[str, Figures]:
+def compare(model: Quantizable, name: str, splits: Splits, backend: str) -> dict[str, Figures]:
     """(validation, test) figures of one checkpoint, by what ran."""
-    model = load_model(path)
-    splits = load_splits(dataset, model.args, options)
     package = compile_on(model, calibration_windows(splits))
     method = package.metadata["quantization"]["method"]
-    forecasts = {} if is_prepared(model) else {f"{path.stem} FP32": torch_forecaster(model)}
-    forecasts[f"{path.stem} int8, {method}"] = Forecaster(package, backend)
+    forecasts = {} if is_prepared(model) else {f"{name} FP32": torch_forecaster(model)}
+    forecasts[f"{name} int8, {method}"] = Forecaster(package, backend)
     return {
         label: (evaluate(forecast, splits.val), evaluate(forecast, splits.test))
         for label, forecast in forecasts.items()
     }
+
+
+def require_same_data(path: Path, found: DataRecord, first: Path, expected: DataRecord) -> None:
+    """Raises ValueError where the figures of two checkpoints are of other rows or other units."""
+    same_rows = (found.sha256, found.rows) == (expected.sha256, expected.rows)
+    same_units = all(
+        np.allclose(getattr(found, name), getattr(expected, name), rtol=1e-9, atol=0)
+        for name in ("mean", "std")
+    )
+    if not same_rows or not same_units:
+        raise ValueError(
+            f"{path}: cannot be compared to {first}: its figures are of {found.file_in_words}, "
+            f"{found.cut_in_words}, the other's of {expected.file_in_words}, "
+            f"{expected.cut_in_words}" + (", in other units" if same_rows else "")
+        )
 
 
 @command_line.command()
@@ -53,7 +72,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "weights", nargs="+", type=Path, help="checkpoints, the first to compare to"
     )
-    parser.add_argument("--dataset", default=DEFAULT_DATASET, help="name or CSV file")
+    parser.add_argument(
+        "--dataset",
+        help=f"name or CSV file (default: what the checkpoint says, or else {DEFAULT_DATASET})",
+    )
+    add_split_options(parser)
     parser.add_argument(
         "--backend",
         choices=("hls", "int8"),
@@ -63,9 +86,18 @@ def main(argv: list[str] | None = None) -> int:
     add_csv_options(parser)
     args = parser.parse_args(argv)
     options = csv_options(args)
+    models = [load_model(path) for path in args.weights]
+    data: list[Splits] = []
+    for path, model in zip(args.weights, models, strict=True):
+        try:
+            data.append(load_splits(model, args.dataset, args.split, args.other_data, options))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        print(f"{path.name}: {cut_in_words(model, data[-1])}", file=sys.stderr)
+        require_same_data(path, data[-1].record, args.weights[0], data[0].record)
     rows: dict[str, Figures] = {}
-    for path in args.weights:
-        rows |= compare(path, args.dataset, args.backend, options)
+    for path, model, splits in zip(args.weights, models, data, strict=True):
+        rows |= compare(model, path.stem, splits, args.backend)
     print(comparison(rows))
     return 0
 

@@ -19,7 +19,7 @@ from compiler.compile import compile_learned
 from evaluation.forecaster import Forecaster
 from experiments.settings import Run
 from golden.cases import compile_on
-from model.data import load_dataset
+from model.inputs import load_splits
 from model.io import load_model
 from model.metrics import evaluate, torch_forecaster
 from model.quantization.calibrate import calibration_windows
@@ -142,7 +142,7 @@ def _train(out: Path, options: dict[str, Any], trainings: Trainings) -> None:
 
 def _evaluate(run: Run, fp32: Path, qat: Path) -> Result:
     model, learned = load_model(fp32), load_model(qat)
-    splits = load_dataset(run.dataset, model.args.seq_len, run.horizon)
+    splits = load_splits(model, run.dataset)
     packages = {
         "calibrated": compile_on(model, calibration_windows(splits)),
         "qat": compile_learned(learned),

@@ -205,6 +205,6 @@ def build_case(case: Case) -> CompiledCase:
         shape = (8, args.num_channels, args.seq_len)
         windows = torch.randn(shape, generator=generator).cumsum(-1) / args.seq_len**0.5
     else:
-        splits = load_splits(case.dataset, args)
+        splits = load_splits(model, case.dataset)
         windows = calibration_windows(splits)
     return CompiledCase(case, model, splits, compile_on(model, windows, case.options))

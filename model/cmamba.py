@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from model.args import ModelArgs
 from model.blocks import CMambaBlock, MambaBlock, RMSNorm
+from model.data_record import DataRecord
 from model.quant_point import Kind, QuantLinear, QuantPoint
 
 INSTANCE_NORM_EPS = 1e-5
@@ -34,6 +35,8 @@ class CMamba(nn.Module):
 
     `core` is what the accelerator computes; `to_tokens` and `from_core` are the work of its host.
     """
+
+    record: DataRecord | None = None  # what it was trained on, where that is known
 
     def __init__(self, args: ModelArgs) -> None:
         super().__init__()

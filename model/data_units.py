@@ -13,6 +13,8 @@ class DataUnits(nn.Module):
     A model has `args`, a RegressorArgs (symbols as in `model.regressor`).
     """
 
+    record = None  # the folder of its data says how they are split, and `statistics` the rest
+
     def declare_statistics(self) -> None:
         """Give the model the buffers, with values that change nothing."""
         self.register_buffer("frame_mean", torch.zeros(self.args.num_features))

@@ -52,7 +52,9 @@ class Trainer(SplitsLoop):
         return "mae" if self.args.loss == "l1" else "mse"
 
     def build(self) -> nn.Module:
-        return build_from(self.model_args)
+        model = build_from(self.model_args)
+        model.record = self.splits.record
+        return model
 
     def _batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         x, y = super()._batch(indices)

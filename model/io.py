@@ -8,6 +8,9 @@ travel with it (without the key 'model', they are those of a CMamba):
     .npz           one array per tensor; arguments in the string array 'args'
     .safetensors   arguments in the metadata, at 'args'
 
+At 'data_record', likewise, is what the model was trained on (`model.data_record`), if that is
+known.
+
 Wrappers put a prefix before all names, such as 'module.', '_orig_mod.' or 'model.'; a model is read
 from behind it. Of an average (AveragedModel), its count is left out.
 
@@ -18,13 +21,14 @@ to the header or the length shows.
 """
 
 import hashlib
+import json
 import re
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import safetensors
@@ -36,11 +40,13 @@ from common.atomic_write import atomic_write
 from common.errors import CmambaError
 from model.archive_limits import check_archive
 from model.args import ModelArgs
+from model.data_record import DataRecord
 from model.quantization import parameters
 from model.quantization.structure import Quantizable
 from model.registry import args_from_json, args_to_json, build_from
 
 _SHOWN = 3  # of the names in a message
+_EXTRAS = ("args", "data_record")  # what stands beside the tensors
 _FORMATS = ".pt, .pth, .npz or .safetensors"
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -50,12 +56,20 @@ class CheckpointError(CmambaError, ValueError):
     """A checkpoint cannot be read or written, or does not fit the model; names the file."""
 
 
+class Checkpoint(NamedTuple):
+    """What a file holds: tensors by its own names, and what it says of their model."""
+
+    tensors: dict[str, Tensor]
+    args: ModelArgs | None
+    record: DataRecord | None
+
+
 class InputError(CmambaError, ValueError):
     """A file of input windows cannot be used; the message names the file."""
 
 
 def save_checkpoint(model: nn.Module, path: str | Path, dtype: torch.dtype | None = None) -> None:
-    """Write the tensors and the arguments of `model` in the format that the suffix of `path` names.
+    """Write `model` in the format that the suffix of `path` names: tensors, arguments, data record.
 
     `dtype` (float32, float16 or bfloat16) is the type that weights are stored in; without it, that
     of the tensors. Parameters of quantization keep theirs. The file appears complete or not at all.
@@ -70,33 +84,32 @@ def save_checkpoint(model: nn.Module, path: str | Path, dtype: torch.dtype | Non
         for name, tensor in model.state_dict().items()
     }
     _raise_if_any(path, _not_finite(tensors))
-    args = args_to_json(model.args)
+    extras = {"args": args_to_json(model.args)}
+    if model.record:
+        extras["data_record"] = model.record.to_json()
     match path.suffix:
         case ".pt" | ".pth":
             with atomic_write(path) as file:
-                torch.save({"model": tensors, "args": args}, file)
+                torch.save({"model": tensors, **extras}, file)
         case ".npz":
             if any(tensor.dtype == torch.bfloat16 for tensor in tensors.values()):
                 raise CheckpointError(f"{path}: .npz cannot hold bfloat16; use .pt or .safetensors")
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
             with atomic_write(path) as file:
-                np.savez(file, args=np.array(args), **arrays)
+                np.savez(file, **{name: np.array(text) for name, text in extras.items()}, **arrays)
         case ".safetensors":
-            data = safetensors.torch.save(tensors, metadata={"args": args})
+            data = safetensors.torch.save(tensors, metadata=extras)
             with atomic_write(path) as file:
-                file.write(data)
+                file.write(_in_order(data, extras))
         case _:
             raise CheckpointError(f"{path}: found suffix {path.suffix!r}, expected {_FORMATS}")
 
 
-def load_checkpoint(
-    path: str | Path, args: ModelArgs | None = None
-) -> tuple[dict[str, Tensor], ModelArgs | None]:
-    """Read the tensors (as float32 on the CPU) and the arguments of a checkpoint.
+def load_checkpoint(path: str | Path, args: ModelArgs | None = None) -> Checkpoint:
+    """Read the tensors (as float32 on the CPU) of a checkpoint, and what stands beside them.
 
-    `args`, if given, takes the place of the arguments in the file; without either the second
-    result is None. Names are those of the file. Raises CheckpointError, naming the file and the
-    first tensors at fault.
+    `args`, if given, takes the place of the arguments in the file. Raises CheckpointError, naming
+    the file and the first tensors at fault.
     """
     path = Path(path)
     if not path.is_file():
@@ -111,7 +124,7 @@ def load_checkpoint(
         raise CheckpointError(f"{path}: found suffix {path.suffix!r}, expected {_FORMATS}")
     # What the readers raise on a damaged file is not documented and ranges over a dozen types.
     try:
-        tensors, stored = readers[path.suffix](path)
+        tensors, extras = readers[path.suffix](path)
     except CheckpointError:
         raise
     except Exception as error:
@@ -130,12 +143,15 @@ def load_checkpoint(
     _raise_if_any(path, faults)
     tensors = {name: tensor.to(torch.float32).contiguous() for name, tensor in tensors.items()}
     _raise_if_any(path, _not_finite(tensors))
-    if args is None and stored is not None:
+    if args is not None:
+        extras["args"] = None
+    parsed = {}
+    for name, parse in zip(_EXTRAS, (args_from_json, DataRecord.from_json), strict=True):
         try:
-            args = args_from_json(stored)
+            parsed[name] = None if extras.get(name) is None else parse(extras[name])
         except ValueError as error:
-            raise CheckpointError(f"{path}: 'args': {error}") from error
-    return tensors, args
+            raise CheckpointError(f"{path}: {name!r}: {error}") from error
+    return Checkpoint(tensors, args or parsed["args"], parsed["data_record"])
 
 
 def load_model(
@@ -153,9 +169,14 @@ def load_model(
     file and the tensors.
     """
     path = Path(path)
-    tensors, args = load_checkpoint(path, args)
+    tensors, args, record = load_checkpoint(path, args)
     if args is None:
         raise CheckpointError(f"{path}: holds no model arguments; give them with --args")
+    if record and len(record.columns) != args.num_channels:
+        raise CheckpointError(
+            f"{path}: 'data_record': found {len(record.columns)} variables, expected "
+            f"{args.num_channels} as the model has"
+        )
     # Compared with shapes alone first: a wrong argument must not allocate a model of its size.
     quantized = any(name.endswith(".weight_scale") for name in tensors)
     if args.n_layer > len(tensors):
@@ -203,6 +224,7 @@ def load_model(
     model.load_state_dict(tensors, strict=False)
     if quantized:
         _raise_if_any(path, list(parameters.faults(model)))
+    model.record = record
     return model.eval()
 
 
@@ -248,7 +270,17 @@ def load_npz_input(path: str | Path) -> Tensor:
     return torch.from_numpy(x)
 
 
-def _read_pt(path: Path) -> tuple[Mapping[str, Any], Any]:
+def _in_order(data: bytes, metadata: Mapping[str, str]) -> bytes:
+    """A .safetensors file with its metadata in this order: the library's own is that of a hash
+    table, another one in each process."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end]) | {"__metadata__": metadata}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
+
+
+def _read_pt(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
     if zipfile.is_zipfile(path):  # PyTorch stores checksums, but does not compare them
         check_archive(path)
         with zipfile.ZipFile(path) as archive:
@@ -257,7 +289,7 @@ def _read_pt(path: Path) -> tuple[Mapping[str, Any], Any]:
     content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: found {_describe(content)}, expected a dict of tensors")
-    args = content.get("args")
+    extras = {name: content[name] for name in _EXTRAS if name in content}
     models = [name for name, value in content.items() if _is_state_dict(value)]
     if len(models) > 1:
         raise CheckpointError(
@@ -265,16 +297,16 @@ def _read_pt(path: Path) -> tuple[Mapping[str, Any], Any]:
             "alone"
         )
     if models:
-        return content[models[0]], args
+        return content[models[0]], extras
     for key in ("model", "state_dict"):
         if isinstance(content.get(key), dict):
-            return content[key], args
+            return content[key], extras
     if isinstance(content.get("shadow_params"), list):
         raise CheckpointError(
             f"{path}: found 'shadow_params', an average without names; copy it to a model and save "
             "the state_dict of that"
         )
-    return {name: value for name, value in content.items() if name != "args"}, args
+    return {name: value for name, value in content.items() if name not in extras}, extras
 
 
 def _is_state_dict(value: object) -> bool:
@@ -328,22 +360,22 @@ def _unwrapped(
     return tensors
 
 
-def _read_npz(path: Path) -> tuple[Mapping[str, Any], Any]:
+def _read_npz(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
     arrays = _npz_arrays(path)
-    args = arrays.pop("args", None)
-    if args is not None:
-        if args.dtype.kind != "U" or args.ndim != 0:
+    extras = {name: arrays.pop(name) for name in _EXTRAS if name in arrays}
+    for name, array in extras.items():
+        if array.dtype.kind != "U" or array.ndim != 0:
             raise CheckpointError(
-                f"{path}: 'args': found {args.dtype} {list(args.shape)}, expected one string"
+                f"{path}: {name!r}: found {array.dtype} {list(array.shape)}, expected one string"
             )
-        args = str(args)
-    return {name: _to_tensor(array) for name, array in arrays.items()}, args
+        extras[name] = str(array)
+    return {name: _to_tensor(array) for name, array in arrays.items()}, extras
 
 
-def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], Any]:
+def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
     with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-        args = (file.metadata() or {}).get("args")
-        return {name: file.get_tensor(name) for name in file.keys()}, args  # noqa: SIM118
+        extras = {name: text for name, text in (file.metadata() or {}).items() if name in _EXTRAS}
+        return {name: file.get_tensor(name) for name in file.keys()}, extras  # noqa: SIM118
 
 
 def _npz_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from model.blocks import RMSNorm, initialize_dt
 from model.cmamba import instance_statistics, require_windows, sincos_positions
+from model.data_record import DataRecord
 from model.published_args import PublishedArgs
 from model.quant_point import Kind, QuantLinear, QuantPoint
 from model.selective_scan import selective_scan
@@ -126,6 +127,8 @@ class PublishedCMamba(nn.Module):
 
     `core` is what an accelerator computes; `to_tokens` and `from_core` are the work of its host.
     """
+
+    record: DataRecord | None = None  # what it was trained on, where that is known
 
     def __init__(self, args: PublishedArgs) -> None:
         super().__init__()

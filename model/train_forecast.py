@@ -9,7 +9,8 @@ the same number of threads, ends with the same bits as training that was never i
 `--qat FP32.safetensors` tunes a trained model to its quantization: calibrated on windows of the
 training split, then trained with the roundings of the int8 program in the forward pass (LSQ). The
 calibrated model counts as epoch 0, so the result is never worse on the validation split. It is
-saved as float32, with what it has learned; from a checkpoint of that kind, `--qat` goes on.
+saved as float32, with what it has learned; from a checkpoint of that kind, `--qat` goes on. Data
+and split are those that the checkpoint was trained with, where it says so; others are refused.
 `python -m evaluation.compare` compares the two checkpoints as int8 programs.
 
 `torchrun --nproc-per-node N -m model.train_forecast ...` trains with N processes, each with a part
@@ -36,8 +37,10 @@ from model.data import DATASETS, Splits, load_dataset
 from model.data.csv_options import add_csv_options, csv_options
 from model.data.csv_reader import say_on_stderr
 from model.data.datasets import data_files
+from model.data_record import SPLIT_NAMES
 from model.forecast_qat import QatArgs, QatTrainer
 from model.forecast_training import LOSSES, TrainArgs, Trainer
+from model.inputs import cut_in_words, load_splits
 from model.io import load_model
 from model.metrics import Figures, comparison, evaluate, torch_forecaster
 from model.quantization.fake import set_quant_mode
@@ -70,7 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     add_file_options(parser)
     add_option(parser, "--data", default.data, f"{', '.join(sorted(DATASETS))} or a CSV file")
     add_option(
-        parser, "--split", default.split, "rows of the splits", choices=("auto", "ett", "ratio")
+        parser,
+        "--split",
+        default.split,
+        "rows of the splits; auto is ett for etth1 and ratio for all others",
+        choices=("auto", *SPLIT_NAMES),
     )
     add_option(parser, "--loss", default.loss, "what is minimized", choices=tuple(LOSSES))
     add_option(
@@ -142,19 +149,11 @@ def _fp32_settings(
         raise ValueError(
             f"--forecast-len: found {forecast_len}, expected a multiple of {args.pad_multiple}"
         )
-    splits = _load(options, train_args, args.seq_len, forecast_len, say)
+    splits = load_dataset(
+        train_args.data, args.seq_len, forecast_len, train_args.split, csv_options(options), say
+    )
     args = entry.args(**given, num_channels=splits.train.num_channels, instance_norm=True)
     return args, train_args, splits
-
-
-def _load(
-    options: argparse.Namespace,
-    args: TrainArgs,
-    seq_len: int,
-    forecast_len: int,
-    say: Callable[[str], None],
-) -> Splits:
-    return load_dataset(args.data, seq_len, forecast_len, args.split, csv_options(options), say)
 
 
 def _sayer(group: ProcessGroup) -> Callable[[str], None]:
@@ -172,8 +171,11 @@ def _make_qat(options: argparse.Namespace, group: ProcessGroup) -> QatTrainer:
     if not isinstance(model, Quantizable) or isinstance(model.args, RegressorArgs):
         raise ValueError(f"--qat: {options.qat} is a regressor, expected a forecaster")
     train_args = args_from(options, QatArgs)
-    args = model.args
-    splits = _load(options, train_args, args.seq_len, args.forecast_len, _sayer(group))
+    name, csv = getattr(options, "data", None), csv_options(options)
+    splits = load_splits(model, name, train_args.split, options=csv, say=_sayer(group))
+    if group.first:
+        print(cut_in_words(model, splits))
+    model.record = splits.record
     return QatTrainer(model, train_args, splits, options.out, group, options.log_folder)
 
 

@@ -294,7 +294,7 @@ def test_command_with_a_checkpoint_that_has_learned(files, tmp_path, capsys):
         (["--qat", "none.safetensors"], "none.safetensors: no such file"),
         (["--qat", "data/test_data.npz"], "data/test_data.npz: holds no model arguments"),
         (["--out", "{fp32}"], "{fp32}: would be overwritten, and is the file of --qat"),
-        (["--data", "nyc_weather"], "ModelArgs.num_channels: found 2, the data have 8"),
+        (["--data", "nyc_weather"], "nyc_weather: found 8 variables, expected 2: the model was"),
         (["--precision", "bf16"], "precision: expected fp32, found 'bf16'"),
         (["--resume"], "nothing to resume"),
     ],
@@ -304,8 +304,9 @@ def test_command_reports_errors(files, tmp_path, capsys, arguments, message):
     before = fp32.read_bytes()
     base = ["--qat", str(fp32), "--data", str(data), "--out", str(tmp_path / "w.safetensors")]
     assert main([*base, *SHORT, *(argument.format(fp32=fp32) for argument in arguments)]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1
+    # The file may have been read before, which is said.
+    *_, error = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
     assert message.format(fp32=fp32) in error
     assert fp32.read_bytes() == before and not list(tmp_path.iterdir())
 
@@ -327,8 +328,8 @@ def test_command_without_the_extension(files, tmp_path, capsys, monkeypatch):
     base = ["--qat", str(fp32), "--data", str(data), "--out", str(tmp_path / "w.safetensors")]
     assert main([*base, *SHORT, "--quant-mode", "cppq"]) == 1
     path = tmp_path / "cmamba_quantization.so"
-    error = f"error: {path} does not exist; `make quantization` builds it\n"
-    assert capsys.readouterr().err == error
+    *_, error = capsys.readouterr().err.splitlines()
+    assert error == f"error: {path} does not exist; `make quantization` builds it"
 
 
 def test_options_of_qat_go_with_it(files, tmp_path, capsys):

@@ -65,6 +65,11 @@ class CsvOptions:
             raise ValueError(f"--{option}: found {getattr(self, name)!r}, expected {expected}")
 
     @property
+    def given(self) -> dict[str, str]:
+        """Those that leave nothing to the file, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    @property
     def fill_method(self) -> tuple[str, int | None] | None:
         """(one of FILLS, longest run of rows or None for any)."""
         if self.fill is None:

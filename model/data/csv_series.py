@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from model.data.errors import DataError
+from model.data_record import DataRecord
 
 ETT_DAYS = (12 * 30, 4 * 30, 4 * 30)
 """Train, validation and test length of the ETT sets: 12, 4 and 4 months of 30 days."""
@@ -163,6 +164,7 @@ class Splits:
     train: Windows
     val: Windows
     test: Windows
+    record: DataRecord | None = None  # of the file, where there is one
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -215,20 +217,26 @@ def _check_range(
 
 
 def split_series(
-    series: Series, lengths: tuple[int, int, int], seq_len: int, forecast_len: int
+    series: Series,
+    lengths: tuple[int, int, int],
+    seq_len: int,
+    forecast_len: int,
+    standardizer: Standardizer | None = None,
 ) -> Splits:
-    """Standardizes by the training rows and cuts the series into the three window sets.
+    """Standardizes the series and cuts it into the three window sets.
 
-    `lengths` are the rows of train, validation and test, from row 0 on. The inputs of the first
-    `seq_len` validation (test) windows overlap the split before; their targets do not.
+    Without a `standardizer`, it is fitted to the training rows. `lengths` are the rows of train,
+    validation and test, from row 0 on. The inputs of the first `seq_len` validation (test) windows
+    overlap the split before; their targets do not.
 
     Raises: ValueError (lengths beyond the series), DataError (a split with no window).
     """
     ends = np.cumsum(lengths)
     if min(lengths) < 0 or ends[-1] > len(series.values):
         raise ValueError(f"splits of {lengths} rows do not fit {len(series.values)} rows")
-    with np.errstate(over="ignore", invalid="ignore"):
-        standardizer = Standardizer.fit(series.values[: ends[0]]) if ends[0] else None
+    if standardizer is None and ends[0]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            standardizer = Standardizer.fit(series.values[: ends[0]])
     windows = {}
     for split, start, end in (
         ("train", 0, ends[0]),

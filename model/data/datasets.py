@@ -20,7 +20,10 @@ value before them, at most 9 hours old. Filling forward looks at the past alone:
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import importlib.util
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -33,11 +36,13 @@ from model.data.csv_reader import read_csv_series, say_on_stderr
 from model.data.csv_series import (
     Series,
     Splits,
+    Standardizer,
     ett_lengths,
     ratio_lengths,
     split_series,
 )
 from model.data.errors import DataError
+from model.data_record import SPLIT_NAMES, DataRecord, options_in_words
 
 DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"
 ETTH1_COLUMNS = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
@@ -131,25 +136,24 @@ def data_files(name: str) -> list[Path]:
     return [path] if path.is_file() else []
 
 
-def load_dataset(
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_dataset(
     name: str,
-    seq_len: int,
-    forecast_len: int,
-    split: str = "auto",
     options: CsvOptions = CsvOptions(),  # noqa: B008, frozen
     say: Callable[[str], None] = say_on_stderr,
-) -> Splits:
-    """The standardized windows of a named data set or of the CSV at a path.
+) -> tuple[Series, str]:
+    """A named data set, or the CSV at a path, and the SHA-256 of the file that it is read from.
 
-    `split`: 'ett' (12/4/4 months of 30 days), 'ratio' (0.7/0.1/0.2 of the rows), or 'auto' ('ett'
-    for etth1, 'ratio' for all others). `options` are of the CSV; `say` gets the line on how it was
-    read.
+    `options` are of the CSV; `say` gets the line on how it was read.
 
-    Raises: DataError (not found, bad content, too short), ValueError (an unknown split, or options
-    of a CSV for a named data set).
+    Raises: DataError (not found, bad content), ValueError (options of a CSV for a named data set),
+    OSError.
     """
-    if split not in ("auto", "ett", "ratio"):
-        raise ValueError(f"split: expected auto, ett or ratio, found '{split}'")
     if name in DATASETS:
         if options != CsvOptions():
             raise ValueError(f"'{name}' is read as it is: options of CSV files go with a CSV")
@@ -159,11 +163,140 @@ def load_dataset(
         say(series.taken)
     else:
         raise DataError(f"'{name}' is neither a file nor one of {', '.join(sorted(DATASETS))}")
-    if split == "ett" or (split == "auto" and name == "etth1"):
+    return series, sha256_of(data_files(name)[0])
+
+
+def cut(
+    name: str,
+    series: Series,
+    sha256: str,
+    seq_len: int,
+    forecast_len: int,
+    split: str = "auto",
+    options: CsvOptions = CsvOptions(),  # noqa: B008, frozen
+    standardizer: Standardizer | None = None,
+) -> Splits:
+    """The standardized windows of what `read_dataset` has read by `options`, with their record.
+
+    Raises as `load_dataset`.
+    """
+    if split not in ("auto", *SPLIT_NAMES):
+        raise ValueError(f"split: expected auto, ett or ratio, found '{split}'")
+    if split == "auto":
+        split = "ett" if name == "etth1" else "ratio"
+    if split == "ett":
         try:
             lengths = ett_lengths(len(series.values), series.step)
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
     else:
         lengths = ratio_lengths(len(series.values))
-    return split_series(series, lengths, seq_len, forecast_len)
+    splits = split_series(series, lengths, seq_len, forecast_len, standardizer)
+    ends = (0, *itertools.accumulate(lengths))
+    record = DataRecord(
+        dataset=name if name in DATASETS else Path(name).name,
+        sha256=sha256,
+        columns=series.columns,
+        step_seconds=_seconds(series),
+        split=split,
+        rows=tuple(itertools.starmap(range, itertools.pairwise(ends))),
+        mean=tuple(splits.standardizer.mean.tolist()),
+        std=tuple(splits.standardizer.std.tolist()),
+        reading=options.given,
+    )
+    return dataclasses.replace(splits, record=record)
+
+
+def _seconds(series: Series) -> float:
+    """From its first row to the second; an integer where it is one."""
+    seconds = float(series.step / np.timedelta64(1, "s"))
+    return int(seconds) if seconds.is_integer() else seconds
+
+
+def load_dataset(
+    name: str,
+    seq_len: int,
+    forecast_len: int,
+    split: str = "auto",
+    options: CsvOptions = CsvOptions(),  # noqa: B008, frozen
+    say: Callable[[str], None] = say_on_stderr,
+) -> Splits:
+    """The standardized windows of a named data set or of the CSV at a path, with their record.
+
+    `split`: 'ett' (12/4/4 months of 30 days), 'ratio' (0.7/0.1/0.2 of the rows), or 'auto' ('ett'
+    for etth1, 'ratio' for all others). `options` and `say` are those of `read_dataset`.
+
+    Raises: DataError (not found, bad content, too short), ValueError (an unknown split, or options
+    of a CSV for a named data set).
+    """
+    series, sha256 = read_dataset(name, options, say)
+    return cut(name, series, sha256, seq_len, forecast_len, split, options)
+
+
+def _options_of(record: DataRecord) -> CsvOptions:
+    """How the file of a record was read. Raises: DataError (the record is damaged)."""
+    try:
+        return CsvOptions(**record.reading)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the model's record of its data: {error}") from None
+
+
+def load_as_trained(
+    record: DataRecord,
+    name: str,
+    seq_len: int,
+    forecast_len: int,
+    split: str = "auto",
+    other_data: bool | None = None,
+    options: CsvOptions = CsvOptions(),  # noqa: B008, frozen
+    say: Callable[[str], None] = say_on_stderr,
+) -> Splits:
+    """The windows of the data that a model was trained on, read, cut and standardized as then.
+
+    With `other_data`, `name` may be another file of the same columns and frequency, such as a
+    longer one. It is cut by `split`, by default the rule of the record, and standardized as the
+    model's data were. None stands for False where there is no option --other-data. Without
+    `options`, a CSV is read as the record says; `say` is that of `read_dataset`.
+
+    Raises: DataError (as `load_dataset`; other data, another reading or another cut than the
+    record's).
+    """
+    is_file = name not in DATASETS
+    if is_file and options == CsvOptions():
+        options = _options_of(record)
+    series, sha256 = read_dataset(name, options, say)
+    trained = f"the model was trained on {record.file_in_words}"
+    if len(series.columns) != len(record.columns):
+        found, expected = len(series.columns), len(record.columns)
+        raise DataError(f"{name}: found {found} variables, expected {expected}: {trained}")
+    for v, (column, expected) in enumerate(zip(series.columns, record.columns, strict=True)):
+        if column != expected:
+            raise DataError(
+                f"{name}: found '{column}' as variable {v}, expected '{expected}': {trained}"
+            )
+    step = _seconds(series)
+    if step != record.step_seconds:
+        raise DataError(
+            f"{name}: found rows {step} s apart; {trained}, whose rows are {record.step_seconds} s "
+            "apart"
+        )
+    standardizer = Standardizer(np.array(record.mean), np.array(record.std))
+    if sha256 != record.sha256:
+        if not other_data:
+            choice = "; --other-data takes it all the same" if other_data is False else ""
+            raise DataError(f"{name}: found SHA-256 {sha256[:12]}...; {trained}{choice}")
+        split = record.split if split == "auto" else split
+        return cut(name, series, sha256, seq_len, forecast_len, split, options, standardizer)
+    if is_file and options.given != record.reading:
+        found = options_in_words(options.given)
+        raise DataError(f"{name}: {found}; {trained}, {record.reading_in_words}")
+    if split not in ("auto", record.split):
+        raise DataError(
+            f"--split {split}: {trained} with {record.cut_in_words}; another cut would test it on "
+            "rows that it knows"
+        )
+    try:
+        splits = split_series(series, record.lengths, seq_len, forecast_len, standardizer)
+    except ValueError as error:
+        raise DataError(f"{name}: {error}") from None
+    return dataclasses.replace(splits, record=record)

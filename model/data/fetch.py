@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from common import command_line, exit_status
 from common.atomic_write import atomic_write
-from model.data.datasets import DATA_FOLDER
+from model.data.datasets import DATA_FOLDER, sha256_of
 from model.data.errors import DataError
 
 CHUNK_BYTES = 1 << 16
@@ -56,12 +56,6 @@ REMOTE_FILES = {
         "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066",
     ),
 }
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch(remote: RemoteFile, folder: Path) -> Path:

@@ -7,13 +7,15 @@ millisecond, so a forecast makes few of them; and there are no interrupts, so th
 
 How a forecast runs:
 
-    host            prepare: quantize into the buffer, flush
+    host            prepare: encode into the buffer, flush
     hardware        a run: the input out, the result back (`host.fabric`)
-    host            invalidate, dequantize
+    host            invalidate, decode
 """
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +65,12 @@ class _Loaded:
         row = -(-2 * self.shape.forecast_elements // BEAT_BYTES) * BEAT_BYTES
         return self.shape.iterations * self.shape.n_sequences * row
 
+    def fill(self, tokens: np.ndarray, out: np.ndarray) -> None:
+        """Tokens int8 [n, ...] into beats uint8."""
+        rows = out.view(np.int8).reshape(-1, self.token_row)
+        rows[:, : self.shape.token_bytes] = tokens.reshape(len(rows), -1)
+        rows[:, self.shape.token_bytes :] = 0
+
 
 class _Part(NamedTuple):
     """Of a batch, as much as fits a transfer: windows or tokens at first, then its forecasts."""
@@ -71,19 +79,51 @@ class _Part(NamedTuple):
     is_last: bool
 
 
-class _Started(NamedTuple):
-    """A run under way, and what makes forecasts of its result.
+# Rows of an array into a buffer uint8; what `_Decode` needs to know of them.
+_Encode = Callable[[np.ndarray, np.ndarray], Any]
+# A buffer uint8, and what `_Encode` has left for it.
+_Decode = Callable[[np.ndarray, Any], np.ndarray]
 
-    `statistics` are what `encode` has left for `decode`.
+
+class Job:
+    """A run that has been started (`Accelerator.submit`), and what makes forecasts of its result.
+
+    One that nobody waits for ends by itself, and its buffers go back after the object has gone.
     """
 
-    run: Run
-    statistics: Any
-    is_last: bool
+    def __init__(
+        self, accelerator: Accelerator, run: Run, statistics: Any, decode: _Decode
+    ) -> None:
+        self._accelerator = accelerator
+        self._run: Run | None = run
+        self._statistics = statistics
+        self._decode = decode
+        self._result: np.ndarray | None = None
 
+    def done(self) -> bool:
+        """Whether `wait` would return at once. Looks at the board.
 
-_Encode = Callable[[np.ndarray], tuple[np.ndarray, Any]]
-_Decode = Callable[[np.ndarray, Any], np.ndarray]
+        Raises:
+            BoardError: the board does not work, or the accelerator has been closed.
+        """
+        return self._run is None or self._accelerator._is_over(self._run)
+
+    def wait(self) -> np.ndarray:
+        """The forecasts, when the hardware has made them. A second call gives them, or the error,
+        again.
+
+        Raises:
+            AcceleratorError: the hardware ended the run with an error.
+            BoardError: the board does not work, or the accelerator has been closed.
+        """
+        if self._run is not None:
+            self._result = self._accelerator._wait(self._run, self._statistics, self._decode)
+            self._run = None
+        return self._result
+
+    def __del__(self) -> None:
+        if self._run is not None:
+            self._accelerator._left.append(self._run)
 
 
 class Accelerator:
@@ -102,8 +142,9 @@ class Accelerator:
         package: the loaded package, or None.
         times: where the seconds of the last forecast, run or stream went.
 
-    For one thread. Use it as a context manager, or `close` it: its buffers are a board's scarce
-    memory.
+    Several threads may use it: their calls follow each other, and each forecast is of the package
+    that was loaded when it began. A `Job` or a stream is for one thread at a time. Use it as a
+    context manager, or `close` it: its buffers are a board's scarce memory.
 
     Raises:
         OverlayError: the bitstream or its .hwh is damaged, of another part or of another design.
@@ -129,6 +170,10 @@ class Accelerator:
         self._device = with_deadlines(active_device() if device is None else device)
         self._loaded: _Loaded | None = None
         self._clock_mhz: float | None = None
+        self._lock = threading.RLock()
+        # Runs whose jobs are gone. The garbage collector may add one at any moment, so that their
+        # buffers are left alone until the next run begins.
+        self._left: deque[Run] = deque()
         with connection_errors(self._device):
             fabric = Fabric(self._device, bitfile, timeout, watchdog_cycles)
         self._fabric: Fabric | None = fabric
@@ -149,11 +194,12 @@ class Accelerator:
 
     def close(self) -> None:
         """Stop what runs and free the buffers. Closing twice is fine."""
-        if self._fabric is None:
-            return
-        fabric, self._fabric = self._fabric, None
-        with connection_errors(self._device):
-            fabric.close()
+        with self._lock:
+            if self._fabric is None:
+                return
+            fabric, self._fabric = self._fabric, None
+            with connection_errors(self._device):
+                fabric.close()
 
     def _open(self) -> Fabric:
         if self._fabric is None:
@@ -195,13 +241,13 @@ class Accelerator:
             BoardError: the board does not work.
             OSError: no such file.
         """
-        fabric = self._open()
+        self._open()
         package, data = check_package(package, self.capabilities)
         host = HostSide(package) if "model" in package.metadata else None
         loaded = _Loaded(package, StreamShape.of_header(data), host)
-        with connection_errors(self._device):
-            fabric.load(data)
-        self._loaded = loaded
+        with self._lock, connection_errors(self._device):
+            self._open().load(data)
+            self._loaded = loaded
 
     # ------------------------------------------------------------------------ forecasts
 
@@ -220,8 +266,40 @@ class Accelerator:
             AcceleratorError: the hardware ended the run with an error.
             BoardError: the board does not work.
         """
-        (y,) = self.stream([x])
-        return y
+        with self._lock:
+            loaded, host = self._begin()
+            x = _windows(host, x)
+            if len(x) <= self._most_forecasts(loaded):
+                return self._start(loaded, x, 1, host.encode_beats, _decoder(loaded, host)).wait()
+            (y,) = self._stream(loaded, iter([x]), 1, host.encode_beats, _decoder(loaded, host))
+            return y
+
+    def submit(self, x: np.ndarray) -> Job:
+        """Start to forecast a batch, and return without waiting for it.
+
+        The hardware makes one run at a time: a second call waits for the first one's to end, whose
+        result stays in its buffer until `Job.wait`.
+
+        Args:
+            x: float32 [n, V, L], as many as fit a transfer. It may change afterwards.
+
+        Raises:
+            As `forecast`.
+            ValueError: also for more windows than fit a transfer.
+        """
+        with self._lock:
+            loaded, host = self._begin()
+            x, most = _windows(host, x), self._most_forecasts(loaded)
+            if len(x) > most:
+                raise ValueError(f"input: found {len(x)} windows, expected at most {most} of a run")
+            return self._start(loaded, x, 1, host.encode_beats, _decoder(loaded, host))
+
+    def _begin(self) -> tuple[_Loaded, HostSide]:
+        """The package that forecasts, with its host's side."""
+        fabric = self._open()
+        loaded = self._need_package()
+        self.times = fabric.times = Times()
+        return loaded, loaded.host or HostSide(loaded.package)  # which says what is missing
 
     def stream(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Forecast batch after batch. While the hardware works on one, the host prepares the next.
@@ -239,29 +317,10 @@ class Accelerator:
         Raises:
             As `forecast`.
         """
-        fabric = self._open()
-        loaded = self._need_package()
-        host = loaded.host or HostSide(loaded.package)  # says what is missing
-        self.times = fabric.times = Times()
-
-        def checked() -> Iterator[np.ndarray]:
-            for x in batches:
-                x = np.asarray(x, np.float32)
-                if x.ndim != 3:
-                    host.check(x)  # says so
-                if len(x) == 0:
-                    raise ValueError("input: found 0 windows, expected at least 1")
-                yield x
-
-        def encode(x: np.ndarray) -> tuple[np.ndarray, Any]:
-            with self.times.measure("quantize"):
-                return host.encode(x)
-
-        def decode(beats: np.ndarray, statistics: Any) -> np.ndarray:
-            with self.times.measure("dequantize"):
-                return host.decode(loaded.shape.forecasts(beats), statistics)
-
-        return self._stream(loaded, checked(), 1, encode, decode)
+        with self._lock:
+            loaded, host = self._begin()
+        windows = (_windows(host, x) for x in batches)
+        return self._stream(loaded, windows, 1, host.encode_beats, _decoder(loaded, host))
 
     def run(self, tokens: np.ndarray) -> np.ndarray:
         """Forecasts without the host's conversions, as `isa.streams.Runner.run`.
@@ -274,18 +333,30 @@ class Accelerator:
 
     def run_beats(self, tokens: np.ndarray) -> np.ndarray:
         """As `run`, but the output stream as it came: beats uint8 [n, 16]."""
-        fabric = self._open()
-        loaded = self._need_package()
-        tokens = loaded.shape.check(tokens)
-        self.times = fabric.times = Times()
-        (beats,) = self._stream(
-            loaded,
-            iter([tokens]),
-            loaded.shape.iterations,
-            lambda part: (part, None),
-            lambda beats, _: beats.reshape(-1, BEAT_BYTES).copy(),  # the buffer is used again
-        )
-        return beats
+        with self._lock:
+            fabric = self._open()
+            loaded = self._need_package()
+            tokens = loaded.shape.check(tokens)
+            self.times = fabric.times = Times()
+            (beats,) = self._stream(
+                loaded,
+                iter([tokens]),
+                loaded.shape.iterations,
+                loaded.fill,
+                lambda beats, _: beats.reshape(-1, BEAT_BYTES).copy(),  # the buffer is used again
+            )
+            return beats
+
+    def _most_forecasts(self, loaded: _Loaded) -> int:
+        """Of a run: so that its buffers fit the DMA's transfers."""
+        max_bytes = self._open().dma.max_bytes
+        largest = max(loaded.bytes_in, loaded.bytes_out)
+        if largest > max_bytes:
+            raise ValueError(
+                f"package: a forecast takes a transfer of {largest} bytes, expected at most the "
+                f"{max_bytes} of the DMA"
+            )
+        return max(1, min(max_bytes, _MAX_BUFFER) // largest)
 
     def _stream(
         self,
@@ -296,14 +367,7 @@ class Accelerator:
         decode: _Decode,
     ) -> Iterator[np.ndarray]:
         """Batches in parts that fit a transfer, `rows` of an array a forecast, two in work."""
-        max_bytes = self._open().dma.max_bytes
-        largest = max(loaded.bytes_in, loaded.bytes_out)
-        if largest > max_bytes:
-            raise ValueError(
-                f"package: a forecast takes a transfer of {largest} bytes, expected at most the "
-                f"{max_bytes} of the DMA"
-            )
-        step = max(1, min(max_bytes, _MAX_BUFFER) // largest) * rows
+        step = self._most_forecasts(loaded) * rows
 
         def parts() -> Iterator[_Part]:
             for batch in batches:
@@ -311,7 +375,7 @@ class Accelerator:
                     yield _Part(batch[start : start + step], start + step >= len(batch))
 
         done: list[np.ndarray] = []
-        for part in self._double_buffered(loaded, parts(), encode, decode):
+        for part in self._double_buffered(loaded, parts(), rows, encode, decode):
             done.append(part.values)
             if part.is_last:
                 yield done[0] if len(done) == 1 else np.concatenate(done)
@@ -321,65 +385,97 @@ class Accelerator:
         self,
         loaded: _Loaded,
         parts: Iterator[_Part],
+        rows: int,
         encode: _Encode,
         decode: _Decode,
     ) -> Iterator[_Part]:
-        running: _Started | None = None
-        try:
-            for part in parts:
-                tokens, statistics = encode(part.values)
-                with connection_errors(self._device):
-                    fabric = self._open()
-                    run = self._prepare(fabric, loaded, tokens)
-                    try:
-                        if running is not None:
-                            fabric.finish(running.run)
-                        fabric.start(run)
-                    except BaseException:
-                        fabric.release(run)
-                        raise
-                before, running = running, _Started(run, statistics, part.is_last)
-                if before is not None:
-                    yield self._result(before, decode)
-            if running is not None:
-                with connection_errors(self._device):
-                    self._open().finish(running.run)
-                before, running = running, None
-                yield self._result(before, decode)
-        finally:
-            if running is not None and self._fabric is not None:
-                self._fabric.abandon(running.run)
+        running: Job | None = None
+        is_last = False
+        for part in parts:
+            before, was_last = running, is_last
+            running = self._start(loaded, part.values, rows, encode, decode, before)
+            is_last = part.is_last
+            if before is not None:
+                yield _Part(before.wait(), was_last)
+        if running is not None:
+            yield _Part(running.wait(), is_last)
 
-    def _result(self, done: _Started, decode: _Decode) -> _Part:
-        try:
-            return _Part(decode(done.run.sink.array, done.statistics), done.is_last)
-        finally:
-            self._open().release(done.run)
+    def _start(
+        self,
+        loaded: _Loaded,
+        values: np.ndarray,
+        rows: int,
+        encode: _Encode,
+        decode: _Decode,
+        before: Job | None = None,
+    ) -> Job:
+        """Prepare and start a run, when the one before has ended well."""
+        with self._lock, connection_errors(self._device):
+            fabric = self._open()
+            while self._left:
+                fabric.abandon(self._left.popleft())
+            run, statistics = self._prepare(fabric, loaded, values, rows, encode)
+            try:
+                if before is not None and before._run is not None:
+                    fabric.finish(before._run)
+                fabric.start(run)
+            except BaseException:
+                fabric.release(run)
+                raise
+            return Job(self, run, statistics, decode)
 
-    def _prepare(self, fabric: Fabric, loaded: _Loaded, tokens: np.ndarray) -> Run:
-        """A run with the tokens in its buffer."""
+    def _prepare(
+        self, fabric: Fabric, loaded: _Loaded, values: np.ndarray, rows: int, encode: _Encode
+    ) -> tuple[Run, Any]:
+        """A run with the values in its buffer."""
         if loaded is not self._in_fabric():
             raise BoardError("a stream was under way when another package was loaded")
-        n = len(tokens) // loaded.shape.iterations
+        n = len(values) // rows
         run = fabric.reserve(n, n * loaded.bytes_in, n * loaded.bytes_out)
         try:
-            with self.times.measure("copy"):
-                rows = run.source.array.view(np.int8).reshape(-1, loaded.token_row)
-                rows[:, : loaded.shape.token_bytes] = tokens.reshape(len(rows), -1)
-                rows[:, loaded.shape.token_bytes :] = 0
+            with self.times.measure("encode"):
+                statistics = encode(values, run.source.array)
             with self.times.measure("send"):
                 run.source.flush()
         except BaseException:
             fabric.release(run)
             raise
-        return run
+        return run, statistics
+
+    def _is_over(self, run: Run) -> bool:
+        with self._lock, connection_errors(self._device):
+            return run.finished or not self._open().core.busy()
+
+    def _wait(self, run: Run, statistics: Any, decode: _Decode) -> np.ndarray:
+        with self._lock:
+            fabric = self._open()
+            with connection_errors(self._device):
+                fabric.finish(run)
+            with self.times.measure("decode"):
+                result = decode(run.sink.array, statistics)
+            fabric.release(run)
+            return result
 
     # ------------------------------------------------------------------------ counters
 
     def profile(self) -> Profile:
         """The counters of the last run, and the clock."""
-        fabric = self._open()
-        with connection_errors(self._device):
+        with self._lock, connection_errors(self._device):
+            fabric = self._open()
             if self._clock_mhz is None:
                 self._clock_mhz = clock_mhz(self._device)
             return read_profile(fabric.registers.read, fabric.last_forecasts, self._clock_mhz)
+
+
+def _windows(host: HostSide, x: np.ndarray) -> np.ndarray:
+    """A batch, with an axis of windows that has some; `HostSide.encode_beats` checks the rest."""
+    x = np.asarray(x, np.float32)
+    if x.ndim != 3:
+        host.check(x)  # says so
+    if len(x) == 0:
+        raise ValueError("input: found 0 windows, expected at least 1")
+    return x
+
+
+def _decoder(loaded: _Loaded, host: HostSide) -> _Decode:
+    return lambda beats, statistics: host.decode(loaded.shape.forecasts(beats), statistics)

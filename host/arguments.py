@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import isa
 from host.errors import BoardConnectionError
@@ -29,8 +30,8 @@ def build_name(text: str) -> str:
     return text
 
 
-def add_board_arguments(parser: argparse.ArgumentParser) -> None:
-    """--bitfile, --board and --virtual."""
+def add_board_arguments(parser: argparse.ArgumentParser) -> Any:
+    """--bitfile, --board and --virtual. The group of the last two, which exclude each other."""
     parser.add_argument(
         "--bitfile",
         metavar="FILE",
@@ -50,6 +51,7 @@ def add_board_arguments(parser: argparse.ArgumentParser) -> None:
         const="default",
         help="a virtual board of its own, with this build in its PL (%(const)s)",
     )
+    return where
 
 
 @contextmanager

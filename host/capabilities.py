@@ -96,13 +96,13 @@ def read_capabilities(read: Callable[[int], int]) -> Capabilities:
         vector_lanes=vector,
         conv_lanes=conv,
         scan_lanes=scan,
-        capacity=words({name: f"MAX_{name.upper()}" for name in _CAPACITIES}, _MAX_CAPACITY),
+        capacity=words({name: f"MAX_{name.upper()}" for name in CAPACITIES}, _MAX_CAPACITY),
         spaces=words({name: f"SPACE_{i}" for i, name in enumerate(isa.SPACE_NAMES)}, _MAX_SPACE),
     )
     return Capabilities(version, _named(build))
 
 
-_CAPACITIES = tuple(name[4:].lower() for name in vars(reg) if name.startswith("MAX_"))
+CAPACITIES = tuple(name[4:].lower() for name in vars(reg) if name.startswith("MAX_"))
 
 
 def _named(build: isa.Build) -> isa.Build:

@@ -282,20 +282,20 @@ def test_a_stream_prepares_the_next_batch_while_the_hardware_works(loaded, compi
     events = []
     wrap_with_event(loaded, "_prepare", events)
     wrap_with_event(loaded._fabric, "start", events)
-    wrap_with_event(loaded._fabric, "finish", events)
+    wrap_with_event(loaded._fabric.core, "wait", events)
     for _ in loaded.stream([x[:1]] * 3):
         events.append("yield")
     assert events == [
         *("_prepare", "start"),
-        *("_prepare", "finish", "start", "yield"),
-        *("_prepare", "finish", "start", "yield"),
-        *("finish", "yield"),
+        *("_prepare", "wait", "start", "yield"),
+        *("_prepare", "wait", "start", "yield"),
+        *("wait", "yield"),
     ]
 
 
 def wrap_with_event(thing, name, events):
     method = getattr(thing, name)
-    setattr(thing, name, lambda *args: (events.append(name), method(*args))[1])
+    setattr(thing, name, lambda *args, **named: (events.append(name), method(*args, **named))[1])
 
 
 def test_a_stream_of_an_array_that_is_used_again(loaded, compiled):
@@ -385,6 +385,92 @@ def test_a_dma_that_stops_and_is_looked_at_late(loaded, board, compiled):
     with pytest.raises(errors.DmaError, match="DMASlvErr"):
         next(stream)
     check(loaded, model)
+
+
+# ------------------------------------------------------------------------------ jobs, threads
+
+
+def test_jobs(loaded, compiled):
+    model = compiled()
+    x, expected = model.windows.numpy(), model.forecast()
+    first = loaded.submit(window := x[:2].copy())
+    window[:] = 0
+    second = loaded.submit(x[2:5])  # the first one has ended by then, and keeps its result
+    assert first.done()
+    while not second.done():
+        pass
+    np.testing.assert_array_equal(second.wait(), expected[2:5])
+    np.testing.assert_array_equal(first.wait(), expected[:2])
+    assert first.wait() is first.wait()
+    assert first.done()
+    third = loaded.submit(x[5:])
+    loaded.load(compiled("nested").package)  # its forecast is still of the package before
+    np.testing.assert_array_equal(third.wait(), expected[5:])
+    check(loaded, compiled("nested"))
+
+
+def test_a_job_with_a_fault(loaded, board, compiled):
+    x = compiled().windows.numpy()
+    board.inject(Fault.MM2S_DROPPED_BEAT)
+    job = loaded.submit(x[:1])
+    for _ in range(2):
+        with pytest.raises(errors.TlastEarlyError):
+            job.wait()
+    assert job.done()
+    check(loaded, compiled())
+
+
+def test_jobs_that_nobody_waits_for(loaded, board, compiled):
+    x = compiled().windows.numpy()
+    for _ in range(12):
+        loaded.submit(x[:1])
+    check(loaded, compiled())
+    assert board.memory.buffers < 12
+    job = loaded.submit(x[:1])
+    loaded.close()
+    with pytest.raises(errors.BoardError, match="closed"):
+        job.wait()
+
+
+def test_a_job_larger_than_a_transfer(loaded, compiled, monkeypatch):
+    monkeypatch.setattr(host.accelerator, "_MAX_BUFFER", 2 * 160)
+    x = compiled().windows.numpy()
+    with pytest.raises(ValueError, match="found 3 windows, expected at most 2 of a run"):
+        loaded.submit(x[:3])
+    np.testing.assert_array_equal(loaded.submit(x[:2]).wait(), compiled().forecast()[:2])
+
+
+def test_threads(make, local_device, compiled):
+    """Each call is whole, whatever the others do: forecasts, jobs, streams and loads."""
+    accelerator = make(local_device, watchdog_cycles=1_000_000)
+    models = [compiled(), compiled("nested")]
+    accelerator.load(models[0].package)
+
+    def forecasts(seed):
+        right = 0
+        for i in range(6):
+            model = models[(seed + i) % 2]
+            x, expected = model.windows.numpy(), model.forecast()
+            part = slice(seed, seed + 1 + i % 2)
+            try:
+                y = accelerator.submit(x[part]).wait() if i % 3 else accelerator.forecast(x[part])
+            except ValueError:  # the other package was loaded
+                continue
+            np.testing.assert_array_equal(y, expected[part])
+            right += 1
+        return right
+
+    def loads():
+        for i in range(6):
+            accelerator.load(models[i % 2].package)
+            assert accelerator.profile().cycles >= 0
+
+    with ThreadPoolExecutor(4) as pool:
+        work = [pool.submit(forecasts, seed) for seed in range(3)] + [pool.submit(loads)]
+        right = sum(task.result() or 0 for task in work)
+    assert right > 0
+    accelerator.load(models[0].package)
+    check(accelerator, models[0])
 
 
 # ------------------------------------------------------------------------------ packages

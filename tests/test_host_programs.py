@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 import host.arguments
+import isa
+from compiler.estimate import estimate
 from evaluation.forecaster import BACKENDS, Forecaster
 from golden.integer_model import IntegerModel
 from golden.vectors import write_golden
 from host import bench, errors, find_bitfile, selftest
 from host.table import Table
 from host.virtual_board import Fault, VirtualBoard, write_overlay
+from isa.package import Package
 from model.args import ModelArgs
 from tests.compiled_models import SMALL, compile_random
 from tests.virtual_boards import keep_pynq_state_in
@@ -249,9 +252,34 @@ def test_bench(flags, golden, capsys):
         )
 
 
+def test_bench_of_the_driver_alone(golden, capsys):
+    """No board is needed, and nothing waits for one."""
+    package = golden / "mixing" / "package.bin"
+    arguments = ["--package", str(package), "--batch", "1,3", "--repeats", "2"]
+    assert bench.main(["--driver", "small", *arguments]) == 0
+    _, title, head, *rows = capsys.readouterr().out.splitlines()
+    assert title == "mixing, the driver without a board, median"
+    assert head.split()[0] == "us"
+    cells = [re.split(r"\s{2,}", row.strip()) for row in rows]
+    values = {name: [float(v.replace(",", "")) for v in row] for name, *row in cells}
+    steps = [values[name] for name in bench.STEPS.values()]
+    for column, n in enumerate((1, 3)):
+        total = values["forecast, all steps"][column]
+        assert 0 < sum(step[column] for step in steps) < 1.5 * total
+        assert values["a window"][column] == pytest.approx(total / n, abs=0.1)
+    logic = estimate(Package.read(package), isa.build("small")).single / 250
+    assert values["the logic, estimated, a window"] == [pytest.approx(logic, abs=0.1)] * 2
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [["--batch", "0"], ["--batch", "1,x"], ["--repeats", "0"], ["--virtual", "--board"]],
+    [
+        ["--driver", "--virtual"],
+        ["--batch", "0"],
+        ["--batch", "1,x"],
+        ["--repeats", "0"],
+        ["--virtual", "--board"],
+    ],
 )
 def test_wrong_arguments_of_the_bench(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -26,9 +26,10 @@ import numpy as np
 
 import isa
 from golden.host import HostSide
-from host.device import active_device, clock_mhz
+from host.device import active_device, clock_mhz, is_board
 from host.errors import BoardError, NotLoadedError
 from host.fabric import Fabric, Run
+from host.lock import BoardLock
 from host.package_check import check_package
 from host.profile import Profile, Times, read_profile
 from host.remote import connection_errors, with_deadlines
@@ -130,7 +131,9 @@ class Accelerator:
     """The accelerator of a bitstream.
 
     Args:
-        bitfile: the bitstream; its .hwh lies beside it. It is downloaded.
+        bitfile: the bitstream; its .hwh lies beside it.
+        download: program the board with it. Otherwise the board has been programmed with it before,
+            and keeps its clock; a package has to be loaded again.
         device: pynq device, for example of `host.connect`; by default pynq's active one, which is
             the board itself, or the first of PYNQ_REMOTE_DEVICES.
         timeout: seconds in which something must move, whatever the speed of the board.
@@ -149,7 +152,8 @@ class Accelerator:
     Raises:
         OverlayError: the bitstream or its .hwh is damaged, of another part or of another design.
         RegisterError: the registers hold what makes no sense.
-        BoardError: there is no board, or it does not answer.
+        BoardInUseError: another program uses the board that this one runs on.
+        BoardError: there is no board, it does not answer, or it has not been programmed.
         OSError: no such bitstream, no .hwh beside it, or no permission to read them.
     """
 
@@ -157,6 +161,7 @@ class Accelerator:
         self,
         bitfile: str | Path = "cmamba.bit",
         *,
+        download: bool = True,
         device: Any = None,
         timeout: float = 5.0,
         watchdog_cycles: int = 1_000_000,
@@ -174,8 +179,14 @@ class Accelerator:
         # Runs whose jobs are gone. The garbage collector may add one at any moment, so that their
         # buffers are left alone until the next run begins.
         self._left: deque[Run] = deque()
-        with connection_errors(self._device):
-            fabric = Fabric(self._device, bitfile, timeout, watchdog_cycles)
+        on_board = is_board() and not self._device.has_capability("REMOTE")
+        self._board_lock = BoardLock() if on_board else None
+        try:
+            with connection_errors(self._device):
+                fabric = Fabric(self._device, bitfile, timeout, watchdog_cycles, download=download)
+        except BaseException:
+            self._unlock()
+            raise
         self._fabric: Fabric | None = fabric
         self.overlay = fabric.overlay
         self.capabilities = fabric.capabilities
@@ -198,8 +209,15 @@ class Accelerator:
             if self._fabric is None:
                 return
             fabric, self._fabric = self._fabric, None
-            with connection_errors(self._device):
-                fabric.close()
+            try:
+                with connection_errors(self._device):
+                    fabric.close()
+            finally:
+                self._unlock()
+
+    def _unlock(self) -> None:
+        if self._board_lock is not None:
+            self._board_lock.release()
 
     def _open(self) -> Fabric:
         if self._fabric is None:
@@ -264,6 +282,7 @@ class Accelerator:
             NotLoadedError: no package is loaded.
             ValueError: an input of another shape, or one that is not finite.
             AcceleratorError: the hardware ended the run with an error.
+            OtherProgramError: another program has loaded its package; `load` takes the board back.
             BoardError: the board does not work.
         """
         with self._lock:

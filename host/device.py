@@ -18,6 +18,9 @@ from host.remote import connect_listed
 PynqBuffer.device = None
 
 
+_FPGA_MANAGER = "/sys/class/fpga_manager/fpga0"
+
+
 def active_device() -> Any:
     """pynq's active device if there is one already; or the board itself, or the first of
     PYNQ_REMOTE_DEVICES, which becomes pynq's active one.
@@ -25,7 +28,7 @@ def active_device() -> Any:
     Raises:
         BoardConnectionError: there is none, or it does not answer.
     """
-    if not {"_active_device", "_devices"} & vars(pynq.Device).keys() and not _is_board():
+    if not {"_active_device", "_devices"} & vars(pynq.Device).keys() and not is_board():
         # pynq would wait for the answers of all of them for ever.
         device = connect_listed()
         if device is not None:
@@ -39,9 +42,17 @@ def active_device() -> Any:
         ) from error
 
 
-def _is_board() -> bool:
+def is_board() -> bool:
     """Whether pynq takes the machine that this runs on for a board."""
-    return Path("/sys/class/fpga_manager/fpga0/firmware").exists()
+    return Path(f"{_FPGA_MANAGER}/firmware").exists()
+
+
+def is_programmed(device: Any) -> bool:
+    """Whether the programmable logic is: where it is not, an access to its registers never ends."""
+    state = f"{_FPGA_MANAGER}/state"
+    read = getattr(device, "read_file", None)  # of a board on the network
+    text = read(state) if read else Path(state).read_bytes()
+    return text.strip() == b"operating"
 
 
 @contextmanager

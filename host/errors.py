@@ -28,12 +28,14 @@ __all__ = [
     "BoardAddressError",
     "BoardConnectionError",
     "BoardError",
+    "BoardInUseError",
     "BoardTimeoutError",
     "BusError",
     "DmaError",
     "HardwareTimeoutError",
     "NotLoadedError",
     "OtherBuildError",
+    "OtherProgramError",
     "OverlayError",
     "RegisterError",
     "TlastEarlyError",
@@ -162,6 +164,16 @@ class BoardConnectionError(BoardError):
 
 class BoardAddressError(BoardConnectionError, ValueError):
     """What should name a board is not an address."""
+
+
+class BoardInUseError(BoardError):
+    """Another program holds the board's lock file."""
+
+    exit_status = WRONG
+
+
+class OtherProgramError(BoardError):
+    """Another program has programmed the board, or loaded a package in place of this one's."""
 
 
 class OverlayError(BoardError):

@@ -7,6 +7,10 @@ How a run goes:
     accelerator     started last, so that its watchdog does not measure the host
     host            polls the accelerator, reads ERROR, both DMA states and the length received
 
+Another program may load a package, or program the board, in between. GMEM_LO then holds an address
+that is not that of this one's package, whose buffer nobody else can have. It is read before a run,
+so as not to disturb the other one, and after it, so that no forecast is of a wrong model.
+
 The first load or run after an error settles the hardware before anything else (`host.recovery`).
 """
 
@@ -24,9 +28,9 @@ import isa
 from host.buffers import Buffer, BufferPool
 from host.capabilities import read_capabilities
 from host.core import LOAD, RUN, Core
-from host.device import as_active
+from host.device import as_active, is_programmed
 from host.dma import Dma
-from host.errors import BoardError, DmaError, accelerator_error
+from host.errors import BoardError, DmaError, OtherProgramError, accelerator_error
 from host.overlay import open_overlay
 from host.profile import Times
 from host.recovery import Recovery
@@ -63,7 +67,8 @@ class Fabric:
     Args:
         device: pynq device. What pynq and gRPC raise comes out as it is: `connection_errors` of
             `host.remote` names it.
-        bitfile: the bitstream, which is downloaded.
+        bitfile: the bitstream.
+        download: program the board with it; otherwise it has been programmed with it before.
         timeout: seconds in which something must move.
         watchdog_cycles: cycles after which the hardware ends a run in which nothing completes.
 
@@ -82,7 +87,13 @@ class Fabric:
     """
 
     def __init__(
-        self, device: Any, bitfile: str | Path, timeout: float, watchdog_cycles: int
+        self,
+        device: Any,
+        bitfile: str | Path,
+        timeout: float,
+        watchdog_cycles: int,
+        *,
+        download: bool = True,
     ) -> None:
         self._device = device
         self._package: Buffer | None = None  # weights that do not fit are fetched from it in runs
@@ -91,13 +102,20 @@ class Fabric:
         self.times = Times()
         with as_active(device):
             self.overlay, ip, dma = open_overlay(bitfile, device)
-            self.overlay.download()
+            if download:
+                self.overlay.download()
+            elif not is_programmed(device):
+                raise BoardError("download=False: the board has not been programmed yet")
             self.registers = self._mmio(ip)
             self.dma = Dma(self._mmio(dma), dma["parameters"], timeout)
             self.capabilities = read_capabilities(self.registers.read)
             self.core = Core(self.registers, self.dma, timeout, watchdog_cycles)
             self._pool = BufferPool(device, self.dma.address_bits)
             self._recovery = Recovery(self.core, self.dma, self._pool, self._download)
+            if not download and self.core.busy():
+                raise OtherProgramError(
+                    "download=False: the accelerator is at work for another program"
+                )
             self._prepare_hardware()
 
     def _mmio(self, ip: dict[str, Any]) -> pynq.MMIO:
@@ -196,10 +214,29 @@ class Fabric:
         self._finish_active()
         self._recovery.settle()
         with self._recovery.unsettled(), self.times.measure("registers"):
+            self._check_package()
             self.dma.receive.transfer(run.sink.address, run.sink.nbytes)
             self.dma.send.transfer(run.source.address, run.source.nbytes)
             self.core.start({reg.N_FORECASTS: run.n_forecasts, reg.MODE: RUN})
         self._active = run
+
+    def _check_package(self) -> None:
+        """Raises OtherProgramError where the accelerator has not got this program's package. What
+        else is not as it was left is unknown then, so that the next load programs the board."""
+        package = self._package
+        if package is None:  # an error has lost it; the accelerator says so
+            return
+        found = self.registers.read(reg.GMEM_LO)
+        if found == package.address & 0xFFFFFFFF:
+            return
+        self._package = None
+        self._pool.release(package)
+        self._recovery.distrust()
+        what = f"loaded a package from 0x{found:X}" if found else "programmed the board"
+        raise OtherProgramError(
+            f"another program has {what} since this one has loaded its own, at "
+            f"0x{package.address:X}: let one program at a time use the board, and load again"
+        )
 
     def finish(self, run: Run) -> None:
         """Wait for a run that has been started, and make its result readable.
@@ -234,6 +271,7 @@ class Fabric:
         with self.times.measure("hardware"):
             self.core.wait("a run to end", dma=True)
         with self.times.measure("registers"):
+            self._check_package()
             error = self.core.error()
             if error == isa.ERRORS["TIMEOUT"]:  # a DMA that stopped is the cause, and says more
                 self.dma.check()

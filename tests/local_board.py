@@ -46,6 +46,9 @@ class LocalDevice(pynq.Device):
     def get_bitfile_metadata(self, bitfile_name, partial=False):
         return RemoteBitfileHandler(bitfile_name).get_parser(partial=partial)
 
+    def read_file(self, path):
+        return self.board.files.read(path)
+
     def download(self, bitstream, parser=None):
         name = Path(bitstream.bitfile_name).stem + ".bin"
         self.board.files.write(f"{FIRMWARE}{name}", parser.bin_data)

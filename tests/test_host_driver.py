@@ -259,7 +259,7 @@ def test_a_forecast_makes_few_accesses(make, local_device, compiled):
     core.busy = lambda: polls.append(0) or busy()
     before = local_device.accesses
     check(accelerator, compiled())
-    assert local_device.accesses - before == 7 + 3 * len(polls) - 2 + 4
+    assert local_device.accesses - before == 7 + 3 * len(polls) - 2 + 4 + 2
 
 
 # ------------------------------------------------------------------------------ streams

@@ -71,6 +71,11 @@ class HostSide:
         """Of a window: (V, L), or (L, Din)."""
         return self._model.window_shape
 
+    @property
+    def forecast_shape(self) -> tuple[int, ...]:
+        """Of a forecast: (V, H), or (2,)."""
+        return self._model.forecast_shape
+
     def check(self, x: np.ndarray) -> np.ndarray:
         """`x` as float32. Raises ValueError for another shape or values not finite."""
         # In one piece: how NumPy rounds a sum depends on the layout.

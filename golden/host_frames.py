@@ -27,6 +27,7 @@ class FrameHost:
         fields = {name: value for name, value in metadata["model"].items() if name != "model"}
         self.args = args = RegressorArgs.from_dict(fields)
         self.window_shape = (args.seq_len, args.num_features)
+        self.forecast_shape = (2,)
         self.index = np.arange(args.seq_len * args.num_features)  # a token is a frame
 
         self._mean = vector(metadata, "statistics.frame_mean", args.num_features)

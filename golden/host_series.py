@@ -40,6 +40,7 @@ class SeriesHost:
         else:
             self.args = ModelArgs.from_dict(model)
         self.window_shape = (self.args.num_channels, self.args.seq_len)
+        self.forecast_shape = (self.args.num_channels, self.args.forecast_len)
         self._eps = positive(metadata, "instance_norm_eps")
         self.index = self._patches(np.arange(np.prod(self.window_shape))).reshape(-1)
 

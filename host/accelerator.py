@@ -26,13 +26,16 @@ import numpy as np
 
 import isa
 from golden.host import HostSide
-from host.device import active_device, clock_mhz, is_board
+from host.device import active_device, clock_mhz, is_board, set_clock_mhz
 from host.errors import BoardError, NotLoadedError
 from host.fabric import Fabric, Run
 from host.lock import BoardLock
 from host.package_check import check_package
+from host.power import find_rails
 from host.profile import Profile, Times, read_profile
 from host.remote import connection_errors, with_deadlines
+from host.tensors import Tensor, describe
+from host.throughput import Throughput, measure_throughput
 from isa.package import Package
 from isa.streams import BEAT_BYTES, StreamShape
 
@@ -125,6 +128,61 @@ class Job:
     def __del__(self) -> None:
         if self._run is not None:
             self._accelerator._left.append(self._run)
+
+
+class Buffers:
+    """Input and output of runs that a program fills and reads itself, without the host's
+    conversions; they stay until `free`. Made by `Accelerator.buffers`, for the package loaded then.
+
+    Use it as a context manager, or `free` it. Its arrays must not be touched afterwards, nor when
+    the accelerator has been closed: on the board they are the memory itself.
+
+    Attributes:
+        tokens: int8 [n * iterations, n_sequences, n_positions, token_bytes], to be written.
+        forecasts: int16 [n * iterations, n_sequences, forecast_elements], to be read after `run`.
+    """
+
+    def __init__(self, accelerator: Accelerator, loaded: _Loaded, run: Run) -> None:
+        self._accelerator = accelerator
+        self._loaded = loaded
+        self._buffers: Run | None = run
+        shape = loaded.shape
+        run.source.array[:] = 0
+        rows = run.source.array.view(np.int8).reshape(
+            -1, shape.n_sequences, shape.n_positions, loaded.token_row
+        )
+        self.tokens = rows[..., : shape.token_bytes]
+        self.forecasts = shape.forecasts(run.sink.array)
+
+    def run(self) -> None:
+        """Forecast what is in `tokens`, into `forecasts`.
+
+        Raises:
+            BoardError: the board does not work, another package has been loaded, or it is free.
+            AcceleratorError: the hardware ended the run with an error.
+        """
+        if self._buffers is None:
+            raise BoardError("the buffers have been freed")
+        self._accelerator._run_buffers(self._loaded, self._buffers)
+
+    def free(self) -> None:
+        """Give the memory back. Twice is fine."""
+        run, self._buffers = self._buffers, None
+        if run is not None:
+            del self.tokens, self.forecasts
+            run.finished = True  # none of its runs is under way
+            self._accelerator._left.append(run)
+
+    def __enter__(self) -> Buffers:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.free()
 
 
 class Accelerator:
@@ -366,6 +424,38 @@ class Accelerator:
             )
             return beats
 
+    def buffers(self, n: int) -> Buffers:
+        """Buffers of runs of `n` forecasts, for a program that makes its own tokens.
+
+        Raises:
+            NotLoadedError: no package is loaded.
+            ValueError: a run cannot have so many.
+            BoardError: there is no memory, or the board does not work.
+        """
+        with self._lock, connection_errors(self._device):
+            fabric = self._open()
+            loaded = self._need_package()
+            most = self._most_forecasts(loaded)
+            if not 1 <= n <= most:
+                raise ValueError(f"forecasts of a run: found {n}, expected 1 to {most}")
+            return Buffers(self, loaded, self._reserve(fabric, loaded, n))
+
+    def _reserve(self, fabric: Fabric, loaded: _Loaded, n: int) -> Run:
+        while self._left:
+            fabric.abandon(self._left.popleft())
+        return fabric.reserve(n, n * loaded.bytes_in, n * loaded.bytes_out)
+
+    def _run_buffers(self, loaded: _Loaded, buffers: Run) -> None:
+        with self._lock, connection_errors(self._device):
+            fabric = self._open()
+            if loaded is not self._in_fabric():
+                raise BoardError("another package was loaded since these buffers were made")
+            self.times = fabric.times = Times()
+            run = Run(buffers.n_forecasts, buffers.source, buffers.sink)
+            run.source.flush()
+            fabric.start(run)
+            fabric.finish(run)
+
     def _most_forecasts(self, loaded: _Loaded) -> int:
         """Of a run: so that its buffers fit the DMA's transfers."""
         max_bytes = self._open().dma.max_bytes
@@ -431,8 +521,6 @@ class Accelerator:
         """Prepare and start a run, when the one before has ended well."""
         with self._lock, connection_errors(self._device):
             fabric = self._open()
-            while self._left:
-                fabric.abandon(self._left.popleft())
             run, statistics = self._prepare(fabric, loaded, values, rows, encode)
             try:
                 if before is not None and before._run is not None:
@@ -450,7 +538,7 @@ class Accelerator:
         if loaded is not self._in_fabric():
             raise BoardError("a stream was under way when another package was loaded")
         n = len(values) // rows
-        run = fabric.reserve(n, n * loaded.bytes_in, n * loaded.bytes_out)
+        run = self._reserve(fabric, loaded, n)
         try:
             with self.times.measure("encode"):
                 statistics = encode(values, run.source.array)
@@ -475,15 +563,63 @@ class Accelerator:
             fabric.release(run)
             return result
 
+    # ------------------------------------------------------------------------ descriptions
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What `forecast` takes. Raises NotLoadedError, or PackageError without a model."""
+        return self._tensors()[:1]
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """What `forecast` gives. Raises as `inputs`."""
+        return self._tensors()[1:]
+
+    def _tensors(self) -> tuple[Tensor, Tensor]:
+        loaded = self._need_package()
+        return describe(loaded.package, loaded.host or HostSide(loaded.package))
+
+    @property
+    def clock_mhz(self) -> float:
+        """Frequency of the accelerator. It can be set, up to the one that the bitstream was timed
+        for; the processing system makes the nearest that it can.
+
+        Raises:
+            ValueError: set to more, or to what cannot be made.
+            BoardError: the board does not work.
+        """
+        with self._lock, connection_errors(self._device):
+            self._open()
+            if self._clock_mhz is None:
+                self._clock_mhz = clock_mhz(self._device)
+            return self._clock_mhz
+
+    @clock_mhz.setter
+    def clock_mhz(self, mhz: float) -> None:
+        with self._lock, connection_errors(self._device):
+            fabric = self._open()
+            timed = float(fabric.overlay.clock_dict[0]["frequency"])
+            if not 0 < mhz <= 1.001 * timed:  # 250 stands for 249.975
+                raise ValueError(f"clock: found {mhz} MHz, expected up to {timed:g} MHz")
+            fabric.finish_active()
+            self._clock_mhz = None
+            set_clock_mhz(self._device, mhz)
+
+    def throughput_test(self, batch: int = 64, seconds: float = 1.0) -> Throughput:
+        """Stream random windows, and measure: windows a second, on the board also power and energy.
+
+        Raises:
+            As `forecast`.
+        """
+        return measure_throughput(self, batch, seconds, find_rails())
+
     # ------------------------------------------------------------------------ counters
 
     def profile(self) -> Profile:
         """The counters of the last run, and the clock."""
         with self._lock, connection_errors(self._device):
             fabric = self._open()
-            if self._clock_mhz is None:
-                self._clock_mhz = clock_mhz(self._device)
-            return read_profile(fabric.registers.read, fabric.last_forecasts, self._clock_mhz)
+            return read_profile(fabric.registers.read, fabric.last_forecasts, self.clock_mhz)
 
 
 def _windows(host: HostSide, x: np.ndarray) -> np.ndarray:

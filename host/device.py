@@ -76,3 +76,13 @@ def clock_mhz(device: Any) -> float:
     """Frequency of the programmable logic."""
     with as_active(device):
         return float(pynq.Clocks.fclk0_mhz)
+
+
+def set_clock_mhz(device: Any, mhz: float) -> None:
+    """Set it to what the processing system can make that is nearest.
+
+    Raises:
+        ValueError: nothing is near.
+    """
+    with as_active(device):
+        pynq.Clocks.fclk0_mhz = mhz

@@ -141,7 +141,7 @@ class Fabric:
             AcceleratorError: the hardware refused it, or could not read it. None is loaded then.
             BoardError: the board does not work.
         """
-        self._finish_active()
+        self.finish_active()
         before, self._package = self._package, None
         if before is not None:
             self._pool.release(before)
@@ -211,7 +211,7 @@ class Fabric:
         Raises:
             BoardError: the board does not work.
         """
-        self._finish_active()
+        self.finish_active()
         self._recovery.settle()
         with self._recovery.unsettled(), self.times.measure("registers"):
             self._check_package()
@@ -260,7 +260,7 @@ class Fabric:
         if run.error is not None:
             raise run.error
 
-    def _finish_active(self) -> None:
+    def finish_active(self) -> None:
         """A stream that was left, or is interrupted by another call, may have a run under way. An
         error is left for the stream."""
         if self._active is not None:

@@ -109,7 +109,7 @@ import sys
 import grpc, numpy, pynq, pynq.pl_server.remote_device
 
 there = {name.split(".")[0] for name in sys.modules} | sys.stdlib_module_names
-OURS = {"common", "golden", "hls", "host", "isa", "model", "rtl"}
+OURS = {"common", "compiler", "golden", "hls", "host", "isa", "model", "rtl"}
 there |= OURS
 assert "torch" not in there and "pytest" not in there
 

@@ -3,6 +3,10 @@
     python run_infer.py --weights model/checkpoints/nyc_weather.safetensors \\
         --input data/test_data.npz
     python run_infer.py --weights W.pt --args A.json --input X.npz --output Y.npz --backend int8
+    python run_infer.py --weights W.safetensors --input my.csv --output forecast.csv
+
+The input is an .npz of windows, standardized, or a CSV: of its last L rows, or with --rolling of
+all windows, the forecast goes to a CSV with dates, in the units of the file.
 
 Back ends: fp32 is the PyTorch model; int8 the PyTorch integer model; hls the HLS C++ in its
 native-integer build; rtl the RTL in simulation; board a ZCU102, the one that this runs on or that
@@ -23,6 +27,7 @@ if __name__ == "__main__":
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,22 +36,32 @@ import torch
 from common import command_line
 from common.atomic_write import atomic_write, require_writable
 from compiler.compile import compile_learned, compile_model
+from evaluation.forecast_plot import plot_forecasts
 from evaluation.forecaster import BACKENDS, Forecaster
 from isa.fitting import fitting_build
 from isa.package import Package
 from model.args import ModelArgs
+from model.data import CsvOptions
+from model.data.csv_options import add_csv_options, csv_options
 from model.folded_regressor import FoldedRegressor
 from model.inputs import compilable, read_args, read_windows
 from model.io import load_model, weights_sha256
+from model.metrics import ForecastFn, torch_forecaster
 from model.position_error import distances, in_words, summarize
-from model.quantization.calibrate import Histogram, calibrate
+from model.quantization.calibrate import CALIBRATION_WINDOWS, Histogram, calibrate
 from model.quantization.fake import QUANT_MODES, set_quant_mode
 from model.quantization.parameters import is_prepared, prepare_calibrated
 from model.quantization.structure import Quantizable
 from model.registry import args_from_json, args_of_use, entry_of
+from model.series_forecast import SeriesWindows, read_series_windows, write_forecasts
+
+BATCH = 256
+
+Calibration = Callable[[], torch.Tensor]
+"""Reads the windows of the input to calibrate on, [n, V, L]."""
 
 
-def integer_package(model: Quantizable, x: torch.Tensor, args: argparse.Namespace) -> Package:
+def integer_package(model: Quantizable, x: Calibration, args: argparse.Namespace) -> Package:
     """The package to run: from --package, or compiled on --calibration or the input."""
     if args.package:
         package = Package.read(args.package)
@@ -82,23 +97,26 @@ def has_learned_formats(model: Quantizable, args: argparse.Namespace) -> bool:
 
 
 def calibrated(
-    model: Quantizable, x: torch.Tensor, args: argparse.Namespace
+    model: Quantizable, x: Calibration, args: argparse.Namespace
 ) -> dict[str, Histogram]:
     """What the model's tensors hold on --calibration or the input."""
-    data = read_windows(args.calibration, model.args) if args.calibration else x
+    data = read_windows(args.calibration, model.args) if args.calibration else x()
     print(f"calibrating on {args.calibration or 'the input'}: {len(data)} windows")
     return calibrate(model, model.to_tokens(data))
 
 
-def fake_int8_forecast(
-    model: Quantizable, x: torch.Tensor, args: argparse.Namespace
-) -> torch.Tensor:
-    """[B, V, L] -> [B, V, H] in --quant-mode."""
+def fake_int8(model: Quantizable, x: Calibration, args: argparse.Namespace) -> ForecastFn:
+    """The model in --quant-mode."""
     if not has_learned_formats(model, args):
         prepare_calibrated(model, calibrated(model, x, args))
     set_quant_mode(model, args.quant_mode)
-    with torch.no_grad():
-        return model(x)
+    return torch_forecaster(model)
+
+
+def in_batches(forecast: ForecastFn, x: np.ndarray) -> np.ndarray:
+    """[B, V, L] -> [B, V, H]; all windows of a series at once were too many."""
+    batches = (np.array(x[i : i + BATCH], np.float32, order="C") for i in range(0, len(x), BATCH))
+    return np.concatenate([np.asarray(forecast(batch)) for batch in batches])
 
 
 def difference_in_words(y: np.ndarray, reference: np.ndarray) -> str:
@@ -126,6 +144,31 @@ def require_finite(reference: np.ndarray, args: argparse.Namespace) -> None:
         )
 
 
+def require_options_of_input(args: argparse.Namespace, options: CsvOptions, series: bool) -> None:
+    """Raises ValueError where an option or --output does not go with the kind of --input."""
+    if args.rolling is not None and args.rolling < 1:
+        raise ValueError(f"--rolling: expected a STEP of at least 1, found {args.rolling}")
+    if series and args.output and args.output.suffix == ".npz":
+        raise ValueError(f"--output: the forecast of a CSV is a CSV, found {args.output}")
+    if args.plot and args.plot == args.output:
+        raise ValueError(f"--plot: expected another file than --output, found {args.plot}")
+    if not series and (args.rolling or args.plot or options != CsvOptions()):
+        raise ValueError(f"{args.input}: --rolling, --plot and options of CSV files go with a CSV")
+
+
+def write_series(
+    args: argparse.Namespace, windows: SeriesWindows, forecasts: dict[str, np.ndarray]
+) -> None:
+    """Table and plot of the forecasts of a CSV; the last of `forecasts` is the one asked for."""
+    if args.output:
+        write_forecasts(args.output, windows, [*forecasts.values()][-1])
+        dates = windows.dates(-1)
+        print(f"{args.output}: forecast from {dates[0]} to {dates[-1]}")
+    if args.plot:
+        plot_forecasts(args.plot, windows, forecasts)
+        print(f"plot: {args.plot}")
+
+
 @command_line.command()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
@@ -139,11 +182,22 @@ def main(argv: list[str] | None = None) -> int:
         "--input",
         required=True,
         type=Path,
-        help=".npz, key x: float32 [B, V, L], or frames [B, T, Din]",
+        help="CSV, or .npz, key x: float32 [B, V, L], or frames [B, T, Din]",
     )
     parser.add_argument(
-        "--output", type=Path, help=".npz to write, key y: float32 [B, V, H] or [B, 2]"
+        "--output",
+        type=Path,
+        help="CSV to write or, of an .npz, .npz, key y: float32 [B, V, H] or [B, 2]",
     )
+    parser.add_argument(
+        "--rolling",
+        type=int,
+        nargs="?",
+        const=1,
+        metavar="STEP",
+        help="forecast from every row of a CSV, or every STEP, not only from the last",
+    )
+    parser.add_argument("--plot", type=Path, help=".png to draw history and forecast of a CSV in")
     parser.add_argument("--backend", choices=["fp32", *BACKENDS], default="fp32")
     parser.add_argument(
         "--quant-mode",
@@ -155,7 +209,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--calibration", type=Path, help=".npz with windows to calibrate on")
     parser.add_argument("--board", metavar="IP[:PORT]", help="board on the network")
     parser.add_argument("--bitfile", type=Path, help="bitstream for the board, beside its .hwh")
+    add_csv_options(parser)
     args = parser.parse_args(argv)
+    options = csv_options(args)
+    series = args.input.suffix != ".npz"
+    require_options_of_input(args, options, series)
     if args.backend != "board" and (args.board or args.bitfile):
         parser.error("--board and --bitfile go with --backend board")
     fake = args.quant_mode != "fp32"
@@ -168,32 +226,42 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(
             "--calibration goes with an integer back end or --quant-mode, without --package"
         )
-    if args.output:
-        names = ("weights", "args", "input", "package", "calibration", "bitfile")
-        command_line.require_distinct(
-            [args.output], {f"--{name}": getattr(args, name) for name in names}
-        )
-        require_writable(args.output)
+    outputs = [path for path in (args.output, args.plot) if path]
+    names = ("weights", "args", "input", "package", "calibration", "bitfile")
+    command_line.require_distinct(outputs, {f"--{name}": getattr(args, name) for name in names})
+    for path in outputs:
+        require_writable(path)
     model = load_model(args.weights, read_args(args.args), kind=torch.nn.Module)
-    x = read_windows(args.input, model.args)
-    with torch.no_grad():
-        reference = model(x).numpy()
+    if series:
+        windows = read_series_windows(args.input, model.args, options, every=args.rolling)
+        x = windows.x
+    else:
+        x = read_windows(args.input, model.args).numpy()
+
+    def to_calibrate() -> torch.Tensor:
+        return torch.from_numpy(windows.to_calibrate(CALIBRATION_WINDOWS) if series else x)
+
+    reference = in_batches(torch_forecaster(model), x)
     require_finite(reference, args)
     y = reference
     if fake or args.backend != "fp32":
         model = compilable(model)
     if fake:
-        y = fake_int8_forecast(model, x, args).numpy()
+        y = in_batches(fake_int8(model, to_calibrate, args), x)
     if args.backend != "fp32":
         board = {"address": args.board, "bitfile": args.bitfile}
-        options = board if args.backend == "board" else {}
-        y = Forecaster(integer_package(model, x, args), args.backend, **options)(x.numpy())
+        where = board if args.backend == "board" else {}
+        package = integer_package(model, to_calibrate, args)
+        y = in_batches(Forecaster(package, args.backend, **where), x)
     print(f"input: {tuple(x.shape)} output: {tuple(y.shape)}")
     if y is not reference:
-        print(f"{name} against fp32: {difference_in_words(y, reference)}")
+        scale = ", standardized" if series else ""
+        print(f"{name} against fp32{scale}: {difference_in_words(y, reference)}")
         if isinstance(model, FoldedRegressor):
             print(f"distance of the positions: {in_words(summarize(distances(y, reference)))}")
-    if args.output:
+    if series:
+        write_series(args, windows, {"fp32": reference} | ({} if y is reference else {name: y}))
+    elif args.output:
         with atomic_write(args.output) as file:
             np.savez(file, y=y.astype(np.float32))
     return 0

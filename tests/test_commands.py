@@ -64,7 +64,7 @@ PATHS = {"bitfile", "data", "dataset"}
 FOLDERS = {"golden", "bitstream", "folders", "folder", "include_dirs", "system_dirs", "rtl", "html"}
 FOLDERS |= {"to", "write_overlay"}
 # Options that name what is written.
-OUTPUTS = {"output", "out", "to", "html", "write_overlay", "folder", "log_folder"}
+OUTPUTS = {"output", "out", "plot", "to", "html", "write_overlay", "folder", "log_folder"}
 # An input that is wrong for nobody: option, kind and status.
 FINE = {
     # The verdict of the lint on a file.

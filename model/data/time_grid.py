@@ -43,6 +43,8 @@ def following(last: pd.Timestamp, frequency: str, count: int) -> pd.DatetimeInde
     """[count] stamps after `last`. Raises: DataError (beyond the dates that there are)."""
     try:
         stamps = pd.date_range(last, periods=count + 1, freq=frequency)
+        if stamps[-1].year > 9999:
+            raise ValueError("beyond the year 9999")
     except (ValueError, OverflowError) as error:
         raise DataError(f"{count} steps of {frequency} after {last}: {error}") from None
     return stamps[stamps > last][:count]

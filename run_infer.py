@@ -163,7 +163,8 @@ def write_series(
     if args.output:
         write_forecasts(args.output, windows, [*forecasts.values()][-1])
         dates = windows.dates(-1)
-        print(f"{args.output}: forecast from {dates[0]} to {dates[-1]}")
+        count = f"{len(windows.ends)} forecasts, the last" if len(windows.ends) > 1 else "forecast"
+        print(f"{args.output}: {count} from {dates[0]} to {dates[-1]}")
     if args.plot:
         plot_forecasts(args.plot, windows, forecasts)
         print(f"plot: {args.plot}")

@@ -497,8 +497,8 @@ def _with_absent_rows(
         gaps = np.flatnonzero(np.diff(position) > 1)
         where = ", ".join(str(rows[g + 1]) for g in gaps[:_SHOWN])
         problem = (
-            f"expected one step of {_in_seconds(usual)} after the row before; {absent} rows are "
-            f"missing, in {len(gaps)} gaps, before rows {where}{_more(len(gaps))}; {_REMEDY}"
+            f"expected one step of {_in_seconds(usual)} after the row before; missing rows: "
+            f"{absent}; gaps before: row {where}{_more(len(gaps))}; {_REMEDY}"
         )
         raise DataError(_at_step(path, layout, cells, rows, int(gaps[0]), problem))
     time_grid.require_cells(str(path), len(grid), values.shape[1], f"--fill {options.fill}")

@@ -234,7 +234,9 @@ def main(argv: list[str] | None = None) -> int:
         require_writable(path)
     model = load_model(args.weights, read_args(args.args), kind=torch.nn.Module)
     if series:
-        windows = read_series_windows(args.input, model.args, options, every=args.rolling)
+        windows = read_series_windows(
+            args.input, model.args, options, model.record, every=args.rolling
+        )
         x = windows.x
     else:
         x = read_windows(args.input, model.args).numpy()

@@ -25,6 +25,7 @@ from model.data.csv_reader import read_csv_series, say_on_stderr
 from model.data.csv_series import Series, Standardizer, spread
 from model.data.errors import DataError
 from model.data.time_grid import following
+from model.data_record import DataRecord
 from model.regressor_args import RegressorArgs
 
 ORIGIN = "origin"
@@ -34,19 +35,6 @@ MAX_VALUES = 1 << 28
 """Of all forecasts together."""
 
 _FORMAT = "%.7g"  # as many digits as float32 has
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a checkpoint says of the data that its model was trained on; None where it does not.
-
-    `columns` are V names, `mean` and `std` [V], `frequency` an offset alias of pandas.
-    """
-
-    columns: tuple[str, ...] | None = None
-    mean: np.ndarray | None = None
-    std: np.ndarray | None = None
-    frequency: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +85,7 @@ def read_series_windows(
     path: Path,
     args: ModelArgs,
     options: CsvOptions,
-    trained_on: TrainingData | None = None,
+    trained_on: DataRecord | None = None,
     every: int | None = None,
     say: Callable[[str], None] = say_on_stderr,
 ) -> SeriesWindows:
@@ -111,9 +99,8 @@ def read_series_windows(
     """
     if isinstance(args, RegressorArgs):
         raise ValueError(f"{path}: a regressor reads frames from an .npz, not a series")
-    known = trained_on or TrainingData()
-    if known.columns and options.columns is None:
-        options = dataclasses.replace(options, columns=_listed(known.columns))
+    if trained_on and options.columns is None:
+        options = dataclasses.replace(options, columns=_listed(trained_on.columns))
     series = read_csv_series(path, options=options)
     say(series.taken)
     found = len(series.columns)
@@ -122,17 +109,18 @@ def read_series_windows(
             f"{path}: found {found} variables, expected {args.num_channels} as the model has; "
             "choose them with --columns"
         )
-    if known.frequency and known.frequency != series.frequency:
+    if trained_on and trained_on.step_seconds != series.step_seconds:
+        expected = f"{trained_on.step_seconds}s"
         raise DataError(
-            f"{path}: frequency {series.frequency}, expected {known.frequency} as in the data that "
-            f"the model was trained on; --resample {known.frequency} takes means"
+            f"{path}: found a row every {series.step_seconds}s, expected {expected} as in the data "
+            f"that the model was trained on; --resample {expected} takes means"
         )
     if len(series.values) < args.seq_len:
         raise DataError(
             f"{path}: {len(series.values)} rows, expected at least {args.seq_len}, which the model "
             "looks back on"
         )
-    standardizer = _standardizer(path, series, args, known)
+    standardizer = _standardizer(path, series, args, trained_on)
     rows = _standardized(path, series, standardizer)
     total = len(series.values)
     ends = np.array([total]) if every is None else np.arange(total, args.seq_len - 1, -every)[::-1]
@@ -149,9 +137,11 @@ def _listed(columns: tuple[str, ...]) -> str:
     return ",".join('"' + name.replace('"', '""') + '"' for name in columns)
 
 
-def _standardizer(path: Path, series: Series, args: ModelArgs, known: TrainingData) -> Standardizer:
-    if known.mean is not None and known.std is not None:
-        return Standardizer(np.asarray(known.mean, float), np.asarray(known.std, float))
+def _standardizer(
+    path: Path, series: Series, args: ModelArgs, trained_on: DataRecord | None
+) -> Standardizer:
+    if trained_on:
+        return Standardizer.of_record(trained_on)
     if not args.instance_norm:
         raise ValueError(
             f"{path}: the model has no instance normalization and its checkpoint no mean and "

@@ -14,9 +14,10 @@ from matplotlib import image
 import run_infer
 from model.args import ModelArgs
 from model.data import CsvOptions, DataError, Standardizer, read_csv_series
+from model.data_record import DataRecord
 from model.io import save_checkpoint
 from model.regressor_args import RegressorArgs
-from model.series_forecast import TrainingData, read_series_windows, write_forecasts
+from model.series_forecast import read_series_windows, write_forecasts
 from tests.compiled_models import SMALL, random_model
 from tests.compiled_regressors import random_regressor
 
@@ -131,16 +132,19 @@ def test_the_checkpoints_scale_names_and_frequency_are_used(tmp_path):
     args = dataclasses.replace(ARGS, instance_norm=False)
     with pytest.raises(ValueError, match="no instance normalization and its checkpoint no mean"):
         read_series_windows(path, args, CsvOptions(), say=quiet)
-    known = TrainingData(("b", "a"), np.array([1000.0, 10.0]), np.array([4.0, 2.0]), "h")
+    rows = (range(10), range(10, 12), range(12, 16))
+    known = DataRecord(
+        "my.csv", "0" * 64, ("b", "a"), 3600, "ratio", rows, (1000.0, 10.0), (4.0, 2.0)
+    )
     windows = read_series_windows(path, args, CsvOptions(), known, say=quiet)
     assert windows.series.columns == ("b", "a")
     expected = (VALUES[-L:, ::-1] - [1000, 10]) / [4, 2]
     np.testing.assert_allclose(windows.x[0].T, expected, rtol=1e-6)
     np.testing.assert_allclose(windows.in_units(windows.x)[0], VALUES[-L:, ::-1], rtol=1e-6)
-    known = dataclasses.replace(known, frequency="15min")
-    with pytest.raises(DataError, match=r"frequency h, expected 15min as .*--resample 15min"):
-        read_series_windows(path, args, CsvOptions(), known, say=quiet)
-    known = dataclasses.replace(known, columns=('x"y', "a,b"), frequency=None)
+    slower = dataclasses.replace(known, step_seconds=900)
+    with pytest.raises(DataError, match=r"every 3600s, expected 900s as .*--resample 900s"):
+        read_series_windows(path, args, CsvOptions(), slower, say=quiet)
+    known = dataclasses.replace(known, columns=('x"y', "a,b"))
     path.write_text(path.read_text().replace("date,a,b", 'date,"a,b","x""y"'))
     windows = read_series_windows(path, args, CsvOptions(), known, say=quiet)
     assert windows.series.columns == ('x"y', "a,b")

@@ -73,6 +73,12 @@ class Series:
         """Time between the first two rows."""
         return self.dates[1] - self.dates[0]
 
+    @property
+    def step_seconds(self) -> float:
+        """The same in seconds; an integer where it is one."""
+        seconds = float(self.step / np.timedelta64(1, "s"))
+        return int(seconds) if seconds.is_integer() else seconds
+
 
 @dataclass(frozen=True)
 class Standardizer:
@@ -90,6 +96,11 @@ class Standardizer:
             np.where(constant, values[0], values.mean(axis=0)),
             np.where(constant, 1.0, values.std(axis=0)),
         )
+
+    @classmethod
+    def of_record(cls, record: DataRecord) -> Standardizer:
+        """That of the data that a model was trained on."""
+        return cls(np.array(record.mean), np.array(record.std))
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """[...,T,V] in the data's units -> [...,T,V] standardized."""

@@ -197,7 +197,7 @@ def cut(
         dataset=name if name in DATASETS else Path(name).name,
         sha256=sha256,
         columns=series.columns,
-        step_seconds=_seconds(series),
+        step_seconds=series.step_seconds,
         split=split,
         rows=tuple(itertools.starmap(range, itertools.pairwise(ends))),
         mean=tuple(splits.standardizer.mean.tolist()),
@@ -205,12 +205,6 @@ def cut(
         reading=options.given,
     )
     return dataclasses.replace(splits, record=record)
-
-
-def _seconds(series: Series) -> float:
-    """From its first row to the second; an integer where it is one."""
-    seconds = float(series.step / np.timedelta64(1, "s"))
-    return int(seconds) if seconds.is_integer() else seconds
 
 
 def load_dataset(
@@ -274,13 +268,12 @@ def load_as_trained(
             raise DataError(
                 f"{name}: found '{column}' as variable {v}, expected '{expected}': {trained}"
             )
-    step = _seconds(series)
-    if step != record.step_seconds:
+    if series.step_seconds != record.step_seconds:
         raise DataError(
-            f"{name}: found rows {step} s apart; {trained}, whose rows are {record.step_seconds} s "
-            "apart"
+            f"{name}: found rows {series.step_seconds} s apart; {trained}, whose rows are "
+            f"{record.step_seconds} s apart"
         )
-    standardizer = Standardizer(np.array(record.mean), np.array(record.std))
+    standardizer = Standardizer.of_record(record)
     if sha256 != record.sha256:
         if not other_data:
             choice = "; --other-data takes it all the same" if other_data is False else ""

@@ -71,7 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     default = TrainArgs()
     add_file_options(parser)
-    add_option(parser, "--data", default.data, f"{', '.join(sorted(DATASETS))} or a CSV file")
+    names = ", ".join(sorted(DATASETS))
+    text = f"{names} or a CSV file; with --qat, by default that of the checkpoint"
+    add_option(parser, "--data", default.data, text)
     add_option(
         parser,
         "--split",

@@ -3,6 +3,7 @@
 #   V=1         show the compiler's commands
 #   SANITIZE=1  csim and bindings with AddressSanitizer and UBSan
 #   NATIVE=1    csim of the build with standard integers
+#   ORDERS=N    csim in N random orders of the core's processes as well
 #   HLS=vitis   csim with the vendor's tool
 #   GOLDEN=...  golden folders to run, instead of all in build/golden (cosim: the smallest); a
 #               folder with a space in its name goes alone
@@ -93,7 +94,8 @@ else
 CSIM_BUILD := $(BUILD)
 run_csim    = program=build/csim/$$build/$(VARIANT)$(CHECKED); \
     $(call make_hls,$$program) || exit 1; \
-    echo $$program $$folders; eval "$$program $$folders"
+    echo $$program $(csim_orders)$$folders; eval "$$program $(csim_orders)$$folders"
+csim_orders = $(if $(ORDERS),--orders $(ORDERS) )
 endif
 
 # Each folder on the first build that holds its package; with BUILD, all that it holds. A build that

@@ -18,11 +18,11 @@ CSIM = Path(__file__).resolve().parents[1] / "build/csim"
 N_FORECASTS = 2
 
 
-def csim(*folders, variant="native", build="default"):
+def csim(*arguments, variant="native", build="default"):
     binary = CSIM / build / variant
     assert binary.is_file(), f"{binary} does not exist; `make {binary}` builds it"
     return subprocess.run(
-        [binary, *map(str, folders)], capture_output=True, text=True, timeout=120, check=False
+        [binary, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
     )
 
 
@@ -73,6 +73,44 @@ def test_right_folder_passes(golden, variant):
         assert [int(tensors), int(compared), int(mismatches)] == [len(arrays), values, 0]
         assert verdict == "ok"
     assert last == "2 passed, 0 failed"
+
+
+def with_wait(folder, unit, wait):
+    """Gives the first LINEAR of the folder's program another wait for a unit."""
+    package = Package.read(folder / "package.bin")
+    schedule = package.schedule.copy()
+    is_linear = [package.instructions[i].opcode == "LINEAR" for i in schedule["instruction"]]
+    schedule["wait"][is_linear.index(True), isa.UNITS.index(unit)] = wait
+    package = dataclasses.replace(package, schedule=schedule)
+    (folder / "package.bin").write_bytes(package.to_bytes())
+
+
+@pytest.mark.parametrize("variant", ["ap", "native"])
+def test_orders_of_the_processes(golden, broken, variant):
+    """A right folder passes in every order, a wait that is too short fails in some, and one that is
+    never met in all."""
+    result = csim("--orders", 3, golden, variant=variant)
+    assert result.returncode == 0, result.stdout
+    with_wait(broken, "stream_in", -(2**13))
+    result = csim("--orders", 10, broken, variant=variant)
+    assert result.returncode == 1
+    assert re.search(r"order \d+.* expected -?\d+, got -?\d+", result.stdout)
+    with_wait(broken, "scan", 8000)
+    result = csim("--orders", 1, broken, variant=variant)
+    assert result.returncode == 1
+    assert f"order 1: expected error code 0, got {isa.ERRORS['TIMEOUT']}" in result.stdout
+    for run in ("run_forecasts", "order 1"):
+        assert re.search(
+            rf"{run}: standstill: .*array waits for 8000 completed entries of scan, "
+            "of which there are 0",
+            result.stdout,
+        )
+
+
+@pytest.mark.parametrize("arguments", [[], ["--orders"], ["--orders", "0", "x"], ["--other", "x"]])
+def test_wrong_usage(arguments):
+    result = csim(*arguments)
+    assert result.returncode == 2 and result.stderr.startswith("usage: csim")
 
 
 @pytest.mark.parametrize("variant", ["ap", "native"])

@@ -89,6 +89,53 @@ def test_random_programs(program, seed, largest, reorder):
         accelerator = Accelerator(data, native)
         assert_same_tensors(accelerator.run_traced(tokens), tensors)
         np.testing.assert_array_equal(accelerator.run(tokens), forecast)
+    # The processes of the core in other orders.
+    for order in rng.integers(1, 2**32, 3).tolist():
+        assert_same_tensors(accelerator.run_traced(tokens, order), tensors)
+
+
+def with_wait(package, at, unit, wait):
+    """The package, whose entry ``at`` waits for another number of entries of a unit."""
+    schedule = package.schedule.copy()
+    schedule["wait"][at, isa.UNITS.index(unit)] = wait
+    return dataclasses.replace(package, schedule=schedule)
+
+
+def entries_of(package, opcode):
+    """Where in the schedule the entries of an opcode are."""
+    opcodes = [package.instructions[i].opcode for i in package.schedule["instruction"]]
+    return [at for at, name in enumerate(opcodes) if name == opcode]
+
+
+@both_builds
+def test_a_wait_that_is_too_short_shows(native, sample):
+    """Some order of the processes reads a row before it is written."""
+    at = entries_of(sample.package, "LINEAR")[0]
+    hasty = with_wait(sample.package, at, "stream_in", -(2**13))
+    accelerator = Accelerator(hasty.to_bytes(), native)
+
+    def is_right(order):
+        tensors = accelerator.run_traced(sample.tokens, order)
+        return all(np.array_equal(tensors[i], sample.tensors[i]) for i in tensors)
+
+    assert not all(is_right(order) for order in range(1, 20))
+
+
+@both_builds
+@pytest.mark.parametrize("order", [0, 1, 2, 3])
+def test_a_wait_that_is_never_met_ends_the_run(native, sample, order):
+    at = entries_of(sample.package, "SCAN")[0]
+    stuck = with_wait(sample.package, at, "stream_out", 8000)
+    accelerator = Accelerator(stuck.to_bytes(), native)
+    with pytest.raises(AcceleratorError) as timeout:
+        accelerator.run_traced(sample.tokens, order)
+    assert timeout.value.code == isa.ERRORS["TIMEOUT"]
+    expected = "scan waits for 8000 completed entries of stream_out, of which there are 0"
+    assert expected in accelerator.standstill
+    # Nothing of it is left over.
+    load(accelerator._impl, sample.data)
+    np.testing.assert_array_equal(accelerator.run(sample.tokens), sample.forecast)
+    assert accelerator.standstill == ""
 
 
 @both_builds

@@ -67,14 +67,44 @@ class Accelerator:
         """As `isa.streams.Runner.run`."""
         return self._run(tokens, traced=False)[0]
 
-    def run_traced(self, tokens: np.ndarray) -> dict[int, np.ndarray]:
+    def run_traced(self, tokens: np.ndarray, order: int = 0) -> dict[int, np.ndarray]:
         """Like `run`, but returns what every instruction has written.
+
+        Args:
+            tokens: as of `run`.
+            order: 0, or the number of an order in which the processes of the core take turns by
+                chance, with queues of random depths and random pauses.
 
         Returns:
             By instruction index: int8 or int16 [n_iterations, rows, n], the rows as in
             `golden.integer_model.IntegerModel.run`.
         """
-        return self._run(tokens, traced=True)[1]
+        return self._run(tokens, traced=True, order=order)[1]
+
+    def cycles(self, tokens: np.ndarray, timing: dict[str, tuple[int, int, int]]) -> int:
+        """Cycles from the start of a run to its last beat, where each process takes its time.
+
+        Args:
+            tokens: as of `run`.
+            timing: by process: cycles from a step to the next, from a step to when its results can
+                be read, and to when its answers can (`hls.cycles`).
+
+        Raises:
+            AcceleratorError: the run ended with an error.
+        """
+        beats = self.shape.beats(tokens)
+        last = np.arange(len(beats)) == len(beats) - 1
+        processes = [(name, *times) for name, times in timing.items()]
+        n_forecasts = len(tokens) // self.shape.iterations
+        error, cycles = self._impl.cycles(beats, last, n_forecasts, processes)
+        if error:
+            raise AcceleratorError(error, f"run of {len(tokens)} iterations failed")
+        return cycles
+
+    @property
+    def standstill(self) -> str:
+        """What the processes waited for where the last run came to a standstill; else ''."""
+        return self._impl.standstill
 
     def run_stream(
         self, beats: np.ndarray, last: np.ndarray, n_forecasts: int, tlast_each: bool = False
@@ -95,12 +125,16 @@ class Accelerator:
         """
         return self._impl.run(beats, last, n_forecasts, tlast_each)
 
-    def _run(self, tokens: np.ndarray, traced: bool) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    def _run(
+        self, tokens: np.ndarray, traced: bool, order: int = 0
+    ) -> tuple[np.ndarray, dict[int, np.ndarray]]:
         beats = self.shape.beats(tokens)
         last = np.zeros(len(beats), bool)
         last[-1] = True
         run = self._impl.run_traced if traced else self._impl.run
-        error, sent, _, *trace = run(beats, last, len(tokens) // self.shape.iterations, False)
+        error, sent, _, *trace = run(
+            beats, last, len(tokens) // self.shape.iterations, False, order
+        )
         if error:
             raise AcceleratorError(error, f"run of {len(tokens)} iterations failed")
         return self.shape.forecasts(sent), trace[0] if traced else {}

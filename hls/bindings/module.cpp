@@ -12,13 +12,15 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
+#include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "arithmetic.h"
 #include "cmamba.h"
-#include "kernels.h"
 
 namespace py = pybind11;
 
@@ -108,9 +110,11 @@ void set_words(word_t<64> (&memory)[Rows][Lanes], const py::object& object, int 
   }
 }
 
+// Elements `first` to first + count - 1 of values, from element `at` of a memory on.
 template <class T, class Source, int Rows, int Width>
-void set_row(T (&row)[Rows][Width], const Source& values, py::ssize_t first, py::ssize_t count) {
-  for (int i = 0; i < count; i++) row[i / Width][i % Width] = values[first + i];
+void set_row(T (&row)[Rows][Width], const Source& values, py::ssize_t first, py::ssize_t count,
+             int at = 0) {
+  for (int i = 0; i < count; i++) row[(at + i) / Width][(at + i) % Width] = values[first + i];
 }
 
 // Tables [tables, 256] of a section into every copy; `used` are those that an instruction names.
@@ -123,38 +127,109 @@ void set_tables(uint_t<16> (&memory)[Copies][Tables][kTableEntries], const py::o
   for (auto& copy : memory) set_row(copy, entries, 0, entries.size());
 }
 
-template <class T, class Row>
-py::array_t<T> get_row(const Row& row, int n) {
+template <class T, int Rows, int Width, class Element>
+py::array_t<T> get_row(const Element (&rows)[Rows][Width], int n, int at = 0) {
   py::array_t<T> values(n);
   for (int i = 0; i < n; i++) {
-    values.mutable_data()[i] = T(int(row[i / kRowAlign][i % kRowAlign]));
+    values.mutable_data()[i] = T(int(rows[(at + i) / Width][(at + i) % Width]));
   }
   return values;
 }
 
 void require_features(int n) { require_range("n", 1, n - 1, kMaxFeatures + 1); }
 
-// Rows are too large for the stack. What lies behind their last element must not matter, and is not
-// zero.
-struct Rows {
-  Rows() { std::memset(static_cast<void*>(this), 0x55, sizeof(*this)); }
-
-  InputRow input;
-  int_t<8> window[kMaxTaps][kRowWords][kRowAlign];
-  Row8 a, b, c, d, e, y8, y8_too;
-  Row16 x16, x16_too, y16;
-};
-
 // ------------------------------------------------------------------------------- kernels
 //
-// Parameters, tables and weights are those of one section of the package; the instruction's
-// addresses count from its beginning.
+// A kernel is driven by a run of one entry: its instruction, with operands in places that this file
+// chooses. Parameters, tables and weights are those of one section of the package; the
+// instruction's addresses count from its beginning.
+
+constexpr int kOperandAt[] = {20, 64, 108, 152, 196};  // the same places in all instructions
+constexpr int kScanSkipOffsetAt = 373;
+constexpr int kPoolFeaturesColumnsAt = 144;
+constexpr int kModulateColumnsAt = 232;
+constexpr int kNoWait = -(1 << 13);
+// Where rows of resid lie that are results.
+constexpr int kResultAt = kSpaceResid / 2;
+constexpr int kPoolStride = kSpaceNorm / 2;
+constexpr int kTapRows = kMaxTaps;
+constexpr int kTapStride = kSpaceConvIn / kTapRows;
+constexpr int kSkipAt = (2 * kMaxStates + kRowAlign - 1) / kRowAlign * kRowAlign;
+static_assert(kResultAt >= kMaxFeatures && kResultAt >= kMaxReduce && kPoolStride >= kMaxFeatures &&
+                  kSpaceGate >= kMaxReduce && kTapStride % kRowAlign == 0,
+              "rows of any length have their places");
+
+// Bits lsb to lsb + n - 1 of a word become those of a number.
+template <int N>
+void set_bits(word_t<N>& word, int lsb, int n, int64_t value) {
+  for (int i = 0; i < n; i++) {
+    const int at = lsb + i, bit = 1 << (at % 8);
+    const int byte = int(get_byte(word, at / 8)) & ~bit;
+    set_byte(word, at / 8, uint8_t((value >> i) & 1 ? byte | bit : byte));
+  }
+}
+
+class OneEntry {
+ public:
+  OneEntry(const py::bytes& instruction, Opcode opcode)
+      : word(instruction_word(instruction, opcode)) {
+    // What lies behind the last element of a row must not matter, and is not zero.
+    Memory& m = memory();
+    std::memset(static_cast<void*>(&m), 0x55,
+                reinterpret_cast<char*>(&m.instructions) - reinterpret_cast<char*>(&m));
+    m.loaded = true;
+  }
+
+  Memory& memory() { return *memory_; }
+
+  // Operand `index` of the instruction: rows of `space` from `addr` on.
+  void place(int index, Space space, int addr, int stride = 0, int log2_rows = 0) {
+    set_bits(word, kOperandAt[index], 20, addr);
+    set_bits(word, kOperandAt[index] + 20, 16, stride);
+    set_bits(word, kOperandAt[index] + 36, 4, log2_rows);
+    set_bits(word, kOperandAt[index] + 40, 4, space);
+  }
+
+  void run(Unit unit, int position, int token = 0, const beat_t* package = nullptr,
+           unsigned tiles = 0) {
+    Memory& m = memory();
+    m.instructions[0] = word;
+    word_t<128> entry = zero_word<128>();
+    set_bits(entry, 10, 12, token);
+    set_bits(entry, 22, 12, position);
+    for (int v = 0; v < kUnits; v++) set_bits(entry, 44 + 14 * v, 14, kNoWait);
+    m.schedule[0] = entry;
+    m.package = {};
+    m.package.iterations = 1;
+    m.package.unit_entries[unit] = 1;
+    m.package.elements[SECTION_SCHEDULE] = 1;
+    m.package.elements[SECTION_WEIGHTS] = tiles;
+    hls::stream<axis_t> s_axis("s_axis"), m_axis("m_axis");
+    uint64_t entries = 0;
+    const Error error = run_forecasts(package, s_axis, m_axis, 1, false, m, entries);
+    if (error != ERROR_OK || entries != 1) throw std::logic_error("the entry did not complete");
+  }
+
+  word_t<512> word;
+
+ private:
+  std::unique_ptr<Memory> memory_ = std::make_unique<Memory>();
+};
+
+// Every copy of rows of resid.
+void set_resid(Memory& memory, const Array<int16_t>& values, py::ssize_t first, int at, int n) {
+  for (auto* rows : {&memory.resid_output, &memory.resid_reduce, &memory.resid_apply}) {
+    set_row(*rows, values, first, n, at);
+  }
+}
 
 // Result [n_out] for x [positions, elements]: one position, or with reduce n_positions of them.
 py::array_t<int16_t> run_linear(const py::bytes& instruction, const py::object& x, int x_offset,
                                 const py::object& addend, const py::object& weights,
                                 const py::object& params) {
-  const LinearInstruction f = decode_linear_instruction(instruction_word(instruction, OP_LINEAR));
+  OneEntry entry(instruction, OP_LINEAR);
+  Memory& memory = entry.memory();
+  const LinearInstruction f = decode_linear_instruction(entry.word);
   const int positions = f.reduce ? int(f.n_positions) : 1;
   const int n_out = f.n_out, n_in = f.n_in, log2_split = f.log2_split;
   require(log2_split <= 2, "log2_split: expected 0 to 2");
@@ -168,39 +243,44 @@ py::array_t<int16_t> run_linear(const py::bytes& instruction, const py::object& 
 
   const Array<int8_t> inputs(x, "x", {positions, kAny});
   require_range("x", x_offset, int64_t(input_tiles) * granule, inputs.size(1));
-  require_range("x", 0, inputs.size(1), kInputWords * kRowAlign);
+  require_range("x", 0, inputs.size(1), kSpacePatch);
   const Array<int8_t> tiles(weights, "weights", {kAny, kTileOut, kTileIn});
   require_range("weight_addr", f.weight_addr + int64_t(positions - 1) * f.weight_stride,
                 int64_t(input_tiles) * output_tiles, tiles.size(0));
 
-  const auto memory = std::make_unique<Memory>();
-  const auto rows = std::make_unique<Rows>();
-  set_words(memory->array_params, params, f.param_addr, n_out, kArrayParamsAlign);
+  set_words(memory.array_params, params, f.param_addr, n_out, kArrayParamsAlign);
   if (f.add_enable) {
-    set_row(rows->x16, Array<int16_t>(addend, "addend", {n_out}), 0, n_out);
+    set_resid(memory, Array<int16_t>(addend, "addend", {n_out}), 0, 0, n_out);
   }
   constexpr int kTileBytes = kTileOut * kTileIn;
   std::vector<beat_t> package(tiles.size() / kBeatBytes, zero_word<8 * kBeatBytes>());
   for (py::ssize_t i = 0; i < tiles.size(); i++) {
     set_byte(package[i / kBeatBytes], int(i % kBeatBytes), uint8_t(tiles[i]));
     if (i / kTileBytes < kMaxWeights) {
-      memory->weights[i / kTileBytes][i % kTileBytes / kTileIn][i % kTileIn] = tiles[i];
+      const py::ssize_t tile = i / kTileBytes;
+      memory.weights[tile / kBankTiles][tile % kBankTiles][i % kTileBytes / kTileIn]
+                    [i % kTileIn] = tiles[i];
     }
   }
+  entry.place(0, SPACE_PATCH, x_offset);
+  entry.place(1, f.wide ? SPACE_RESID : SPACE_GATE, f.wide ? kResultAt : 0);
+  entry.place(2, SPACE_RESID, 0);
   for (int position = 0; position < positions; position++) {
-    set_row(rows->input, inputs, position * inputs.size(1), inputs.size(1));
-    linear_int8(f, position, rows->input, x_offset, rows->x16, memory->weights, package.data(), 0,
-                memory->array_params, memory->reduce, rows->y16);
+    set_row(memory.patch, inputs, position * inputs.size(1), inputs.size(1));
+    entry.run(UNIT_ARRAY, position, 0, package.data(), unsigned(tiles.size(0)));
   }
-  return get_row<int16_t>(rows->y16, n_out);
+  return f.wide ? get_row<int16_t>(memory.resid_output, n_out, kResultAt)
+                : get_row<int16_t>(memory.gate, n_out);
 }
 
 // Result [n] for the window x [kernel, n] at `position`.
 py::array_t<int8_t> run_conv(const py::bytes& instruction, int position, const py::object& x,
                              const py::object& params, const py::object& tables) {
-  const ConvInstruction f = decode_conv_instruction(instruction_word(instruction, OP_CONV));
+  OneEntry entry(instruction, OP_CONV);
+  Memory& memory = entry.memory();
+  const ConvInstruction f = decode_conv_instruction(entry.word);
   const int n = f.n, kernel = f.kernel;
-  require_features(n);
+  require_range("n", 1, n - 1, kTapStride + 1);
   require(kernel >= 1 && kernel <= kMaxTaps, "kernel: expected 1 to 8");
   require(position >= 0, "position: expected at least 0");
   const Array<int8_t> window(x, "x", {kernel, n});
@@ -211,18 +291,20 @@ py::array_t<int8_t> run_conv(const py::bytes& instruction, int position, const p
   require_range("tables", 0, entries.size(0), kMaxConvTables);
   require_range("table", f.table, 1, entries.size(0));
 
-  const auto memory = std::make_unique<Memory>();
-  const auto rows = std::make_unique<Rows>();
   for (py::ssize_t i = 0; i < words.size(0); i++) {
     for (int b = 0; b < 16; b++) {
-      set_byte(memory->conv_params[i / kConvLanes][i % kConvLanes], b,
+      set_byte(memory.conv_params[i / kConvLanes][i % kConvLanes], b,
                uint8_t(words[2 * i + b / 8] >> (8 * (b % 8))));
     }
   }
-  for (auto& copy : memory->conv_tables) set_row(copy, entries, 0, entries.size());
-  for (int k = 0; k < kernel; k++) set_row(rows->window[k], window, k * n, n);
-  causal_conv(f, position, rows->window, memory->conv_params, memory->conv_tables, rows->y8);
-  return get_row<int8_t>(rows->y8, n);
+  for (auto& copy : memory.conv_tables) set_row(copy, entries, 0, entries.size());
+  for (auto& copy : memory.conv_in) {
+    for (int k = 0; k < kernel; k++) set_row(copy, window, k * n, n, k * kTapStride);
+  }
+  entry.place(0, SPACE_CONV_IN, 0, kTapStride, log2_exact(kTapRows));
+  entry.place(1, SPACE_CONV, 0);
+  entry.run(UNIT_CONV, position, kernel - 1);
+  return get_row<int8_t>(memory.conv_scan, n);
 }
 
 // Results [positions, n] and the state after them [n, states]; u, z, dt are [positions, n], bc is
@@ -231,7 +313,10 @@ py::tuple run_scan(const py::bytes& instruction, const py::object& u, const py::
                    const py::object& dt, const py::object& bc, const py::object& skip,
                    const py::object& decay_rates, const py::object& params,
                    const py::object& tables) {
-  const ScanInstruction f = decode_scan_instruction(instruction_word(instruction, OP_SCAN));
+  OneEntry entry(instruction, OP_SCAN);
+  Memory& memory = entry.memory();
+  set_bits(entry.word, kScanSkipOffsetAt, 16, kSkipAt);
+  const ScanInstruction f = decode_scan_instruction(entry.word);
   const int n = f.n;
   require_features(n);
   require(
@@ -246,114 +331,133 @@ py::tuple run_scan(const py::bytes& instruction, const py::object& u, const py::
   require_range("decay", 0, rates.size(), kMaxScanDecay);
   require_aligned_range("decay_addr", f.decay_addr, n * states, rates.size(), kScanLanes);
   require_aligned_range("state_addr", f.state_addr, n * states, kMaxState, kScanLanes);
+  if (f.skip_enable) require_range("n", kSkipAt, n, kSpaceProj);
 
-  const auto memory = std::make_unique<Memory>();
-  const auto rows = std::make_unique<Rows>();
-  set_words(memory->scan_params, params, f.param_addr, n, kScanChannels);
-  set_row(memory->scan_decay, rates, 0, rates.size());
-  set_tables(memory->scan_tables, tables,
+  set_words(memory.scan_params, params, f.param_addr, n, kScanChannels);
+  set_row(memory.scan_decay, rates, 0, rates.size());
+  set_tables(memory.scan_tables, tables,
              {{"softplus_table", f.softplus_table}, {"silu_table", f.silu_table}});
+  entry.place(0, SPACE_CONV, 0);
+  entry.place(1, SPACE_GATE, 0);
+  entry.place(2, SPACE_STEP, 0);
+  entry.place(3, SPACE_PROJ, 0);
+  entry.place(4, SPACE_SCAN, 0);
   py::array_t<int8_t> results({positions, py::ssize_t(n)});
   for (py::ssize_t t = 0; t < positions; t++) {
-    set_row(rows->a, rows_u, t * n, n);
-    set_row(rows->b, rows_z, t * n, n);
-    set_row(rows->c, rows_dt, t * n, n);
-    set_row(rows->d, rows_bc, t * 2 * states, 2 * states);
+    set_row(memory.conv_scan, rows_u, t * n, n);
+    set_row(memory.gate, rows_z, t * n, n);
+    set_row(memory.step, rows_dt, t * n, n);
+    set_row(memory.proj_scan, rows_bc, t * 2 * states, 2 * states);
     if (f.skip_enable) {
-      set_row(rows->e, Array<int8_t>(skip, "skip", {positions, n}), t * n, n);
+      const Array<int8_t> weights(skip, "skip", {positions, n});
+      set_row(memory.proj_skip, weights, t * n, n, kSkipAt);
     }
-    selective_scan(f, int(t), rows->a, rows->b, rows->c, rows->d, rows->e, memory->scan_decay,
-                   memory->scan_params, memory->scan_tables, memory->state, rows->y8);
+    entry.run(UNIT_SCAN, int(t));
     for (int e = 0; e < n; e++) {
-      results.mutable_at(t, e) = int8_t(int(rows->y8[e / kRowAlign][e % kRowAlign]));
+      results.mutable_at(t, e) = int8_t(int(memory.scan[e / kRowAlign][e % kRowAlign]));
     }
   }
   py::array_t<int32_t> state({n, states});
   for (int i = 0; i < n * states; i++) {
     const int at = int(f.state_addr) + i;
-    state.mutable_data()[i] = int(memory->state[at / kScanLanes][at % kScanLanes]);
+    state.mutable_data()[i] = int(memory.state[at / kScanLanes][at % kScanLanes]);
   }
   return py::make_tuple(results, state);
 }
 
 py::array_t<int16_t> run_norm(const py::bytes& instruction, const py::object& x,
                               const py::object& params) {
-  const NormInstruction f = decode_norm_instruction(instruction_word(instruction, OP_NORM));
+  OneEntry entry(instruction, OP_NORM);
+  Memory& memory = entry.memory();
+  const NormInstruction f = decode_norm_instruction(entry.word);
   const int n = f.n;
   require_features(n);
   require(f.eps != 0, "eps: expected at least 1");
-  const auto memory = std::make_unique<Memory>();
-  const auto rows = std::make_unique<Rows>();
-  set_row(rows->x16, Array<int16_t>(x, "x", {n}), 0, n);
-  set_words(memory->vector_params, params, f.param_addr, n, 1);
-  rms_norm(f, rows->x16, memory->vector_params, rows->y16);
-  return get_row<int16_t>(rows->y16, n);
+  set_resid(memory, Array<int16_t>(x, "x", {n}), 0, 0, n);
+  set_words(memory.vector_params, params, f.param_addr, n, 1);
+  entry.place(0, SPACE_RESID, 0);
+  entry.place(1, f.wide ? SPACE_RESID : SPACE_NORM, f.wide ? kResultAt : 0);
+  entry.run(UNIT_VECTOR, 0);
+  return f.wide ? get_row<int16_t>(memory.resid_apply, n, kResultAt)
+                : get_row<int16_t>(memory.norm, n);
 }
 
 // (mean [n], maximum [n]) of x [n_positions, n].
 py::tuple run_pool(const py::bytes& instruction, const py::object& x, const py::object& params) {
-  const PoolInstruction f = decode_pool_instruction(instruction_word(instruction, OP_POOL));
+  OneEntry entry(instruction, OP_POOL);
+  Memory& memory = entry.memory();
+  const PoolInstruction f = decode_pool_instruction(entry.word);
   const int n = f.n, positions = f.n_positions;
   require_features(n);
   const Array<int16_t> tokens(x, "x", {positions, n});
-  const auto memory = std::make_unique<Memory>();
-  const auto rows = std::make_unique<Rows>();
-  set_words(memory->vector_params, params, f.param_addr, 2, 1);
+  set_words(memory.vector_params, params, f.param_addr, 2, 1);
+  entry.place(0, SPACE_RESID, 0);
+  entry.place(1, SPACE_NORM, 0, kPoolStride, 1);
   for (int t = 0; t < positions; t++) {
-    set_row(rows->x16, tokens, t * n, n);
-    pool(f, t, rows->x16, memory->vector_params, memory->pool_sum, memory->pool_maximum, rows->y8,
-         rows->y8_too);
+    set_resid(memory, tokens, t * n, 0, n);
+    entry.run(UNIT_VECTOR, t);
   }
-  return py::make_tuple(get_row<int8_t>(rows->y8, n), get_row<int8_t>(rows->y8_too, n));
+  return py::make_tuple(get_row<int8_t>(memory.norm, n),
+                        get_row<int8_t>(memory.norm, n, kPoolStride));
 }
 
 py::array_t<int16_t> run_scale(const py::bytes& instruction, const py::object& x,
                                const py::object& logit, const py::object& tables) {
-  const ScaleInstruction f = decode_scale_instruction(instruction_word(instruction, OP_SCALE));
+  OneEntry entry(instruction, OP_SCALE);
+  Memory& memory = entry.memory();
+  const ScaleInstruction f = decode_scale_instruction(entry.word);
   const int n = f.n;
-  require_features(n);
-  const auto memory = std::make_unique<Memory>();
-  const auto rows = std::make_unique<Rows>();
-  set_row(rows->x16, Array<int16_t>(x, "x", {n}), 0, n);
-  set_row(rows->a, Array<int8_t>(logit, "logit", {n}), 0, n);
-  set_tables(memory->vector_tables, tables, {{"table", f.table}});
-  scale(f, rows->x16, rows->a, memory->vector_tables, rows->y16);
-  return get_row<int16_t>(rows->y16, n);
+  require_range("n", 1, n - 1, minimum(kMaxFeatures, kSpaceLogit) + 1);
+  set_resid(memory, Array<int16_t>(x, "x", {n}), 0, 0, n);
+  set_row(memory.logit, Array<int8_t>(logit, "logit", {n}), 0, n);
+  set_tables(memory.vector_tables, tables, {{"table", f.table}});
+  entry.place(0, SPACE_RESID, 0);
+  entry.place(1, SPACE_LOGIT, 0);
+  entry.place(2, SPACE_RESID, kResultAt);
+  entry.run(UNIT_VECTOR, 0);
+  return get_row<int16_t>(memory.resid_apply, n, kResultAt);
 }
 
 // (mean, maximum) of x [n].
 py::tuple run_pool_features(const py::bytes& instruction, const py::object& x,
                             const py::object& params) {
-  const PoolFeaturesInstruction f = decode_pool_features_instruction(
-      instruction_word(instruction, OP_POOL_FEATURES));
+  OneEntry entry(instruction, OP_POOL_FEATURES);
+  Memory& memory = entry.memory();
+  set_bits(entry.word, kPoolFeaturesColumnsAt, 16, 1);
+  const PoolFeaturesInstruction f = decode_pool_features_instruction(entry.word);
   const int n = f.n;
   require_features(n);
-  const auto memory = std::make_unique<Memory>();
-  const auto rows = std::make_unique<Rows>();
-  set_words(memory->vector_params, params, f.param_addr, 2, 1);
-  set_row(rows->x16, Array<int16_t>(x, "x", {n}), 0, n);
-  int_t<8> mean, maximum;
-  pool_features(f, rows->x16, memory->vector_params, mean, maximum);
-  return py::make_tuple(int(mean), int(maximum));
+  set_words(memory.vector_params, params, f.param_addr, 2, 1);
+  set_resid(memory, Array<int16_t>(x, "x", {n}), 0, 0, n);
+  entry.place(0, SPACE_RESID, 0);
+  entry.place(1, SPACE_NORM, 0);
+  entry.run(UNIT_VECTOR, 0);
+  return py::make_tuple(int(memory.norm[0][0]), int(memory.norm[0][1]));
 }
 
 py::array_t<int16_t> run_modulate(const py::bytes& instruction, const py::object& x,
                                   int8_t scale_logit, int8_t shift_logit, const py::object& addend,
                                   const py::object& params, const py::object& tables) {
-  const ModulateInstruction f = decode_modulate_instruction(
-      instruction_word(instruction, OP_MODULATE));
+  OneEntry entry(instruction, OP_MODULATE);
+  Memory& memory = entry.memory();
+  set_bits(entry.word, kModulateColumnsAt, 16, 1);
+  const ModulateInstruction f = decode_modulate_instruction(entry.word);
   const int n = f.n;
   require_features(n);
-  const auto memory = std::make_unique<Memory>();
-  const auto rows = std::make_unique<Rows>();
-  set_tables(memory->vector_tables, tables,
+  set_tables(memory.vector_tables, tables,
              {{"scale_table", f.scale_table}, {"shift_table", f.shift_table}});
-  set_words(memory->vector_params, params, f.param_addr, 1, 1);
-  set_row(rows->x16, Array<int16_t>(x, "x", {n}), 0, n);
-  set_row(rows->x16_too, Array<int16_t>(addend, "addend", {n}), 0, n);
-  modulate(f, rows->x16, scale_logit, shift_logit, rows->x16_too, memory->vector_params,
-           memory->vector_tables, rows->y16);
-  return get_row<int16_t>(rows->y16, n);
+  set_words(memory.vector_params, params, f.param_addr, 1, 1);
+  set_resid(memory, Array<int16_t>(x, "x", {n}), 0, 0, n);
+  set_resid(memory, Array<int16_t>(addend, "addend", {n}), 0, kMaxFeatures, n);
+  memory.logit[0][0] = scale_logit;
+  memory.logit[0][1] = shift_logit;
+  entry.place(0, SPACE_RESID, 0);
+  entry.place(1, SPACE_LOGIT, 0);
+  entry.place(2, f.wide ? SPACE_RESID : SPACE_CONV_IN, f.wide ? kResultAt : 0);
+  entry.place(3, SPACE_RESID, kMaxFeatures);
+  entry.run(UNIT_VECTOR, 0);
+  return f.wide ? get_row<int16_t>(memory.resid_apply, n, kResultAt)
+                : get_row<int16_t>(memory.conv_in[0], n);
 }
 
 // Primitives, one value at a time; the numbers of bits are those of the kernels.
@@ -459,15 +563,16 @@ class Accelerator {
     return load_package(package_.data(), unsigned(package_.size()), *memory_);
   }
 
+  // `order`: 0, or the number of a random order of the processes (memory.h).
   py::tuple run(const py::object& beats, const py::object& last, int64_t n_forecasts,
-                bool tlast_each) {
-    return execute(beats, last, n_forecasts, tlast_each, nullptr);
+                bool tlast_each, uint64_t order) {
+    return execute(beats, last, n_forecasts, tlast_each, order, nullptr);
   }
 
   py::tuple run_traced(const py::object& beats, const py::object& last, int64_t n_forecasts,
-                       bool tlast_each) {
+                       bool tlast_each, uint64_t order) {
     std::map<int, Trace> traces;
-    const py::tuple result = execute(beats, last, n_forecasts, tlast_each, &traces);
+    const py::tuple result = execute(beats, last, n_forecasts, tlast_each, order, &traces);
     py::dict arrays;
     for (const auto& [index, trace] : traces) {
       const py::ssize_t iterations = trace.values.size() / (trace.rows * trace.n);
@@ -485,6 +590,26 @@ class Accelerator {
     return py::make_tuple(result[0], result[1], result[2], arrays);
   }
 
+  // Cycles of a run of forecasts in a row, from its start to each one's last beat, under a timing
+  // of the processes: (name, interval, results, answers) of each.
+  py::tuple cycles(const py::object& beats, const py::object& last, int64_t n_forecasts,
+                   const std::vector<std::tuple<std::string, int, int, int>>& timing) {
+    std::vector<Cycles::Process> processes;
+    for (const auto& [name, interval, results, answers] : timing) {
+      require(interval >= 1 && results >= 1 && answers >= 1 && results <= 64 && answers <= 64,
+              "timing of " + name + ": expected an interval from 1 and delays of 1 to 64 cycles");
+      processes.push_back({name.c_str(), interval, results, answers});
+    }
+    Cycles cycles = {};
+    cycles.processes = processes.data();
+    cycles.n_processes = int(processes.size());
+    const py::tuple result = execute(beats, last, n_forecasts, false, 0, nullptr, &cycles);
+    return py::make_tuple(result[0], cycles.last_beat);
+  }
+
+  // What the processes of the last run waited for where it came to a standstill, or nothing.
+  std::string standstill() const { return memory_->standstill; }
+
  private:
   struct TraceContext {
     Accelerator* accelerator;
@@ -493,7 +618,8 @@ class Accelerator {
   };
 
   py::tuple execute(const py::object& beats, const py::object& last, int64_t n_forecasts,
-                    bool tlast_each, std::map<int, Trace>* traces) {
+                    bool tlast_each, uint64_t order, std::map<int, Trace>* traces,
+                    Cycles* cycles = nullptr) {
     require(n_forecasts >= 0 && n_forecasts <= UINT32_MAX, "n_forecasts: expected a 32-bit number");
     const Input input(beats, last);
     Stream s_axis("s_axis"), m_axis("m_axis");
@@ -505,10 +631,13 @@ class Accelerator {
       TraceContext context = {this, uint64_t(n_forecasts) * memory_->package.iterations, traces};
       memory_->trace = traces ? record_result : nullptr;
       memory_->trace_context = &context;
+      memory_->order_seed = order;
+      memory_->cycles = cycles;
       uint64_t entries = 0;
       error = run_forecasts(package_.data(), s_axis, m_axis, unsigned(n_forecasts), tlast_each,
                             *memory_, entries);
       memory_->trace = nullptr;
+      memory_->cycles = nullptr;
       while (!s_axis.empty()) s_axis.read();
     }
     const py::tuple sent = drain(m_axis);
@@ -590,17 +719,61 @@ py::dict run_top(const py::object& package, const py::object& beats, const py::o
   return registers;
 }
 
+// Elements of each memory, for the budget of the hardware (hls/budget.py).
+py::dict memory_elements() {
+  py::dict elements;
+#define COUNT(name) \
+  elements[#name] = sizeof(Memory::name) / sizeof(std::remove_all_extents_t<decltype(Memory::name)>)
+  COUNT(patch);
+  COUNT(norm);
+  COUNT(conv_in);
+  COUNT(gate);
+  COUNT(conv_multiply);
+  COUNT(conv_scan);
+  COUNT(proj_multiply);
+  COUNT(proj_scan);
+  COUNT(proj_skip);
+  COUNT(step);
+  COUNT(scan);
+  COUNT(logit);
+  COUNT(resid_output);
+  COUNT(resid_reduce);
+  COUNT(resid_apply);
+  COUNT(head);
+  COUNT(instructions);
+  COUNT(schedule);
+  COUNT(weights);
+  COUNT(array_params);
+  COUNT(conv_params);
+  COUNT(conv_tables);
+  COUNT(scan_params);
+  COUNT(scan_decay);
+  COUNT(scan_tables);
+  COUNT(vector_params);
+  COUNT(vector_tables);
+  COUNT(state);
+  COUNT(reduce);
+  COUNT(pool_sum);
+  COUNT(pool_maximum);
+#undef COUNT
+  return elements;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(CMAMBA_MODULE, m) {
+  m.def("memory_elements", &memory_elements);
   // Both builds may be loaded at once, so that their types stay apart.
   py::class_<Accelerator>(m, "Accelerator", py::module_local())
       .def(py::init<>())
       .def("load", &Accelerator::load, py::arg("package"))
       .def("run", &Accelerator::run, py::arg("beats"), py::arg("last"), py::arg("n_forecasts"),
-           py::arg("tlast_each"))
+           py::arg("tlast_each"), py::arg("order") = 0)
       .def("run_traced", &Accelerator::run_traced, py::arg("beats"), py::arg("last"),
-           py::arg("n_forecasts"), py::arg("tlast_each"));
+           py::arg("n_forecasts"), py::arg("tlast_each"), py::arg("order") = 0)
+      .def("cycles", &Accelerator::cycles, py::arg("beats"), py::arg("last"),
+           py::arg("n_forecasts"), py::arg("timing"))
+      .def_property_readonly("standstill", &Accelerator::standstill);
   m.def("top", &run_top, py::arg("package"), py::arg("beats"), py::arg("last"), py::arg("mode"),
         py::arg("n_forecasts"));
 

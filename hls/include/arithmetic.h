@@ -23,10 +23,11 @@ inline int_t<N> saturate(T x) {
 template <int N>
 inline int_t<N> rne_shift(int_t<N> x, int shift) {
 #pragma HLS inline
-  if (shift == 0) return x;
-  const int_t<N> below_half = (int_t<N>(1) << (shift - 1)) - 1;
-  const int_t<N> odd = (x >> shift) & 1;
-  return (x + below_half + odd) >> shift;
+  // Both are 0 where nothing is shifted out. Without a branch, which g++ would not vectorize.
+  const int_t<N> half = (int_t<N>(1) << shift) >> 1;
+  const int_t<N> is_shift = shift != 0;
+  const int_t<N> odd = (x >> shift) & is_shift;
+  return (x + half - is_shift + odd) >> shift;
 }
 
 // rne(a * multiplier, shift) + zero_point, not yet clamped. |a| <= 2^31 and |multiplier| <= 2^17
@@ -56,13 +57,13 @@ inline uint_t<17> decay(uint_t<32> t) {
 // r * m; what bit b costs is a multiple of 2^b, so that both sides are compared without their last
 // b bits. Bit 16 is always set, since 2^32 m < 2^64.
 inline uint_t<17> reciprocal_sqrt(uint_t<32> m) {
-#pragma HLS inline off
+#pragma HLS inline
   uint_t<17> r = 1 << 16;
   uint_t<49> r_times_m = uint_t<49>(m) << 16;
   uint_t<64> left = uint_t<64>((uint_t<33>(1) << 32) - m) << 32;
 recurrence:
   for (int b = 15; b >= 0; --b) {
-#pragma HLS pipeline II = 1
+#pragma HLS unroll
     const uint_t<52> cost = (uint_t<52>(r_times_m) << 1) + (uint_t<52>(m) << b);
     if ((left >> b) >= cost) {
       left -= uint_t<64>(cost) << b;

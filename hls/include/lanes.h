@@ -2,7 +2,8 @@
 //
 // To the tool a bank is free in a cycle if the source names it once, by a constant. An index such
 // as first % Width + l names every bank L times, whatever values it can have. The functions here
-// therefore go through the lanes by constants, and choose between them afterwards.
+// therefore go through the lanes by constants, and choose between them afterwards. Not so in the
+// native build, which is there for speed.
 #pragma once
 
 namespace cmamba {
@@ -15,6 +16,9 @@ inline void read_part(const T rows[][Width], int first, T out[L]) {
 #pragma HLS inline
   static_assert(Width % L == 0, "a row is a whole number of parts");
   const unsigned at = first;
+#ifdef CMAMBA_NATIVE
+  for (int l = 0; l < L; ++l) out[l] = rows[at / Width][at % Width / L * L + l];
+#else
 read_parts:
   for (int part = 0; part < Width / L; ++part) {
 #pragma HLS unroll
@@ -27,6 +31,7 @@ read_parts:
       }
     }
   }
+#endif
 }
 
 // element first + l = value[l] for begin <= l < end.
@@ -35,6 +40,9 @@ inline void write_part(T rows[][Width], int first, const T value[L], int begin =
 #pragma HLS inline
   static_assert(Width % L == 0, "a row is a whole number of parts");
   const unsigned at = first;
+#ifdef CMAMBA_NATIVE
+  for (int l = begin; l < end; ++l) rows[at / Width][at % Width / L * L + l] = value[l];
+#else
 write_parts:
   for (int part = 0; part < Width / L; ++part) {
 #pragma HLS unroll
@@ -46,6 +54,46 @@ write_parts:
       }
     }
   }
+#endif
+}
+
+// --- rows of Parts parts of L elements ---
+
+// out[l] = element l of the row in which element `at` lies.
+template <int Parts, int L, class T>
+inline void read_row(const T rows[][Parts][L], int at, T out[Parts * L]) {
+#pragma HLS inline
+read_row_parts:
+  for (int part = 0; part < Parts; ++part) {
+#pragma HLS unroll
+  read_row_lanes:
+    for (int l = 0; l < L; ++l) {
+#pragma HLS unroll
+      out[part * L + l] = rows[unsigned(at) / (Parts * L)][part][l];
+    }
+  }
+}
+
+// element at + l = value[l]; `at` is a multiple of L.
+template <int Parts, int L, class T>
+inline void write_row_part(T rows[][Parts][L], int at, const T value[L]) {
+#pragma HLS inline
+#ifdef CMAMBA_NATIVE
+  T* const part = rows[unsigned(at) / (Parts * L)][unsigned(at) / L % Parts];
+  for (int l = 0; l < L; ++l) part[l] = value[l];
+#else
+write_row_parts:
+  for (int part = 0; part < Parts; ++part) {
+#pragma HLS unroll
+    if (part == int(unsigned(at) / L % Parts)) {
+    write_row_lanes:
+      for (int l = 0; l < L; ++l) {
+#pragma HLS unroll
+        rows[unsigned(at) / (Parts * L)][part][l] = value[l];
+      }
+    }
+  }
+#endif
 }
 
 // --- L elements that begin anywhere, in rows of L lanes ---
@@ -84,6 +132,10 @@ template <int Rows, int L, class T>
 inline void read_lanes(const T memory[Rows][L], int first, T out[L]) {
 #pragma HLS inline
   static_assert((Rows & (Rows - 1)) == 0, "wrapping around a power of two costs nothing");
+#ifdef CMAMBA_NATIVE
+  const unsigned start = first;
+  for (unsigned l = 0; l < L; ++l) out[l] = memory[(start + l) / L % Rows][(start + l) % L];
+#else
   const unsigned row = unsigned(first) / L;
   const unsigned next_row = (row + 1) % Rows;
   const int shift = unsigned(first) % L;
@@ -93,6 +145,7 @@ read_banks:
     out[b] = memory[b < shift ? next_row : row][b];
   }
   rotate_lanes<L>(out, shift);
+#endif
 }
 
 // --- one number of L lanes ---

@@ -42,22 +42,26 @@ constexpr int kArrayParamsAlign = maximum(kRequantizeLanes / 2, 1);
 // copy of every table for two lanes.
 constexpr int table_copies(int lanes) { return (lanes + 1) / 2; }
 
-// A row in a unit: n or n_out elements in words of kRowAlign.
-constexpr int kRowWords = maximum(kMaxFeatures, kMaxReduce) / kRowAlign;
-// LINEAR may read a row as long as the memory it lies in.
-constexpr int kInputWords = maximum(kSpacePatch, maximum(maximum(kSpaceNorm, kSpaceConv),
-                                                         maximum(kSpaceProj, kSpaceScan))) /
-                            kRowAlign;
+// Beats of a weight tile.
+constexpr int kTileBeats = kTileOut * kTileIn / kBeatBytes;
 
-typedef int_t<8> Row8[kRowWords][kRowAlign];
-typedef int_t<16> Row16[kRowWords][kRowAlign];
-typedef int_t<8> InputRow[kInputWords][kRowAlign];
+// Rows of an activation memory, in words of Width elements: one that is read or written at once.
+template <class T, int Elements, int Width = kRowAlign>
+using Rows = T[Elements / Width][Width];
 
-// What the kernels rely on.
+// Weights lie in banks as deep as a block RAM of 36 bits, or of 72 where that leaves less empty.
+constexpr int kBankTiles = minimum(kMaxWeights, kMaxWeights % 1024 == 0 ? 1024 : 512);
+constexpr int kWeightBanks = (kMaxWeights + kBankTiles - 1) / kBankTiles;
+
+// What the units rely on.
 static_assert(kRowAlign == 4 * kTileIn,
               "the array reads four parts of a row word at its widest split");
 static_assert(kTileOut % (4 * kRequantizeLanes) == 0,
               "at the widest split a quarter of the lanes holds whole requantizer words");
+static_assert(kTileOut * kTileIn % kBeatBytes == 0, "a tile is a whole number of beats");
+static_assert(kSpaceResid >= maximum(kMaxReduce, kMaxFeatures) && kSpaceProj >= kMaxFeatures &&
+                  is_power_of_two(kMaxReduce) && is_power_of_two(kMaxFeatures),
+              "units read rows of resid, proj and sums also where an entry has no use for them");
 static_assert(kRowAlign % kRequantizeLanes == 0 && kRowAlign % kVectorLanes == 0 &&
                   kRowAlign % kConvLanes == 0,
               "a row word is a whole number of a unit's words");
@@ -108,50 +112,121 @@ struct TraceRecord {
 typedef void TraceFn(void* context, const TraceRecord& record);
 #endif
 
+// What the array and the vector unit write at once of a row, or a beat where that is more.
+constexpr int kWideWidth = maximum(kRequantizeLanes, kBeatBytes / 2);
+
+// A memory belongs to one process (units.h). Its words are as wide as what the array reads of a
+// row, or else as what is written to it.
+typedef Rows<int_t<8>, kSpacePatch> Patch;
+typedef Rows<int_t<8>, kSpaceNorm> Norm;
+// A copy for each tap has a port for each.
+typedef Rows<int_t<8>, kSpaceConvIn, kRequantizeLanes> ConvIn[kMaxTaps];
+typedef Rows<int_t<8>, kSpaceGate, kRequantizeLanes> Gate;
+// Read a row word at once, written a part of it.
+typedef int_t<8> ConvWords[kSpaceConv / kRowAlign][kRowAlign / kConvLanes][kConvLanes];
+typedef Rows<int_t<8>, kSpaceConv, kConvLanes> ConvRows;
+typedef Rows<int_t<8>, kSpaceProj> Proj;
+typedef Rows<int_t<8>, kSpaceProj, kRequantizeLanes> SkipRows;
+typedef Rows<int_t<8>, kSpaceStep, kRequantizeLanes> StepRows;
+typedef Rows<int_t<8>, kSpaceScan> ScanRows;
+typedef Rows<int_t<8>, kSpaceLogit, kRequantizeLanes> Logit;
+typedef Rows<int_t<16>, kSpaceResid, kWideWidth> Resid;
+typedef Rows<int_t<16>, kSpaceHead, kWideWidth> HeadRows;
+static_assert(kVectorLanes == kRequantizeLanes,
+              "the array and the vector unit write the same words");
+
+typedef word_t<512> Instructions[kMaxInstructions];
+typedef word_t<128> Schedule[kMaxSchedule];
+typedef int_t<8> Weights[kWeightBanks][kBankTiles][kTileOut][kTileIn];
+typedef word_t<64> ArrayParams[kMaxArrayParams / kRequantizeLanes][kRequantizeLanes];
+typedef word_t<64> VectorParams[kMaxVectorParams / kVectorLanes][kVectorLanes];
+typedef word_t<64> ScanParams[kMaxScanParams / kScanChannels][kScanChannels];
+typedef word_t<128> ConvParams[kMaxConvParams / kConvLanes][kConvLanes];
+typedef int_t<8> ConvTables[table_copies(kConvLanes)][kMaxConvTables][kTableEntries];
+// Softplus and SiLU are looked up in the same cycle: a copy for each channel has a port for each.
+typedef uint_t<16> ScanTables[kScanChannels][kMaxScanTables][kTableEntries];
+typedef uint_t<16> VectorTables[table_copies(kVectorLanes)][kMaxVectorTables][kTableEntries];
+typedef uint_t<16> Decay[kMaxScanDecay / kScanLanes][kScanLanes];
+
+typedef int_t<24> State[kMaxState / kScanLanes][kScanLanes];
+typedef int_t<32> Reduce[kMaxReduce / kRequantizeLanes][kRequantizeLanes];
+typedef int_t<32> PoolSum[kMaxFeatures / kVectorLanes][kVectorLanes];
+typedef int_t<16> PoolMaximum[kMaxFeatures / kVectorLanes][kVectorLanes];
+
+#ifndef __SYNTHESIS__
+// Cycles of the hardware, for a simulation that counts them.
+struct Cycles {
+  // Of each process, by its place in the data: from a step to the next after an entry that it works
+  // on alone, from a step to when its results can be read, and to when its answers (ends, credits)
+  // can.
+  struct Process {
+    const char* name;
+    int interval;
+    int results;
+    int answers;
+  };
+  const Process* processes;
+  int n_processes;
+  // From the first beat taken to the last one sent.
+  uint64_t first_beat;
+  uint64_t last_beat;
+};
+#endif
+
 struct Memory {
-  // Activations, in words of kRowAlign elements: rows begin at word boundaries, and are copied to
-  // and from the kernels a word a cycle.
-  int_t<8> patch[kSpacePatch / kRowAlign][kRowAlign];
-  int_t<8> norm[kSpaceNorm / kRowAlign][kRowAlign];
-  int_t<8> conv_in[kSpaceConvIn / kRowAlign][kRowAlign];
-  int_t<8> gate[kSpaceGate / kRowAlign][kRowAlign];
-  int_t<8> conv[kSpaceConv / kRowAlign][kRowAlign];
-  int_t<8> proj[kSpaceProj / kRowAlign][kRowAlign];
-  int_t<8> step[kSpaceStep / kRowAlign][kRowAlign];
-  int_t<8> scan[kSpaceScan / kRowAlign][kRowAlign];
-  int_t<8> logit[kSpaceLogit / kRowAlign][kRowAlign];
-  int_t<16> resid[kSpaceResid / kRowAlign][kRowAlign];
-  int_t<16> head[kSpaceHead / kRowAlign][kRowAlign];
+  // Activations, each beside the process that reads it.
+  Patch patch;
+  Norm norm;
+  ConvIn conv_in;
+  Gate gate;
+  ConvWords conv_multiply;
+  ConvRows conv_scan;
+  Proj proj_multiply;
+  Proj proj_scan;
+  SkipRows proj_skip;  // the scan's second port
+  StepRows step;
+  ScanRows scan;
+  Logit logit;
+  Resid resid_output;
+  Resid resid_reduce;
+  Resid resid_apply;
+  HeadRows head;
 
   // Sections of the package. The loader writes parameters and decay rates lane by lane, the scan
   // its states, and the words of LINEAR and NORM need not begin with a row: each lane of them has a
   // bank of its own (see lanes.h).
-  word_t<512> instructions[kMaxInstructions];
-  word_t<128> schedule[kMaxSchedule];
-  int_t<8> weights[kMaxWeights][kTileOut][kTileIn];
-  word_t<64> array_params[kMaxArrayParams / kRequantizeLanes][kRequantizeLanes];
-  word_t<128> conv_params[kMaxConvParams / kConvLanes][kConvLanes];
-  int_t<8> conv_tables[table_copies(kConvLanes)][kMaxConvTables][kTableEntries];
-  word_t<64> scan_params[kMaxScanParams / kScanChannels][kScanChannels];
-  uint_t<16> scan_decay[kMaxScanDecay / kScanLanes][kScanLanes];
-  // Softplus and SiLU are looked up in the same cycle: a copy for each channel has a port for each.
-  uint_t<16> scan_tables[kScanChannels][kMaxScanTables][kTableEntries];
-  word_t<64> vector_params[kMaxVectorParams / kVectorLanes][kVectorLanes];
-  uint_t<16> vector_tables[table_copies(kVectorLanes)][kMaxVectorTables][kTableEntries];
+  Instructions instructions;
+  Schedule schedule;
+  Weights weights;
+  ArrayParams array_params;
+  ConvParams conv_params;
+  ConvTables conv_tables;
+  ScanParams scan_params;
+  Decay scan_decay;
+  ScanTables scan_tables;
+  VectorParams vector_params;
+  VectorTables vector_tables;
 
   // State of the units: scan state, sums of a reducing LINEAR, sum and maximum of POOL.
-  int_t<24> state[kMaxState / kScanLanes][kScanLanes];
-  int_t<32> reduce[kMaxReduce / kRequantizeLanes][kRequantizeLanes];
-  int_t<32> pool_sum[kMaxFeatures / kVectorLanes][kVectorLanes];
-  int_t<16> pool_maximum[kMaxFeatures / kVectorLanes][kVectorLanes];
+  State state;
+  Reduce reduce;
+  PoolSum pool_sum;
+  PoolMaximum pool_maximum;
 
   bool loaded;
   PackageFacts package;
 
 #ifndef __SYNTHESIS__
-  // Called after every result, if not null.
+  // Called when an entry has completed, for each of its results, if not null.
   TraceFn* trace;
   void* trace_context;
+  // 0: each process goes on as long as it can, in the order of the data. Else processes take turns
+  // by chance, with queues of random depths and random pauses; the same seed gives the same run.
+  uint64_t order_seed;
+  // Where set, processes take a step each in every cycle, and what they write takes its time.
+  Cycles* cycles;
+  // Where a run comes to a standstill: what each process waits for.
+  char standstill[1024];
 
   // On the chip, memories are zero after configuration.
   Memory() { std::memset(static_cast<void*>(this), 0, sizeof(*this)); }
@@ -159,8 +234,14 @@ struct Memory {
 };
 
 #ifndef __SYNTHESIS__
-// Element `address` of activation memory `space`.
-int peek(const Memory& memory, int space, int address);
+// Copies that the processes have of activation memory `space`.
+int copies(int space);
+// Element `address` of one of them.
+int peek(const Memory& memory, int space, int address, int copy = 0);
+
+// Calls memory.trace, where it is set, for each row that the entry has just written or sent.
+void trace_entry(const Memory& memory, uint64_t iteration, int entry, const word_t<512>& word,
+                 const ScheduleEntry& e);
 #endif
 
 }  // namespace cmamba

@@ -102,6 +102,26 @@ inline int_t<N> product(A a, B b) {
   return static_cast<int_t<N>>(static_cast<int_t<N>>(a) * static_cast<int_t<N>>(b));
 }
 
+// Sums of the N products of two rows of weights with the same inputs. Of 16 bits each, which g++
+// multiplies and adds up in one instruction.
+template <int N>
+inline void dot_pair(const int8_t a[N], const int8_t b[N], const int8_t x[N], int32_t& sum_a,
+                     int32_t& sum_b) {
+  int16_t wide_a[N], wide_b[N], wide_x[N];
+  for (int j = 0; j < N; ++j) {
+    wide_a[j] = a[j];
+    wide_b[j] = b[j];
+    wide_x[j] = x[j];
+  }
+  int32_t sums[2] = {0, 0};
+#pragma GCC unroll 1
+  for (int j = 0; j < N; ++j) sums[0] += wide_a[j] * wide_x[j];
+#pragma GCC unroll 1
+  for (int j = 0; j < N; ++j) sums[1] += wide_b[j] * wide_x[j];
+  sum_a = sums[0];
+  sum_b = sums[1];
+}
+
 // x * 2^shift, which fits N bits.
 template <int N, class T>
 inline int_t<N> shift_left(T x, int shift) {
@@ -178,6 +198,33 @@ inline ap_uint<64> get_u64(const ap_uint<N>& w, int i) {
 template <int N, class A, class B>
 inline ap_int<N> product(A a, B b) {
   return a * b;
+}
+
+// Two products are one of a DSP48E2: of (b << 18) + a with x. Of up to four of these the lower 18
+// bits hold the sum of a's products, each at most 2^14, and it borrows from the upper ones.
+template <int N>
+inline void dot_pair(const ap_int<8> a[N], const ap_int<8> b[N], const ap_int<8> x[N],
+                     ap_int<32>& sum_a, ap_int<32>& sum_b) {
+#pragma HLS inline
+  constexpr int kChain = 4;
+  static_assert(N % kChain == 0, "whole chains");
+  sum_a = 0;
+  sum_b = 0;
+dot_chains:
+  for (int c = 0; c < N / kChain; ++c) {
+#pragma HLS unroll
+    ap_int<48> packed = 0;
+  dot_products:
+    for (int k = 0; k < kChain; ++k) {
+#pragma HLS unroll
+      const int j = c * kChain + k;
+      const ap_int<27> both = (ap_int<27>(b[j]) << 18) + a[j];
+      packed += both * x[j];
+    }
+    const ap_int<18> lower = packed;
+    sum_a += lower;
+    sum_b += (packed - lower) >> 18;
+  }
 }
 
 template <int N, class T>

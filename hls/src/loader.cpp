@@ -14,11 +14,10 @@ constexpr int kHeaderBeats = kHeaderBytes / kBeatBytes;
 // Memories whose words are wider than a beat are written a word at a time, from beats gathered in
 // registers: a part of a word would need byte enables, with which block RAM gives up its ninth
 // bits.
-constexpr int kTileBeats = kTileOut * kTileIn / kBeatBytes;
 constexpr int kInstructionBeats = kInstructionBits / 8 / kBeatBytes;
-constexpr int kResidBeats = kRowAlign * 2 / kBeatBytes;
+constexpr int kResidBeats = kWideWidth * 2 / kBeatBytes;
 constexpr int kGatherBeats = maximum(kTileBeats, maximum(kInstructionBeats, kResidBeats));
-static_assert(kRowAlign * 2 % kBeatBytes == 0, "a row word of resid is a whole number of beats");
+static_assert(kWideWidth * 2 % kBeatBytes == 0, "a word of resid is a whole number of beats");
 
 // A section as the header has it.
 struct SectionEntry {
@@ -206,7 +205,8 @@ void store_beat(Memory& memory, int section, int b, bool is_last, const beat_t& 
     case SECTION_WEIGHTS:
       gathered[b % kTileBeats] = beat;
       if (b % kTileBeats == kTileBeats - 1 && b / kTileBeats < kMaxWeights) {
-        store_tile(memory.weights[b / kTileBeats], gathered);
+        const unsigned tile = b / kTileBeats;
+        store_tile(memory.weights[tile / kBankTiles][tile % kBankTiles], gathered);
       }
       break;
     case SECTION_ARRAY_PARAMS:
@@ -238,14 +238,16 @@ void store_beat(Memory& memory, int section, int b, bool is_last, const beat_t& 
       gathered[b % kResidBeats] = beat;
       if (b % kResidBeats == kResidBeats - 1 || is_last) {
       store_resid:
-        for (int i = 0; i < kRowAlign; ++i) {
+        for (int i = 0; i < kWideWidth; ++i) {
 #pragma HLS unroll
           constexpr int kBeatElements = kBeatBytes / 2;
           const bool is_there = i / kBeatElements <= b % kResidBeats;
-          memory.resid[b / kResidBeats][i] = is_there
-                                                 ? int_t<16>(beat_u16(gathered[i / kBeatElements],
-                                                                      i % kBeatElements))
-                                                 : int_t<16>(0);
+          const int_t<16> element = is_there ? int_t<16>(beat_u16(gathered[i / kBeatElements],
+                                                                  i % kBeatElements))
+                                             : int_t<16>(0);
+          memory.resid_output[b / kResidBeats][i] = element;
+          memory.resid_reduce[b / kResidBeats][i] = element;
+          memory.resid_apply[b / kResidBeats][i] = element;
         }
       }
       break;

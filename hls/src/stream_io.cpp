@@ -1,6 +1,6 @@
 // RECV and SEND: rows from and to the AXI streams, a beat a cycle.
-#include "kernels.h"
 #include "lanes.h"
+#include "steps.h"
 
 namespace cmamba {
 
@@ -10,87 +10,102 @@ namespace {
 // A stream that stands still for about a second at 250 MHz ends the run.
 constexpr unsigned kWatchdogCycles = 1u << 28;
 #else
-// In a simulation with one thread an empty stream stays empty.
+// In a simulation nothing more comes while a run goes on.
 constexpr unsigned kWatchdogCycles = 1;
 #endif
 
 // More than any host sends by mistake before it ends a transfer.
-constexpr unsigned kMaxDrainBeats = 1u << 24;
-
-// Drops what the host has sent too much, up to TLAST, so that the next run starts with its own
-// data.
-void drain(hls::stream<axis_t>& s_axis) {
-#pragma HLS inline off
-  bool is_last = false;
-  unsigned beats = 0;
-  unsigned waited = 0;
-drain_beats:
-  while (!is_last && beats < kMaxDrainBeats && waited < kWatchdogCycles) {
-#pragma HLS loop_tripcount min = 1 max = 1024
-#pragma HLS pipeline II = 1
-    axis_t beat;
-    if (s_axis.read_nb(beat)) {
-      is_last = beat.last != 0;
-      ++beats;
-      waited = 0;
-    } else {
-      ++waited;
-    }
-  }
-}
+constexpr int kMaxDrainBeats = 1 << 24;
 
 }  // namespace
 
-Error receive_token(hls::stream<axis_t>& s_axis, int n, bool is_last, Row8 y) {
-#pragma HLS inline off
-  const int beats = (n + kBeatBytes - 1) / kBeatBytes;
-  Error error = ERROR_OK;
-  int b = 0;
-  unsigned waited = 0;
-receive_beats:
-  while (b < beats && error == ERROR_OK) {
-#pragma HLS loop_tripcount min = 1 max = 256
-#pragma HLS pipeline II = 1
+// After an error it drops what the host has sent too much, up to TLAST, so that the next run starts
+// with its own data, and answers every further entry by the error.
+bool step(StreamIn& u, channel<StreamInEntry, kStartDepth>& starts, hls::stream<axis_t>& s_axis,
+          channel<PatchPacket, kPacketDepth>& to_multiply,
+          channel<StreamReport, kStartDepth>& reports) {
+#pragma HLS inline
+  bool is_active = false;
+  if (u.is_busy && (u.error == ERROR_OK || u.is_draining)) {
+    is_active = true;
     axis_t beat;
     if (s_axis.read_nb(beat)) {
-      int_t<8> bytes[kBeatBytes];
-#pragma HLS array_partition variable = bytes complete
+      PatchPacket packet;
     receive_bytes:
       for (int i = 0; i < kBeatBytes; ++i) {
 #pragma HLS unroll
-        bytes[i] = int_t<8>(get_byte(beat.data, i));
+        packet.value[i] = int_t<8>(get_byte(beat.data, i));
       }
-      write_part<kRowAlign, kBeatBytes>(y, b * kBeatBytes, bytes);
-      const bool is_end = is_last && b == beats - 1;
-      if (beat.last != 0 && !is_end) error = ERROR_TLAST_EARLY;
-      if (beat.last == 0 && is_end) error = ERROR_TLAST_LATE;
-      ++b;
-      waited = 0;
-    } else if (++waited == kWatchdogCycles) {
-      error = ERROR_TIMEOUT;
+      const bool is_last_beat = (u.beat + 1) * kBeatBytes >= int(u.entry.n);
+      const bool is_end = u.entry.is_last && is_last_beat;
+      packet.space = SPACE_PATCH;
+      packet.address = int(u.entry.result) + u.beat * kBeatBytes;
+      packet.has_data = true;
+      ++u.beat;
+      u.waited = 0;
+      if (u.is_draining) {
+        u.is_draining = beat.last == 0 && u.beat < kMaxDrainBeats;
+      } else if (beat.last != 0 && !is_end) {
+        u.error = ERROR_TLAST_EARLY;
+      } else if (beat.last == 0 && is_end) {
+        u.error = ERROR_TLAST_LATE;
+        u.is_draining = true;
+        u.beat = 0;
+      } else {
+        packet.is_end = is_last_beat;
+        to_multiply.write(packet);
+        u.is_busy = !is_last_beat;
+      }
+    } else {
+      ++u.waited;
+      if (u.waited == kWatchdogCycles) {
+        if (u.error == ERROR_OK) u.error = ERROR_TIMEOUT;
+        u.is_draining = false;
+      }
     }
+  } else if (u.is_busy) {
+    is_active = true;
+    StreamReport report;
+    report.error = u.error;
+    reports.write(report);
+    u.is_busy = false;
   }
-  if (error == ERROR_TLAST_LATE) drain(s_axis);
-  return error;
+  if (!u.is_busy && starts.read_nb(u.entry)) {
+    is_active = true;
+    u.beat = 0;
+    u.waited = 0;
+    u.is_busy = !u.entry.is_end;
+    u.is_finished = u.entry.is_end;
+  }
+  return is_active;
 }
 
-Error send_forecast(hls::stream<axis_t>& m_axis, const Head head, int address, int n,
-                    bool is_last) {
-#pragma HLS inline off
+bool step(StreamOut& u, channel<StreamOutEntry, kStartDepth>& starts,
+          channel<ArrayPacket16, kPacketDepth>& from_array, channel<Ends, kAckDepth>& ends,
+          channel<StreamReport, kStartDepth>& reports, hls::stream<axis_t>& m_axis,
+          HeadRows& head) {
+#pragma HLS inline
   constexpr int kBeatElements = kBeatBytes / 2;
-  const int beats = (n + kBeatElements - 1) / kBeatElements;
-  int b = 0;
-  unsigned waited = 0;
-send_beats:
-  while (b < beats && waited < kWatchdogCycles) {
-#pragma HLS loop_tripcount min = 1 max = 2048
-#pragma HLS pipeline II = 1
-    axis_t beat;
-    beat.data = zero_word<8 * kBeatBytes>();
-    const int first = b * kBeatElements;
+  bool is_active = false;
+  Ends done = 0;
+  ArrayPacket16 packet;
+  if (from_array.read_nb(packet)) {
+    is_active = true;
+    if (packet.has_data) {
+      write_part<kWideWidth, kRequantizeLanes>(head, packet.address, packet.value);
+    }
+    if (packet.is_end) done |= Ends(1 << UNIT_ARRAY);
+  }
+
+  if (u.is_busy && u.error == ERROR_OK) {
+    is_active = true;
+    const int n = u.entry.n;
+    const int first = u.beat * kBeatElements;
     int_t<16> values[kBeatElements];
 #pragma HLS array_partition variable = values complete
-    read_part<kRowAlign, kBeatElements>(head, address + first, values);
+    read_part<kWideWidth, kBeatElements>(head, int(u.entry.source) + first, values);
+    axis_t beat;
+    beat.data = zero_word<8 * kBeatBytes>();
   send_elements:
     for (int i = 0; i < kBeatElements; ++i) {
 #pragma HLS unroll
@@ -98,17 +113,35 @@ send_beats:
       set_byte(beat.data, 2 * i, uint_t<8>(value & 0xFF));
       set_byte(beat.data, 2 * i + 1, uint_t<8>((value >> 8) & 0xFF));
     }
+    const bool is_last_beat = first + kBeatElements >= n;
     beat.keep = 0xFFFF;
     beat.strb = 0xFFFF;
-    beat.last = is_last && b == beats - 1 ? 1 : 0;
+    beat.last = u.entry.is_last && is_last_beat ? 1 : 0;
     if (m_axis.write_nb(beat)) {
-      ++b;
-      waited = 0;
+      ++u.beat;
+      u.waited = 0;
+      u.is_busy = !is_last_beat;
+      if (is_last_beat) done |= Ends(1 << UNIT_STREAM_OUT);
     } else {
-      ++waited;
+      ++u.waited;
+      if (u.waited == kWatchdogCycles) u.error = ERROR_TIMEOUT;
     }
+  } else if (u.is_busy) {
+    is_active = true;
+    StreamReport report;
+    report.error = u.error;
+    reports.write(report);
+    u.is_busy = false;
   }
-  return b == beats ? ERROR_OK : ERROR_TIMEOUT;
+  if (done != 0) ends.write(done);
+  if (!u.is_busy && starts.read_nb(u.entry)) {
+    is_active = true;
+    u.beat = 0;
+    u.waited = 0;
+    u.is_busy = !u.entry.is_end;
+    u.is_finished = u.entry.is_end;
+  }
+  return is_active;
 }
 
 }  // namespace cmamba

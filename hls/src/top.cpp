@@ -32,24 +32,33 @@ void cmamba_top(const beat_t* gmem, hls::stream<axis_t>& s_axis, hls::stream<axi
   // memory.h.
   static cmamba::Memory memory;
 #pragma HLS disaggregate variable = memory
-// Rows are copied a word of kRowAlign elements a cycle.
-#pragma HLS array_reshape variable = memory.patch type = complete dim = 2
-#pragma HLS array_reshape variable = memory.norm type = complete dim = 2
-#pragma HLS array_reshape variable = memory.conv_in type = complete dim = 2
+// What is written in parts of a word has a bank for each lane. The others are as wide as what is
+// written: one memory.
+#pragma HLS array_partition variable = memory.patch type = complete dim = 2
+#pragma HLS array_partition variable = memory.norm type = complete dim = 2
+#pragma HLS array_partition variable = memory.proj_multiply type = complete dim = 2
+#pragma HLS array_partition variable = memory.proj_scan type = complete dim = 2
+#pragma HLS array_partition variable = memory.scan type = complete dim = 2
+#pragma HLS array_partition variable = memory.conv_in type = complete dim = 1
+#pragma HLS array_reshape variable = memory.conv_in type = complete dim = 3
 #pragma HLS array_reshape variable = memory.gate type = complete dim = 2
-#pragma HLS array_reshape variable = memory.conv type = complete dim = 2
-#pragma HLS array_reshape variable = memory.proj type = complete dim = 2
+#pragma HLS array_partition variable = memory.conv_multiply type = complete dim = 2
+#pragma HLS array_reshape variable = memory.conv_multiply type = complete dim = 3
+#pragma HLS array_reshape variable = memory.conv_scan type = complete dim = 2
+#pragma HLS array_reshape variable = memory.proj_skip type = complete dim = 2
 #pragma HLS array_reshape variable = memory.step type = complete dim = 2
-#pragma HLS array_reshape variable = memory.scan type = complete dim = 2
 #pragma HLS array_reshape variable = memory.logit type = complete dim = 2
-#pragma HLS array_reshape variable = memory.resid type = complete dim = 2
+#pragma HLS array_reshape variable = memory.resid_output type = complete dim = 2
+#pragma HLS array_reshape variable = memory.resid_reduce type = complete dim = 2
+#pragma HLS array_reshape variable = memory.resid_apply type = complete dim = 2
 #pragma HLS array_reshape variable = memory.head type = complete dim = 2
-// The array takes a tile a cycle. One memory as wide as a tile (8192 bits) fills 114 columns of
-// 72-bit block RAM; a memory for each lane would not use the ninth bits and not fit the device. One
-// port writes, the other reads, as those 72 bits demand.
-#pragma HLS array_reshape variable = memory.weights type = complete dim = 2
+// The array takes a tile a cycle. A bank as wide as a tile (8192 bits) fills 228 columns of 36-bit
+// block RAM; a memory for each lane would not use the ninth bits and not fit the device. One port
+// writes, the other reads. The third cycle is that of the output registers.
+#pragma HLS array_partition variable = memory.weights type = complete dim = 1
 #pragma HLS array_reshape variable = memory.weights type = complete dim = 3
-#pragma HLS bind_storage variable = memory.weights type = ram_s2p impl = bram
+#pragma HLS array_reshape variable = memory.weights type = complete dim = 4
+#pragma HLS bind_storage variable = memory.weights type = ram_s2p impl = bram latency = 3
 // A bank for each lane: loader and scan write lane by lane, array and vector unit read each at an
 // address of its own (lanes.h).
 #pragma HLS array_partition variable = memory.array_params type = complete dim = 2
@@ -75,18 +84,26 @@ void cmamba_top(const beat_t* gmem, hls::stream<axis_t>& s_axis, hls::stream<axi
 #pragma HLS bind_storage variable = memory.conv_in type = ram_s2p impl = lutram
 #pragma HLS bind_storage variable = memory.gate type = ram_s2p impl = lutram
 #ifdef CMAMBA_BLOCK_RAM_CONV
-#pragma HLS bind_storage variable = memory.conv type = ram_s2p impl = bram
+#pragma HLS bind_storage variable = memory.conv_multiply type = ram_s2p impl = bram
+#pragma HLS bind_storage variable = memory.conv_scan type = ram_s2p impl = bram
 #else
-#pragma HLS bind_storage variable = memory.conv type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.conv_multiply type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.conv_scan type = ram_s2p impl = lutram
 #endif
-#pragma HLS bind_storage variable = memory.proj type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.proj_multiply type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.proj_scan type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.proj_skip type = ram_s2p impl = lutram
 #pragma HLS bind_storage variable = memory.step type = ram_s2p impl = lutram
 #pragma HLS bind_storage variable = memory.scan type = ram_s2p impl = lutram
 #pragma HLS bind_storage variable = memory.logit type = ram_s2p impl = lutram
 #ifdef CMAMBA_BLOCK_RAM_RESID
-#pragma HLS bind_storage variable = memory.resid type = ram_s2p impl = bram
+#pragma HLS bind_storage variable = memory.resid_output type = ram_s2p impl = bram
+#pragma HLS bind_storage variable = memory.resid_reduce type = ram_s2p impl = bram
+#pragma HLS bind_storage variable = memory.resid_apply type = ram_s2p impl = bram
 #else
-#pragma HLS bind_storage variable = memory.resid type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.resid_output type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.resid_reduce type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.resid_apply type = ram_s2p impl = lutram
 #endif
 #pragma HLS bind_storage variable = memory.head type = ram_s2p impl = lutram
 #pragma HLS bind_storage variable = memory.instructions type = ram_s2p impl = lutram

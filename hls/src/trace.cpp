@@ -1,33 +1,54 @@
 // Not part of the hardware.
 #ifndef __SYNTHESIS__
 
-#include "trace.h"
+#include "memory.h"
 
 namespace cmamba {
 
 namespace {
 
-template <int Words, class T>
-int element(const T (&space)[Words][kRowAlign], int address) {
-  return int(space[address / kRowAlign][address % kRowAlign]);
+template <int Words, int Width, class T>
+int element(const T (&rows)[Words][Width], int address) {
+  return int(rows[address / Width][address % Width]);
+}
+
+template <int Words, int Parts, int L, class T>
+int element(const T (&rows)[Words][Parts][L], int address) {
+  return int(rows[address / (Parts * L)][address / L % Parts][address % L]);
 }
 
 }  // namespace
 
-int peek(const Memory& memory, int space, int address) {
+int copies(int space) {
+  switch (space) {
+    case SPACE_CONV_IN:
+      return kMaxTaps;
+    case SPACE_CONV:
+      return 2;
+    case SPACE_PROJ:
+    case SPACE_RESID:
+      return 3;
+    default:
+      return 1;
+  }
+}
+
+int peek(const Memory& memory, int space, int address, int copy) {
   switch (space) {
     case SPACE_PATCH:
       return element(memory.patch, address);
     case SPACE_NORM:
       return element(memory.norm, address);
     case SPACE_CONV_IN:
-      return element(memory.conv_in, address);
+      return element(memory.conv_in[copy], address);
     case SPACE_GATE:
       return element(memory.gate, address);
     case SPACE_CONV:
-      return element(memory.conv, address);
+      return copy == 0 ? element(memory.conv_multiply, address)
+                       : element(memory.conv_scan, address);
     case SPACE_PROJ:
-      return element(memory.proj, address);
+      return copy == 2 ? element(memory.proj_skip, address)
+                       : element(copy == 0 ? memory.proj_multiply : memory.proj_scan, address);
     case SPACE_STEP:
       return element(memory.step, address);
     case SPACE_SCAN:
@@ -35,7 +56,10 @@ int peek(const Memory& memory, int space, int address) {
     case SPACE_LOGIT:
       return element(memory.logit, address);
     case SPACE_RESID:
-      return element(memory.resid, address);
+      return element(copy == 0   ? memory.resid_output
+                     : copy == 1 ? memory.resid_reduce
+                                 : memory.resid_apply,
+                     address);
     default:
       return element(memory.head, address);
   }

@@ -77,4 +77,4 @@ case $step in
     exit 1
     ;;
 esac
-find "$work" -name '*.rpt' -path '*/report/*' -exec cp {} "$reports" \;
+find "$work" \( -name '*.rpt' -o -name '*csynth.xml' \) -path '*/report/*' -exec cp {} "$reports" \;

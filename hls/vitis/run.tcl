@@ -69,7 +69,7 @@ switch $step {
   }
   csynth {
     csynth_design
-    copy_reports [list csynth/solution/syn/report/*.rpt csynth/solution/syn/report/csynth.xml]
+    copy_reports [list csynth/solution/syn/report/*.rpt csynth/solution/syn/report/*.xml]
   }
   cosim {
     # The trace of every instruction exists in C only: the RTL is compared by what it sends.

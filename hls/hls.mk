@@ -121,6 +121,12 @@ csim: $(READY) $(if $(GOLDEN),,$(GOLDEN_CURRENT))
 bindings: $(READY) ## build the Python modules of the HLS C++
 	+@$(call make_hls,$(call modules,$(HLS_BUILDS)))
 
+# The builds of the reference models.
+.PHONY: hls-cycles
+hls-cycles: $(READY) ## cycles of the HLS C++ against the bound and the RTL
+	+@$(call make_hls,$(patsubst %,build/bindings/cmamba_native_%.so,default deep large))
+	$(PY) -m hls.cycles
+
 # The tests run csim and load the modules, also of a build that has too little for some packages.
 TEST_BUILDS := $(or $(BUILD),default large)
 .PHONY: csim-programs

@@ -1,0 +1,144 @@
+"""Cycles of the HLS core, beside those of the RTL and the bound.
+
+    python -m hls.cycles                       the reference models (random weights)
+    python -m hls.cycles build/x/package.bin   packages
+
+The processes of the core (``hls/include/units.h``) run in a simulation that counts cycles: each
+takes a step a cycle, and what it writes can be read once it has passed the pipeline behind the step
+and the FIFO. So the schedule, the waits and the queues are those of the hardware. How deep the
+pipelines are only synthesis knows: `TIMING` says what is assumed. Where ``make csynth`` has left
+reports, their numbers take its place.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    from common import command_line
+
+    command_line.begin()
+
+import argparse
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import isa
+from common import command_line
+from compiler.estimate import REFERENCE_MODELS, estimate, random_package
+from hls.bindings import Accelerator
+from isa.fitting import fitting_build
+from isa.package import Package
+
+REPORTS = Path(__file__).resolve().parents[1] / "build/reports"
+FIFO = 1  # from the write of a word to the cycle in which its reader can have it
+
+
+class Timing(NamedTuple):
+    """Cycles of a process.
+
+    Attributes:
+        interval: from a step to the next (the loop's II).
+        results: stages from the beginning of a step to the write of its results (the loop's depth).
+        answers: the same of ends and credits, which need less: a memory has been written.
+        why: what ``results`` consists of.
+    """
+
+    interval: int
+    results: int
+    answers: int
+    why: str
+
+
+# Assumed at 4 ns. A block RAM takes 3 cycles with its output register, LUT RAM 2, a product of the
+# size of a DSP48E2 3, of 18 x 32 bits 4, an adder or a choice among many 1. A memory is written in
+# the second cycle after a packet has been read, so that an answer in the third follows it.
+TIMING = {
+    "Fetch": Timing(1, 9, 1, "schedule 3, instruction 2, address of a row 3, queue 1"),
+    "Dispatch": Timing(1, 2, 2, "ends counted 1, waits compared 1"),
+    "StreamIn": Timing(1, 2, 2, "beat 1, its place 1"),
+    "RangeReader": Timing(1, 40, 1, "latency of DDR through an HP port; then a beat a cycle"),
+    "ArrayMultiply": Timing(
+        1,
+        16,
+        3,
+        "address, weights 5, choice of inputs 1, products 3, chains and adders 5, accumulator 1, "
+        "groups 1",
+    ),
+    "ArrayOutput": Timing(
+        1, 17, 3, "parameters 3, rotation 2, sums 2, product 4, shift 3, addend 1, clamp 2"
+    ),
+    "VectorReduce": Timing(1, 13, 3, "row 3, squares 3, adders of 16 lanes 4, accumulator 3"),
+    "VectorRoot": Timing(1, 34, 1, "number of bits 2, two for each of 16 digits"),
+    "VectorApply": Timing(
+        1, 22, 3, "row or logit 3, table 3, product 4, shift 3, product 4, shift 3, clamp 2"
+    ),
+    "Conv": Timing(
+        1, 24, 3, "address 3, taps 2, products 3, adders 4, product 4, shift 3, clamp 2, table 3"
+    ),
+    "Scan": Timing(
+        1, 42, 3, "36 of the RTL (docs/microarchitecture.md), choice of B and C by size of state 6"
+    ),
+    "StreamOut": Timing(1, 5, 3, "row 3, choice 1, beat 1"),
+}
+
+
+def reported(folder: Path = REPORTS) -> dict[str, Timing]:
+    """`TIMING`, with interval and depth of the loops that a report of csynth describes."""
+    timing = dict(TIMING)
+    for name in timing:
+        for path in sorted(folder.glob(f"*{name}*_csynth.xml")):
+            loop = ET.parse(path).find(".//SummaryOfLoopLatency/process_steps")
+            if loop is not None:
+                interval, depth = (int(loop.findtext(x)) for x in ("PipelineII", "PipelineDepth"))
+                timing[name] = timing[name]._replace(
+                    interval=interval, results=depth, why=f"{path.name}"
+                )
+    return timing
+
+
+def cycles(package: Package, build: str, timing: dict[str, Timing] | None = None) -> int:
+    """Cycles of one forecast, from the start of a run to the last beat sent.
+
+    Raises:
+        ImportError: the module of the build is not there (``make bindings BUILD=...``).
+        AcceleratorError: the build has no room for the package.
+    """
+    accelerator = Accelerator(package.to_bytes(), build=build)
+    shape = accelerator.shape
+    size = (shape.iterations, shape.n_sequences, shape.n_positions, shape.token_bytes)
+    return accelerator.cycles(
+        np.zeros(size, np.int8),
+        {
+            name: (t.interval, t.results + FIFO, t.answers + FIFO)
+            for name, t in (timing or TIMING).items()
+        },
+    )
+
+
+@command_line.command()
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m hls.cycles", description="Cycles of a forecast: bound, RTL, HLS core."
+    )
+    parser.add_argument("packages", nargs="*", type=Path, help="package files; none: references")
+    args = parser.parse_args(argv)
+    timing = reported()
+    models: list[tuple[str, Package, str]] = []
+    for path in args.packages:
+        models.append((str(path), Package.read(path), fitting_build(Package.read(path), str(path))))
+    for name, reference in () if args.packages else REFERENCE_MODELS.items():
+        build = isa.build(reference.build)
+        models.append((name, random_package(reference.args, build), reference.build))
+    print(f"{'model':46} {'build':8} {'bound':>7} {'RTL':>7} {'HLS':>7} {'HLS/bound':>9}")
+    for name, package, build in models:
+        rtl = estimate(package, isa.build(build))
+        hls = cycles(package, build, timing)
+        print(f"{name:46} {build:8} {rtl.bound:7.0f} {rtl.single:7} {hls:7} {hls / rtl.bound:9.3f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

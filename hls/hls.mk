@@ -127,6 +127,10 @@ hls-cycles: $(READY) ## cycles of the HLS C++ against the bound and the RTL
 	+@$(call make_hls,$(patsubst %,build/bindings/cmamba_native_%.so,default deep large))
 	$(PY) -m hls.cycles
 
+.PHONY: hls-budget
+hls-budget: $(READY) ## what the HLS C++ should take of the ZU9EG (BUILD=)
+	$(PY) -m hls.budget --build $(HLS_BUILDS)
+
 # The tests run csim and load the modules, also of a build that has too little for some packages.
 TEST_BUILDS := $(or $(BUILD),default large)
 .PHONY: csim-programs

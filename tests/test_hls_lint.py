@@ -1,5 +1,6 @@
 """The HLS lint: each rule catches a small source that breaks it, and sound sources pass."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from hls.lint import LintError, Settings, lint
+from hls.lint.hardware import check_hardware
+from hls.lint.source import Source, compile_source
 
 ROOT = Path(__file__).parents[1]
 
@@ -74,7 +77,7 @@ GOOD_PRAGMAS = [
     ("loop", "bind_op variable=memory.scale op=mul impl=dsp latency=3"),
     ("loop", "allocation operation instances=mul limit=4"),
     ("loop", "performance target_ti=1000 unit=cycle"),
-    ("function", "pipeline"),
+    ("function", "pipeline II=16"),
     ("function", "dataflow disable_start_propagation"),
     ("function", "inline"),
     ("function", "inline off"),
@@ -430,6 +433,308 @@ def test_accepts_construct(tmp_path, case):
 def test_floating_point_can_be_allowed(tmp_path):
     source = "float f(float x) { return x / 3; }" + TOP
     assert messages(tmp_path, source, allow_float=True) == []
+
+
+# --- hardware ------------------------------------------------------------------------------------
+
+# A pipelined loop over two arrays; the top calls it, so that its pragmas say what the memories are.
+HARDWARE = """
+constexpr int kLanes = 4;
+template <int N> int part(const int x[][N], int i, int l) { return x[i / N][l]; }
+void kernel(const int x[16][kLanes], int y[16][kLanes], int (&total)[kLanes], int n) {
+#pragma HLS inline off
+rows:
+  for (int i = 0; i < n; ++i) {
+#pragma HLS loop_tripcount max=16
+#pragma HLS pipeline II=1
+%(loop)s
+  lanes:
+    for (int l = 0; l < kLanes; ++l) {
+#pragma HLS unroll
+      y[i][l] = part<kLanes>(x, kLanes * i, l) + total[l];
+      total[l] = y[i][l];
+    }
+  }
+}
+void top(int n) {
+#pragma HLS interface mode=s_axilite port=n
+#pragma HLS interface mode=s_axilite port=return
+  static int x[16][kLanes];
+%(x)s
+  static int y[16][kLanes];
+#pragma HLS array_partition variable=y complete dim=2
+  int total[kLanes] = {};
+#pragma HLS array_partition variable=total complete
+  kernel(x, y, total, n);
+}
+"""
+
+
+def hardware(x: str = "#pragma HLS array_reshape variable=x complete dim=2", loop: str = "") -> str:
+    """HARDWARE with pragmas for the memory that is read and for the loop."""
+    return HARDWARE % {"x": x, "loop": loop}
+
+
+GOOD_MEMORIES = {
+    "one word": "#pragma HLS array_reshape variable=x complete dim=2",
+    "a bank for each lane": "#pragma HLS array_partition variable=x complete dim=2",
+    "all lanes": "#pragma HLS array_partition variable=x cyclic factor=kLanes dim=2",
+    "two words with two ports": "#pragma HLS array_partition variable=x block factor=2 dim=2",
+    "one port": "#pragma HLS array_reshape variable=x complete dim=2\n"
+    "#pragma HLS bind_storage variable=x type=ram_1p impl=bram",
+    "registers": "#pragma HLS array_partition variable=x complete dim=0",
+}
+BAD_MEMORIES = [
+    ("", "reads it at 4 addresses in a cycle, and a memory has two ports"),
+    ("#pragma HLS array_partition variable=x complete dim=1", "reads it at 4 addresses"),
+    (
+        "#pragma HLS array_partition variable=x block factor=2 dim=2\n"
+        "#pragma HLS bind_storage variable=x type=ram_1p impl=bram",
+        "reads it at 2 addresses in a cycle, and ram_1p has one port",
+    ),
+    (
+        "#pragma HLS array_partition variable=x cyclic factor=2 dim=2\n"
+        "#pragma HLS bind_storage variable=x type=ram_s2p impl=lutram",
+        "ram_s2p has a port to read and one to write",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", GOOD_MEMORIES)
+def test_accepts_memory(tmp_path, case):
+    assert messages(tmp_path, hardware(GOOD_MEMORIES[case])) == []
+
+
+@pytest.mark.parametrize(("pragmas", "expected"), BAD_MEMORIES)
+def test_rejects_more_accesses_than_ports(tmp_path, pragmas, expected):
+    (message,) = messages(tmp_path, hardware(pragmas))
+    assert message.startswith("3: 'x': loop 'rows' reads it at ")
+    assert expected in message
+
+
+def test_a_longer_interval_has_more_ports(tmp_path):
+    source = hardware("").replace("II=1", "II=2")
+    assert messages(tmp_path, source) == []
+
+
+def test_branches_that_exclude_each_other_share_a_port(tmp_path):
+    word = hardware()
+    condition = "    if (n > 3) { y[i][0] = x[0][0]; } else { y[i][0] = x[1][0]; }"
+    assert messages(tmp_path, word.replace("  lanes:", condition + "\n  lanes:")) == []
+    both = "    y[i][0] = x[0][0]; y[i][1] = x[1][0];"
+    (message,) = messages(tmp_path, word.replace("  lanes:", both + "\n  lanes:"))
+    assert "'x': loop 'rows' reads it at 3 addresses" in message
+
+
+def test_rejects_a_dependence_that_is_not_false(tmp_path):
+    false = "#pragma HLS dependence variable=%s type=inter false"
+    assert messages(tmp_path, hardware(loop=false % "y")) == []
+    (message,) = messages(tmp_path, hardware(loop=false % "total"))
+    assert "not false: each iteration of loop 'rows' reads and writes total[0]" in message
+    assert message.startswith("10: ")
+
+
+# Sizes: 4 Mib are 114 block RAMs.
+BAD_STORAGE = [
+    ("", "'x': 4096 Kib need a bind_storage"),
+    ("type=ram_1p impl=bram", "with 114 block RAMs or more, it has to be ram_s2p, not ram_1p"),
+    ("type=ram_s2p impl=lutram", "4096 Kib, 131072 words deep, are too much for LUTs"),
+]
+
+
+@pytest.mark.parametrize(("binding", "expected"), BAD_STORAGE)
+def test_rejects_storage_of_a_large_memory(tmp_path, binding, expected):
+    pragma = f"#pragma HLS bind_storage variable=x {binding}" if binding else ""
+    source = hardware("", "").replace("x[16]", "x[32768]").replace("II=1", "II=4")
+    source = source.replace("[kLanes];\n\n", f"[kLanes];\n{pragma}\n")
+    (message,) = messages(tmp_path, source)
+    assert expected in message
+
+
+BAD_HARDWARE = [
+    ("int f(int x, int y) { return x / y; }", "'/' by a variable makes a divider"),
+    ("int f(int x, int y) { x %= y; return x; }", "'%' by a variable makes a divider"),
+    (
+        "#include <ap_int.h>\nap_int<9> f(ap_int<8> x, ap_int<4> y) { return x / y; }",
+        "'/' by a variable makes a divider",
+    ),
+    (
+        "template <class T> T f(T x, T y) { return x % y; }\nint g(int x) { return f(5, x); }",
+        "'%' by a variable makes a divider",
+    ),
+    (
+        "int f(bool c, int i) { int a[8]; int b[8]; return c ? a[i] : b[i]; }",
+        "chooses between 'a' and 'b'",
+    ),
+    (
+        "int f(bool c, int i) { int a[8]; int b[8]; const int *p = c ? a : b; return p[i]; }",
+        "chooses between 'a' and 'b'",
+    ),
+    (
+        "int f(bool c, int i) { int a[8]; int b[8]; int *p = a; if (c) { p = b; } return p[i]; }",
+        "chooses between 'a' and 'b'",
+    ),
+    (
+        "const int &f(bool c, const int (&a)[8], const int (&b)[8]) { if (c) { return a[1]; }\n"
+        "return b[2]; }",
+        "chooses between 'a' and 'b'",
+    ),
+]
+GOOD_HARDWARE = {
+    "division by a template's argument": (
+        "template <int N> int f(int x) { return x / N + x % (2 * N); }\n"
+        "int g(int x) { const int n = 3; return f<5>(x) / n; }"
+    ),
+    "choice between values": (
+        "int f(bool c, int i) { int a[8]; int b[8]; const int x = a[i]; const int y = b[i];\n"
+        "return c ? x : y; }"
+    ),
+    "choice in one array": "int f(bool c) { int a[8]; return c ? a[1] : a[2]; }",
+    "choice that is made before": (
+        "template <bool C> int f(int i) { int a[8]; int b[8]; return C ? a[i] : b[i]; }\n"
+        "int g(int i) { return f<true>(i); }"
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "expected"), BAD_HARDWARE)
+def test_rejects_hardware(tmp_path, source, expected):
+    (message,) = messages(tmp_path, source + TOP)
+    assert expected in message
+
+
+@pytest.mark.parametrize("case", GOOD_HARDWARE)
+def test_accepts_hardware(tmp_path, case):
+    assert messages(tmp_path, GOOD_HARDWARE[case] + TOP) == []
+
+
+DATAFLOW = """
+namespace hls {
+template <class T> struct stream { T read(); void write(const T &); };
+}
+void produce(hls::stream<int> &a, const int *x) { a.write(x[0]); }
+void pass(hls::stream<int> &a, hls::stream<int> &b) { b.write(a.read()); }
+void consume(hls::stream<int> &b, int *y) { y[0] = b.read(); }
+void region(const int *x, int *y, int n) {
+#pragma HLS dataflow
+  hls::stream<int> a;
+  hls::stream<int> b;
+  produce(a, x);
+  pass(a, b);
+  consume(b, y);
+}
+"""
+BAD_DATAFLOW = [
+    ("  pass(a, b);", "  if (n > 0) { pass(a, b); }", "13: dataflow: a condition in the region"),
+    ("  pass(a, b);", "  if (n > 0) return;\n  pass(a, b);", "13: dataflow: a condition in the"),
+    ("  pass(a, b);", "  n = 3;\n  pass(a, b);", "13: dataflow: code that is no call"),
+    ("  pass(a, b);", "  produce(b, x);", "dataflow: 'x' is read by produce (line 12), produce"),
+    (
+        "  pass(a, b);",
+        "  pass(a, b);\n  pass(a, b);",
+        "'a' is read by pass (line 13), pass (line 1",
+    ),
+    (
+        "consume(b, y);",
+        "consume(b, y);\n  produce(b, y);",
+        "'b' is written by pass (line 13), prod",
+    ),
+]
+
+
+def test_accepts_dataflow(tmp_path):
+    assert messages(tmp_path, DATAFLOW + TOP) == []
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), BAD_DATAFLOW)
+def test_rejects_dataflow(tmp_path, old, new, expected):
+    found = messages(tmp_path, DATAFLOW.replace(old, new) + TOP)
+    assert any(expected in message for message in found), found
+
+
+# What was changed in the project's own sources: old and new text, and of what is found, the line's
+# text and the message.
+BIND_WEIGHTS = "#pragma HLS bind_storage variable = memory.weights "
+MUTATIONS = {
+    "missing partition of a memory": (
+        "#pragma HLS array_partition variable = memory.vector_params type = complete dim = 2\n",
+        "",
+        ("memory[b < shift ? next_row : row][b]", "'memory.vector_params': loop 'normalize' reads"),
+    ),
+    "missing partition of registers": (
+        "#pragma HLS array_partition variable = acc complete\n",
+        "",
+        ("acc[lane] = clear ? ", "'acc': loop 'linear_steps' reads it at 16 addresses and writes"),
+    ),
+    "weights with one port": (
+        f"{BIND_WEIGHTS}type = ram_s2p",
+        f"{BIND_WEIGHTS}type = ram_1p",
+        (BIND_WEIGHTS, "memory.weights: with 114 block RAMs or more, it has to be ram_s2p"),
+    ),
+    "weights in LUTs": (
+        f"{BIND_WEIGHTS}type = ram_s2p impl = bram",
+        f"{BIND_WEIGHTS}type = ram_s2p impl = lutram",
+        (BIND_WEIGHTS, "memory.weights: 4096 Kib, 8192 words deep, are too much for LUTs"),
+    ),
+    "false dependence": (
+        "#pragma HLS dependence variable = reduce type = inter false\n",
+        "#pragma HLS dependence variable = acc type = inter false\n",
+        ("variable = acc", "not false: each iteration of loop 'linear_steps' reads and writes acc"),
+    ),
+    **{
+        f"{unit} tables with one port": (
+            BIND_WEIGHTS,
+            f"#pragma HLS bind_storage variable = memory.{unit}_tables type = ram_1p impl = bram\n"
+            f"{BIND_WEIGHTS}",
+            (
+                "tables[",
+                f"'memory.{unit}_tables': loop '{loop}' reads it at 2 addresses in a cycle",
+            ),
+        )
+        for unit, loop in (
+            ("conv", "conv_channels"),
+            ("scan", "scan_steps"),
+            ("vector", "scale_features"),
+        )
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def design(tmp_path_factory) -> tuple[Settings, dict[Path, Source]]:
+    """A copy of the project's HLS C++, read for the smallest build."""
+    folder = tmp_path_factory.mktemp("hls")
+    shutil.copytree(ROOT / "hls/src", folder / "src")
+    shutil.copytree(ROOT / "hls/include", folder / "include")
+    settings = Settings(
+        include_dirs=(folder / "include", ROOT / "hls/build/small"),
+        system_dirs=(folder / "include/csim",),
+        precompiled=("ap_int.h", "hls_stream.h"),
+    )
+    paths = sorted((folder / "src").glob("*.cpp"))
+    return settings, {p: Source(compile_source(str(p), settings)) for p in paths}
+
+
+@pytest.mark.slow  # reads all sources
+def test_the_design_follows_the_rules(design):
+    assert list(check_hardware(design[1].values(), "cmamba_top")) == []
+
+
+@pytest.mark.slow  # reads all sources
+@pytest.mark.parametrize("case", MUTATIONS)
+def test_finds_what_was_changed_in_the_design(design, case):
+    old, new, (place, expected) = MUTATIONS[case]
+    settings, sources = design
+    (path,) = (p for p in sources if old in p.read_text())
+    text = path.read_text()
+    try:
+        path.write_text(text.replace(old, new))
+        changed = {**sources, path: Source(compile_source(str(path), settings))}
+        findings = list(check_hardware(changed.values(), "cmamba_top"))
+        (finding,) = (f for f in findings if expected in f.message)
+        assert place in Path(finding.path).read_text().splitlines()[finding.line - 1]
+    finally:
+        path.write_text(text)
 
 
 # --- the whole -----------------------------------------------------------------------------------

@@ -5,7 +5,9 @@ function without an interface, loops without a label or a bound, constructs that
     python -m hls.lint [--top cmamba_top] hls/src/*.cpp
 
 directives.py knows the pragmas, source.py reads C++ through libclang, probe.py asks the compiler
-about names and constants, rules.py has the rules.
+about names and constants, rules.py has the rules about what is written. hardware.py has those about
+what becomes of it: ports, dependences, choices between memories, dataflow. For them tree.py makes
+trees of the functions, execution.py runs them with symbols, storage.py knows memories.
 """
 
 import os
@@ -14,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from hls.lint.hardware import check_hardware
 from hls.lint.probe import probe
 from hls.lint.rules import (
     Call,
@@ -41,6 +44,7 @@ def lint(
     names = [str(p.resolve()) for p in paths]
     findings: set[Finding] = set()
     all_calls: list[Call] = []
+    sources: list[Source] = []
     tops = 0
     if settings.precompiled:
         precompile(settings)  # before the threads ask for it
@@ -50,6 +54,12 @@ def lint(
             findings.update(f._replace(path=os.path.normpath(f.path)) for f in result.findings)
             all_calls += result.calls
             tops += result.tops
+            if result.source is not None:
+                sources.append(result.source)
+    if len(sources) == len(names):
+        findings.update(
+            f._replace(path=os.path.normpath(f.path)) for f in check_hardware(sources, top)
+        )
     findings.update(check_recursion(all_calls))
     if not tops:
         findings.add(Finding(names[0], 1, f"no source defines the top function '{top}'"))
@@ -57,11 +67,13 @@ def lint(
 
 
 class _Result(NamedTuple):
-    """What a single source has: findings, calls, and how many definitions of the top function."""
+    """What a single source has: findings, calls, how many definitions of the top function, and what
+    was read of it, None if it does not compile."""
 
     findings: list[Finding]
     calls: list[Call]
     tops: int
+    source: Source | None
 
 
 def _lint_source(name: str, top: str, settings: Settings, allow_float: bool) -> _Result:
@@ -71,7 +83,7 @@ def _lint_source(name: str, top: str, settings: Settings, allow_float: bool) -> 
         for e in errors(unit, settings)
     ]
     if failures:
-        return _Result(failures, [], 0)
+        return _Result(failures, [], 0, None)
     source = Source(unit)
     tops = [f for f in source.functions if f.name == top]
     findings = [
@@ -84,4 +96,4 @@ def _lint_source(name: str, top: str, settings: Settings, allow_float: bool) -> 
         *check_constructs(source, allow_float),
         *(finding for function in tops for finding in check_top(function)),
     ]
-    return _Result(findings, list(calls(source)), len(tops))
+    return _Result(findings, list(calls(source)), len(tops), source)

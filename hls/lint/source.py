@@ -290,7 +290,7 @@ class Source:
             self.declarations.append(cursor)
 
     def _add_function(self, cursor: Cursor) -> None:
-        body = _body(cursor)
+        body = body_of(cursor)
         if body is None:
             return
         location = cursor.location
@@ -469,7 +469,7 @@ _LOOPS = {
 }
 
 
-def _body(cursor: Cursor) -> Cursor | None:
+def body_of(cursor: Cursor) -> Cursor | None:
     children = cursor.get_children()
     return next((c for c in children if c.kind is CursorKind.COMPOUND_STMT), None)
 

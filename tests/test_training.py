@@ -512,12 +512,12 @@ def train_in_process(rank, folder):
 
 def free_port():
     with socket.socket() as listener:
-        listener.bind(("localhost", 0))
+        listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
 def test_two_processes_train_as_one(tmp_path, monkeypatch):
-    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
     torch.multiprocessing.spawn(train_in_process, (tmp_path,), nprocs=2)
     one = Fit(tmp_path / "one", log=tmp_path / "log_of_one")

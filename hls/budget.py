@@ -117,7 +117,7 @@ def memories(build: isa.Build) -> dict[str, Memory]:
         "vector_params": Memory(capacity["vector_params"] // vector, 64, vector, in_luts=True),
         "vector_tables": Memory(256 * capacity["vector_tables"], 16, copies=-(-vector // 2)),
         "state": Memory(capacity["state"] // scan, 24, scan, in_luts=True),
-        "reduce": Memory(capacity["reduce"] // lanes, 32, lanes, in_luts=True),
+        "reduce": Memory(capacity["reduce"] // lanes, 32 * lanes, in_luts=True),
         "pool_sum": Memory(capacity["features"] // vector, 32 * vector, in_luts=True),
         "pool_maximum": Memory(capacity["features"] // vector, 16 * vector, in_luts=True),
     }
@@ -128,15 +128,18 @@ def fifos(build: isa.Build) -> dict[str, tuple[int, int, int]]:
     place = 4 + 20 + 2  # of a packet: memory, address, has_data, is_end
     lanes, waits = build.requantize_lanes, 6 * 32
     narrow, wide = 8 * lanes + place, 16 * lanes + place
+    # The structs of hls/include/units.h.
+    entries = {"stream": 38, "multiply": 91, "output": 92, "vector": 220, "conv": 145, "scan": 255}
+    all_entries = sum(entries.values()) + entries["stream"]
     return {
-        "queues of fetch: waits and entries": (6, 32, waits + 150),
-        "starts": (7, 17, 150),
+        "queues of fetch": (1, 32, 6 * waits + all_entries + 5 * FIFO_CONTROL),
+        "starts": (1, 17, all_entries + 6 * FIFO_CONTROL),
         "packets of the array, int8": (3, 8, narrow),
         "packets of the array, int16": (4, 8, wide),
         "packets of the vector unit that wait": (4, 32, wide),
         "packets of the others": (5, 8, narrow),
         "sums": (1, 16, 32 * build.tile_out),
-        "entries between the parts of the vector unit": (2, 17, 360),
+        "entries inside the vector unit": (1, 17, 2 * entries["vector"] + 167 + FIFO_CONTROL),
         "beats of weights": (1, build.tile_macs // 16, 128),
         "ends, credits, reports, ranges": (16, 17, 16),
     }
@@ -184,6 +187,8 @@ def budget(build: isa.Build) -> Budget:
         luts[f"FIFO {name}"] = float(count * (bits * per_bit + FIFO_CONTROL))
     # Two banks of a bit are one LUT with the choice between them.
     luts["choice of the weights' bank"] = 8.0 * build.tile_macs * (kinds["weights"].banks > 1)
+    # Each of 16 digits: sums of 52 and 49 bits, a comparison and a difference of 64.
+    luts["logic vector_root, a digit a stage"] = 16.0 * (52 + 49 + 64 + 64)
     scale = build.tile_macs / isa.build("large").tile_macs
     for name, count in RTL_LOGIC.items():
         luts[f"logic {name}"] = count * LOGIC_MARGIN * scale

@@ -145,7 +145,7 @@ sanitize: ## csim and the HLS tests with AddressSanitizer and UBSan
 	$(MAKE) bindings SANITIZE=1
 	$(MAKE) bindings SANITIZE=1 BUILD=large
 	$(MAKE) csim SANITIZE=1
-	$(MAKE) csim SANITIZE=1 NATIVE=1
+	$(MAKE) csim SANITIZE=1 NATIVE=1 ORDERS=2
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	    ASAN_OPTIONS=detect_leaks=0 CMAMBA_BINDINGS=build/bindings-sanitize \
 	    $(PY) -m pytest tests/test_hls_kernels.py tests/test_hls_top.py

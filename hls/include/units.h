@@ -335,10 +335,10 @@ struct ArrayMultiply {
   int first = 0;  // output
   int tile = 0;   // weight tile
   int_t<32> acc[kTileOut] = {};
-  int taken = 0;  // output tiles without a place among the sums
+  uint_t<8> taken = 0;  // output tiles without a place among the sums
   int gathered_beats = 0;
   beat_t gathered[kTileBeats] = {};
-  int tile_age = 0;  // steps since the tile from DDR has been there; 0: it has not
+  uint_t<4> tile_age = 0;  // steps since the tile from DDR has been there; 0: it has not
   bool is_finished = false;
 };
 
@@ -347,9 +347,9 @@ struct ArrayOutput {
   bool has_sums = false;
   OutputEntry entry = {};
   Sums sums = {};
-  int first = 0;  // output
-  int lane = 0;   // of the output tile
-  int age = 0;    // steps since the last running sum was written
+  int first = 0;      // output
+  int lane = 0;       // of the output tile
+  uint_t<4> age = 0;  // steps since the last running sum was written
   bool is_finished = false;
 };
 
@@ -371,14 +371,14 @@ struct VectorApply {
   bool is_busy = false;
   RootedEntry work = {};
   int first = 0;
-  int phase = 0;  // of POOL_FEATURES, and of a beat of MODULATE and the last POOL; look-ups
-  int look_ups = 0;
-  int age = 0;  // of the last sum of POOL
+  uint_t<2> phase = 0;  // of POOL_FEATURES, and of a beat of MODULATE and the last POOL; look-ups
+  uint_t<2> look_ups = 0;
+  uint_t<4> age = 0;  // of the last sum of POOL
   uint_t<16> factor = 0;
   int_t<16> offset = 0;
-  int_t<16> addends[kVectorLanes] = {};  // of MODULATE
-  int_t<16> maxima[kVectorLanes] = {};   // of the last POOL
-  int on_way[kVectorReaders] = {};       // packets that wait for a reader
+  int_t<16> addends[kVectorLanes] = {};             // of MODULATE
+  int_t<16> maxima[kVectorLanes] = {};              // of the last POOL
+  uint_t<8> on_way[kVectorReaders] = {0, 0, 0, 0};  // packets that wait for a reader
   bool is_finished = false;
 };
 

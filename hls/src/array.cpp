@@ -105,6 +105,14 @@ bool step(ArrayMultiply& u, channel<MultiplyEntry, kStartDepth>& starts,
           Norm& norm, ConvWords& conv, Proj& proj, ScanRows& scan, Weights& weights,
           int resident_tiles, int weights_beat, int sums_depth) {
 #pragma HLS inline
+// No entry reads rows that are still being written: it starts after their end has been seen.
+// Nor a tile from DDR before it has been there for kTileDistance steps.
+#pragma HLS dependence variable = patch type = inter direction = RAW false
+#pragma HLS dependence variable = norm type = inter direction = RAW false
+#pragma HLS dependence variable = conv type = inter direction = RAW false
+#pragma HLS dependence variable = proj type = inter direction = RAW false
+#pragma HLS dependence variable = scan type = inter direction = RAW false
+#pragma HLS dependence variable = weights type = inter direction = RAW false
   bool is_active = false;
 
   // What comes for the memories.
@@ -269,6 +277,8 @@ bool step(ArrayOutput& u, channel<OutputEntry, kStartDepth>& starts,
           channel<ArrayPacket16, kPacketDepth>& to_stream_out, Resid& resid, ArrayParams& params,
           Reduce& reduce) {
 #pragma HLS inline
+// No entry reads rows that are still being written: it starts after their end has been seen.
+#pragma HLS dependence variable = resid type = inter direction = RAW false
 // A running sum is read kSumDistance steps after it is written, or later.
 #pragma HLS dependence variable = reduce type = inter false
   bool is_active = false;

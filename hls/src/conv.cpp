@@ -13,6 +13,8 @@ bool step(Conv& u, channel<ConvEntry, kStartDepth>& starts,
           channel<ConvPacket, kPacketDepth>& to_scan, ConvIn& conv_in, ConvParams& params,
           ConvTables& tables) {
 #pragma HLS inline
+// No entry reads rows that are still being written: it starts after their end has been seen.
+#pragma HLS dependence variable = conv_in type = inter direction = RAW false
   bool is_active = false;
 
   // What comes for the rows before convolution, the array's first. A copy for each tap has a port

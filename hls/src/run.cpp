@@ -174,7 +174,6 @@ void run_processes(const beat_t* package, hls::stream<axis_t>& s_axis, hls::stre
   const int waiting_depth = kWaitingDepth;
   const int sums_depth = kSumsDepth;
 #else
-  // Not those that have room because their writers count: these depths bound what they count.
   disturb(queue_stream_in, queue_array, queue_vector, queue_conv, queue_scan, queue_stream_out);
   disturb(multiply_ends, output_ends, reduce_ends, apply_ends, conv_ends, scan_ends,
           stream_out_ends, beats);
@@ -183,6 +182,11 @@ void run_processes(const beat_t* package, hls::stream<axis_t>& s_axis, hls::stre
           scan_to_multiply);
   const int waiting_depth = turns->random_depth(kWaitingDepth);
   const int sums_depth = turns->random_depth(kSumsDepth);
+  turns->limit(vector_to_output, waiting_depth);
+  turns->limit(vector_to_reduce, waiting_depth);
+  turns->limit(vector_to_apply, waiting_depth);
+  turns->limit(vector_to_conv, waiting_depth);
+  turns->limit(sums, sums_depth);
 #endif
   const int schedule_entries = memory.package.elements[SECTION_SCHEDULE];
 

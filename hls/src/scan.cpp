@@ -76,6 +76,12 @@ bool step(Scan& u, channel<ScanEntry, kStartDepth>& starts,
           SkipRows& skip_rows, StepRows& step_rows, Decay& decay_rates, ScanParams& params,
           ScanTables& tables, State& state) {
 #pragma HLS inline
+// No entry reads rows that are still being written: it starts after their end has been seen.
+#pragma HLS dependence variable = gate type = inter direction = RAW false
+#pragma HLS dependence variable = conv type = inter direction = RAW false
+#pragma HLS dependence variable = proj type = inter direction = RAW false
+#pragma HLS dependence variable = skip_rows type = inter direction = RAW false
+#pragma HLS dependence variable = step_rows type = inter direction = RAW false
 // Within an entry every pair is read and written in one step only. An entry of the same states
 // starts after dispatch has seen the end of the one before.
 #pragma HLS dependence variable = state type = inter false

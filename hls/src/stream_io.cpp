@@ -85,6 +85,8 @@ bool step(StreamOut& u, channel<StreamOutEntry, kStartDepth>& starts,
           channel<StreamReport, kStartDepth>& reports, hls::stream<axis_t>& m_axis,
           HeadRows& head) {
 #pragma HLS inline
+// No entry reads rows that are still being written: it starts after their end has been seen.
+#pragma HLS dependence variable = head type = inter direction = RAW false
   constexpr int kBeatElements = kBeatBytes / 2;
   bool is_active = false;
   Ends done = 0;

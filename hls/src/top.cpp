@@ -71,9 +71,8 @@ void cmamba_top(const beat_t* gmem, hls::stream<axis_t>& s_axis, hls::stream<axi
 #pragma HLS array_partition variable = memory.conv_tables type = complete dim = 1
 #pragma HLS array_partition variable = memory.scan_tables type = complete dim = 1
 #pragma HLS array_partition variable = memory.vector_tables type = complete dim = 1
-// Sums begin at element 0: all lanes of a word have one address. The partial sums of the last chunk
-// are written lane by lane.
-#pragma HLS array_partition variable = memory.reduce type = complete dim = 2
+// Sums begin at element 0 and are written a word at once.
+#pragma HLS array_reshape variable = memory.reduce type = complete dim = 2
 #pragma HLS array_reshape variable = memory.pool_sum type = complete dim = 2
 #pragma HLS array_reshape variable = memory.pool_maximum type = complete dim = 2
 // The weights take most of the block RAM. What is at most 256 words deep would fill half a

@@ -32,6 +32,8 @@ bool step(VectorReduce& u, channel<VectorEntry, kStartDepth>& starts,
           channel<Credit, kWaitingDepth>& vector_credits, channel<Ends, kAckDepth>& ends,
           channel<ReducedEntry, kStartDepth>& reduced, Resid& resid) {
 #pragma HLS inline
+// No entry reads rows that are still being written: it starts after their end has been seen.
+#pragma HLS dependence variable = resid type = inter direction = RAW false
   bool is_active = false;
   Ends done = 0;
   ArrayPacket16 array_packet;
@@ -145,6 +147,9 @@ bool step(VectorApply& u, channel<RootedEntry, kStartDepth>& rooted,
           VectorParams& params, VectorTables& tables, PoolSum& pool_sum, PoolMaximum& pool_maximum,
           int waiting_depth) {
 #pragma HLS inline
+// No entry reads rows that are still being written: it starts after their end has been seen.
+#pragma HLS dependence variable = resid type = inter direction = RAW false
+#pragma HLS dependence variable = logit type = inter direction = RAW false
 // A sum is read kSumDistance steps after it is written, or later.
 #pragma HLS dependence variable = pool_sum type = inter false
 #pragma HLS dependence variable = pool_maximum type = inter false

@@ -63,6 +63,11 @@ class Turns : public Observer {
     }
   }
 
+  // The same for a queue whose writer counts up to `depth`.
+  void limit(Queue& queue, int depth) {
+    if (is_shuffled()) queue.disturb(depth, &chance_);
+  }
+
   template <class Unit, class... Arguments>
   std::shared_ptr<Unit> add(Arguments&... arguments) {
     const auto unit = std::make_shared<Unit>();

@@ -513,6 +513,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content, options):
 
 
 @pytest.mark.filterwarnings("error")
+@example(header=["date"], body=[["1"], ["\u0661"]], separator=",", end="\n", options={})
 @given(
     header=st.lists(HEADERS, min_size=1, max_size=4),
     body=st.lists(st.lists(CELLS, max_size=4), max_size=6),

@@ -22,7 +22,7 @@ _EPOCH_RANGE = (315_532_800, 4_102_444_800)
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # Of plain numbers, by their digits; years of four.
 _COMPACT = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
-_PLAIN = re.compile(r"\d+(\.\d*)?")
+_PLAIN = re.compile(r"\d+(\.\d*)?", re.ASCII)
 _NAMED = re.compile(r"date|datum|time|zeit|stamp|year|month|day|epoch|unix|^(ds|ts|t|)$", re.I)
 _SAMPLE = 60
 
@@ -30,12 +30,14 @@ _ZONE = r"(?:Z|UTC|GMT|[+-]\d\d:?(?:\d\d)?)"
 _ZONED = rf"(?:[T:]\d\d|:\d\d\.\d+)\s*{_ZONE}$"  # behind a time: 2000-01-31 has none
 _DATE = re.compile(
     r"(?P<a>\d{1,4}|[A-Za-z]{3,9})(?P<s>[-/. ])(?P<b>\d{1,2}|[A-Za-z]{3,9})"
-    r"(?:(?P<t>[-/. ]|, )(?P<c>\d{4}|\d{1,2}))?(?P<rest>(?:[T ].*)?)"
+    r"(?:(?P<t>[-/. ]|, )(?P<c>\d{4}|\d{1,2}))?(?P<rest>(?:[T ].*)?)",
+    re.ASCII,
 )
 _TIME = re.compile(
     r"(?P<begin>[T ])\d{1,2}(?P<s>[:.])\d\d"
     r"(?:(?P=s)(?P<second>\d\d)(?P<fraction>[.]\d{1,9})?)?"
-    rf"(?P<noon> ?[AaPp][Mm])?(?P<space> ?)(?P<zone>{_ZONE})?"
+    rf"(?P<noon> ?[AaPp][Mm])?(?P<space> ?)(?P<zone>{_ZONE})?",
+    re.ASCII,
 )
 
 

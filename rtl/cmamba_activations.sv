@@ -135,18 +135,24 @@ module cmamba_activations
   // verilator lint_on UNUSEDSIGNAL
   assign array_reads = array_rd_en_i ? NumSpaces'(1) << array_rd_space_i : '0;
 
-  logic [1:0][3:0] space_q;
-  always_ff @(posedge clk_i) space_q <= {space_q[0], array_rd_space_i};
+  logic [3:0] space_q;
+  always_ff @(posedge clk_i) space_q <= array_rd_space_i;
 
   logic [RowAlign-1:0][7:0] patch_word, norm_word, conv_word, proj_word, scan_word;
-  always_comb begin
-    unique case (space_q[1])
-      SpacePatch: array_rd_data_o = patch_word;
-      SpaceNorm:  array_rd_data_o = norm_word;
-      SpaceConv:  array_rd_data_o = conv_word;
-      SpaceProj:  array_rd_data_o = proj_word;
-      default:    array_rd_data_o = scan_word;
-    endcase
+  localparam int unsigned PartElements = RowAlign < 16 ? RowAlign : 16;
+  for (genvar p = 0; p < RowAlign / PartElements; p++) begin : gen_part
+    localparam int unsigned First = p * PartElements;
+    (* keep = "true" *) logic [3:0] part_space_q;
+    always_ff @(posedge clk_i) part_space_q <= space_q;
+    always_comb begin
+      unique case (part_space_q)
+        SpacePatch: array_rd_data_o[First+:PartElements] = patch_word[First+:PartElements];
+        SpaceNorm:  array_rd_data_o[First+:PartElements] = norm_word[First+:PartElements];
+        SpaceConv:  array_rd_data_o[First+:PartElements] = conv_word[First+:PartElements];
+        SpaceProj:  array_rd_data_o[First+:PartElements] = proj_word[First+:PartElements];
+        default:    array_rd_data_o[First+:PartElements] = scan_word[First+:PartElements];
+      endcase
+    end
   end
 
   logic [RequantizeLanes-1:0][7:0] array_wr_low;

@@ -232,12 +232,9 @@ module cmamba_conv
   // What comes in this cycle, and in the next one.
   logic arrives, arrived_last, arrives_next;
   word_t arrived_word;
-  row_t  arrived_row;
   assign arrives = issued_valid_q[RamLatency-1];
   assign arrived_last = issued_q[RamLatency-1].last_tap;
   assign arrived_word = issued_q[RamLatency-1].word;
-  assign arrived_row = issued_q[RamLatency-1].padded ? {RowAlign{issued_q[RamLatency-1].pad}} :
-      conv_in_rd_data_i;
   assign arrives_next = issued_valid_q[RamLatency-2];
 
   // fill: the word that is read. A complete one moves on at once or waits, then `full`. The back
@@ -293,6 +290,10 @@ module cmamba_conv
   // decides this is there for each tap in several copies, one for a part of the row.
   localparam int unsigned PartElements = RowAlign < 16 ? RowAlign : 16;
   typedef logic [PartElements-1:0][7:0] part_t;
+  for (genvar p = 0; p < RowAlign / PartElements; p++) begin : gen_pad
+    (* keep = "true" *) logic [7:0] arrived_pad_q;
+    always_ff @(posedge clk_i) arrived_pad_q <= issued_q[RamLatency-2].pad;
+  end
   for (genvar k = 0; k < MaxTaps; k++) begin : gen_fill
     row_t shifted;
     assign shifted = taps_q[k] >> (8 * Lanes);
@@ -301,12 +302,15 @@ module cmamba_conv
       (* keep = "true" *)logic clears_q;
       (* keep = "true" *)logic here_q;
       (* keep = "true" *)logic moves_q;
+      (* keep = "true" *)logic is_pad_q;
       part_t arrived, filled_q;
-      assign arrived = arrived_row[First+:PartElements];
+      assign arrived = is_pad_q ? {PartElements{gen_pad[p].arrived_pad_q}} :
+          conv_in_rd_data_i[First+:PartElements];
       always_ff @(posedge clk_i) begin
         clears_q <= arrives_next && issued_q[RamLatency-2].tap == '0 && k != 0;
         here_q   <= arrives_next && issued_q[RamLatency-2].tap == 3'(k);
         moves_q  <= !rst_i && move_d;
+        is_pad_q <= issued_q[RamLatency-2].padded;
         if (clears_q) filled_q <= '0;
         else if (here_q) filled_q <= arrived;
         if (moves_q && clears_q) taps_q[k][First+:PartElements] <= '0;

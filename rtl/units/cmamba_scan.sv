@@ -442,33 +442,43 @@ module cmamba_scan
       .lane_o(operand)
   );
 
-  // Known a stage ahead, since all lanes read it: when they are written, how far B is shifted.
-  // (With `head` it is a register of its own and not the end of a shift register, which is slower.)
-  logic b_write_q, c_write_q;
-  logic [1:0] b_coarse_q;  // fours
-  always_ff @(posedge clk_i) begin
-    b_write_q  <= valid_q[StageDrive-2] && step_q[StageDrive-2].head;
-    b_coarse_q <= step_q[StageDrive-2].b_shift[3:2] & {2{step_q[StageDrive-2].head}};
-    c_write_q  <= valid_q[StageState-2] && step_q[StageState-2].head;
+  logic [Lanes-1:0][15:0] b_shifted, b_row;
+  logic [Lanes-1:0][7:0] c_row;
+  // What all lanes read is there for every few of them: when B and C are written, how far B is
+  // shifted, and so on. (With `head` it is no end of a shift register, which is slower.)
+  localparam int unsigned GroupLanes = Lanes < 8 ? Lanes : 8;
+  for (genvar g = 0; g < Lanes / GroupLanes; g++) begin : gen_group
+    localparam int unsigned First = g * GroupLanes;
+    (* keep = "true" *) logic b_write_q;
+    (* keep = "true" *) logic c_write_q;
+    (* keep = "true" *) logic [1:0] b_coarse_q;  // fours
+    (* keep = "true" *) logic [1:0] exp_coarse_q;
+    (* keep = "true" *) logic restart_q;
+    always_ff @(posedge clk_i) begin
+      b_write_q <= valid_q[StageDrive-2] && step_q[StageDrive-2].head;
+      b_coarse_q <= step_q[StageDrive-2].b_shift[3:2] & {2{step_q[StageDrive-2].head}};
+      c_write_q <= valid_q[StageState-2] && step_q[StageState-2].head;
+      exp_coarse_q <= step_q[StageLane+1].exp_coarse;
+      restart_q <= step_q[StageUpdate-2].restart;
+    end
+
+    logic [GroupLanes-1:0][15:0] b_q[MaxParts];
+    logic [GroupLanes-1:0][ 7:0] c_q[MaxParts];
+    always_ff @(posedge clk_i) begin
+      if (b_write_q) b_q[step_q[StageDrive-1].part] <= b_shifted[First+:GroupLanes];
+      if (c_write_q) c_q[step_q[StageState-1].part] <= operand[First+:GroupLanes];
+    end
+    assign b_row[First+:GroupLanes] = b_q[step_q[StageDrive].part];
+    assign c_row[First+:GroupLanes] = c_q[step_q[StageState].part];
   end
 
   logic [Lanes-1:0][10:0] b_fine_q;  // shifted by 0 to 3
-  logic [Lanes-1:0][15:0] b_shifted, b_row;
-  logic [Lanes-1:0][7:0] c_row;
   for (genvar l = 0; l < Lanes; l++) begin : gen_coefficient
     always_ff @(posedge clk_i) begin
       b_fine_q[l] <= 11'($signed(operand[l])) <<< step_q[StageDrive-2].b_shift[1:0];
     end
-    assign b_shifted[l] = 16'($signed(b_fine_q[l])) <<< {b_coarse_q, 2'b0};
+    assign b_shifted[l] = 16'($signed(b_fine_q[l])) <<< {gen_group[l/GroupLanes].b_coarse_q, 2'b0};
   end
-  logic [Lanes-1:0][15:0] b_q[MaxParts];
-  logic [Lanes-1:0][ 7:0] c_q[MaxParts];
-  always_ff @(posedge clk_i) begin
-    if (b_write_q) b_q[step_q[StageDrive-1].part] <= b_shifted;
-    if (c_write_q) c_q[step_q[StageState-1].part] <= operand;
-  end
-  assign b_row = b_q[step_q[StageDrive].part];
-  assign c_row = c_q[step_q[StageState].part];
 
   // Of the parts of a row that hold `Slots` channels, the one of a step.
   function automatic logic [3:0] region_of(logic [3:0] sixteenth, logic [2:0] log2_state);
@@ -530,7 +540,7 @@ module cmamba_scan
       delta_q <= shifted_delta[delta_slot_q];
       rate_q <= decay_rd_data_i[l];
       lane_delta_w_q <= delta_w_q[StageDrive-1][drive_slot_q];
-      h_q <= step_q[StageUpdate-1].restart ? '0 : state_rd_data[l];
+      h_q <= gen_group[l/GroupLanes].restart_q ? '0 : state_rd_data[l];
     end
     cmamba_scan_exponent #(
         .Width(17)
@@ -539,7 +549,7 @@ module cmamba_scan
         .delta_i (delta_q),
         .rate_i  (rate_q),
         .half_i  (exp_half_q),
-        .coarse_i(step_q[StageLane+2].exp_coarse),
+        .coarse_i(gen_group[l/GroupLanes].exp_coarse_q),
         .t_o     (exponent[l])
     );
     assign b = b_row[l];

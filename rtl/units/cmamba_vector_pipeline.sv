@@ -287,16 +287,25 @@ module cmamba_vector_pipeline
     end
   end
 
+  // Whether the beat in stage 4 is the first of its sequence, for every few lanes.
+  localparam int unsigned PoolLanes = Lanes < 4 ? Lanes : 4;
+  for (genvar g = 0; g < Lanes / PoolLanes; g++) begin : gen_first
+    (* keep = "true" *) logic first_q;
+    always_ff @(posedge clk_i) first_q <= beat_q[3].first;
+  end
+
   for (genvar l = 0; l < Lanes; l++) begin : gen_pool
     // Both signed: synthesis then knows the shorter one, and puts the choice of the other into the
     // LUTs of the adder.
     logic signed [SumWidth-1:0] sum_before;
     logic signed [15:0] maximum_before, x;
-    assign sum_before = beat_q[4].first ? '0 : pooled[l][SumWidth-1:0];
+    logic first;
+    assign first = gen_first[l/PoolLanes].first_q;
+    assign sum_before = first ? '0 : pooled[l][SumWidth-1:0];
     assign maximum_before = pooled[l][SumWidth+:16];
     assign x = x_q[l];
     assign pool_d[l] = {
-      beat_q[4].first || x > maximum_before ? x : maximum_before, sum_before + SumWidth'(x)
+      first || x > maximum_before ? x : maximum_before, sum_before + SumWidth'(x)
     };
   end
 

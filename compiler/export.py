@@ -97,7 +97,9 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--weights", required=True, type=Path, help=".pt, .npz or .safetensors")
+    parser.add_argument(
+        "--weights", required=True, type=Path, help=".pt, .pth, .npz or .safetensors"
+    )
     parser.add_argument(
         "--args", type=Path, help="model arguments (JSON), where the weights lack them"
     )

@@ -12,7 +12,8 @@ At 'data_record', likewise, is what the model was trained on (`model.data_record
 known.
 
 Wrappers put a prefix before all names, such as 'module.', '_orig_mod.' or 'model.'; a model is read
-from behind it. Of an average (AveragedModel), its count is left out.
+from behind it. Of an average (AveragedModel), its count is left out. A checkpoint of the authors'
+CMamba code is taken for that of a PublishedCMamba (`model.official`).
 
 Nothing is unpickled that could run code. Tensors are float32 in memory whatever the file stores.
 An archive that unpacks to more than `model.archive_limits` allows is refused before it is unpacked.
@@ -38,6 +39,7 @@ from torch import Tensor, nn
 
 from common.atomic_write import atomic_write
 from common.errors import CmambaError
+from model import official
 from model.archive_limits import check_archive
 from model.args import ModelArgs
 from model.data_record import DataRecord
@@ -108,8 +110,9 @@ def save_checkpoint(model: nn.Module, path: str | Path, dtype: torch.dtype | Non
 def load_checkpoint(path: str | Path, args: ModelArgs | None = None) -> Checkpoint:
     """Read the tensors (as float32 on the CPU) of a checkpoint, and what stands beside them.
 
-    `args`, if given, takes the place of the arguments in the file. Raises CheckpointError, naming
-    the file and the first tensors at fault.
+    `args`, if given, takes the place of the arguments in the file. Names are those of the file, but
+    for the authors' (`model.official`). Raises CheckpointError, naming the file and the first
+    tensors at fault.
     """
     path = Path(path)
     if not path.is_file():
@@ -151,7 +154,15 @@ def load_checkpoint(path: str | Path, args: ModelArgs | None = None) -> Checkpoi
             parsed[name] = None if extras.get(name) is None else parse(extras[name])
         except ValueError as error:
             raise CheckpointError(f"{path}: {name!r}: {error}") from error
-    return Checkpoint(tensors, args or parsed["args"], parsed["data_record"])
+    args = args or parsed["args"]
+    if problem := official.refusal(tensors):
+        raise CheckpointError(f"{path}: {problem}")
+    if official.is_official(tensors):
+        try:
+            tensors, args = official.published_tensors(tensors, args)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+    return Checkpoint(tensors, args, parsed["data_record"])
 
 
 def load_model(

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import nn
 
+from model import official
 from model.args import TRAINING_ONLY, ModelArgs
 from model.cmamba import CMamba
 from model.folded_regressor import FoldedRegressor
@@ -111,7 +112,10 @@ def args_of_use(args: ModelArgs) -> dict[str, Any]:
 
 
 def args_from_json(content: str | Any) -> ModelArgs:
-    """Inverse of `args_to_json`; also takes the parsed object. Raises ValueError."""
+    """Inverse of `args_to_json`; also takes the parsed object, and the names of `model.official`.
+
+    Raises ValueError.
+    """
     if isinstance(content, str):
         try:
             content = json.loads(content)
@@ -120,6 +124,8 @@ def args_from_json(content: str | Any) -> ModelArgs:
     if not isinstance(content, dict):
         raise ValueError(f"ModelArgs: found {type(content).__name__}, expected an object")
     fields = dict(content)
+    if official.are_official_args(fields):
+        return PublishedArgs.from_dict(official.published_fields(fields))
     return _entry(fields.pop("model", "mixing")).args_class.from_dict(fields)
 
 

@@ -152,12 +152,17 @@ def refusal(names: Iterable[str]) -> str | None:
     return None
 
 
+def _plain(name: str) -> str:
+    """Without the prefix of torch.compile, which also stands between the names of modules."""
+    return name.replace("_orig_mod.", "")
+
+
 def _has(names: Iterable[str], tensor: str) -> bool:
-    return any(f".{name}".endswith(f".{tensor}") for name in names)
+    return any(f".{_plain(name)}".endswith(f".{tensor}") for name in names)
 
 
 def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    plain = {name.replace("_orig_mod.", ""): tensor for name, tensor in tensors.items()}
+    plain = {_plain(name): tensor for name, tensor in tensors.items()}
     prefixes = [name.removesuffix(_EMBEDDING) for name in plain if name.endswith(_EMBEDDING)]
     if len(plain) < len(tensors) or len(prefixes) > 1:
         found = " and ".join(map(repr, prefixes))
@@ -197,7 +202,7 @@ def _implied_by_shapes(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], i
         "expand": _expand(d_inner, d_model),
         "dt_rank": dt_rank,
         "bias": f"{_BLOCK}mixer.in_proj.bias" in tensors,
-        "reduction_ratio": num_channels // hidden,  # the largest that gives as many
+        "reduction_ratio": max(1, num_channels // hidden),  # the largest that gives as many
     }
     return implied, features // d_model
 

@@ -172,6 +172,24 @@ def test_prefixes(tmp_path, prefix):
         assert torch.equal(wrapped.state_dict()[name], tensor), name
 
 
+def test_a_prefix_between_the_names(tmp_path):
+    state = official_state(**SIZES)
+    compiled = {n.replace("encoder.", "encoder._orig_mod."): t for n, t in state.items()}
+    assert load_model(saved(compiled, tmp_path / "a.pth")).args.n_layer == 2
+
+
+def test_more_hidden_units_than_variables(tmp_path):
+    """No ratio gives them."""
+    state = official_state(**SIZES)
+    for name in [name for name in state if name.endswith("fc_sc.2.weight")]:
+        state[name] = torch.zeros(7, 9)
+    path = saved(state, tmp_path / "a.pth")
+    sizes = {"forecast_len": 24, "d_model": 16, "n_layer": 2, "d_state": 4, "dt_rank": 4}
+    for args in (None, PublishedArgs(**sizes), PublishedArgs(**sizes, reduction_ratio=1)):
+        with pytest.raises(CheckpointError, match=r"gdd_mlp|reduction_ratio"):
+            load_model(path, args)
+
+
 def test_what_the_shapes_do_not_say_is_taken_from_arguments(tmp_path):
     state = official_state(**SIZES | {"L": 98, "H": 12}, S=4)
     path, args = saved(state, tmp_path / "a.pth"), tmp_path / "args.json"

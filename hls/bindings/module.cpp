@@ -590,8 +590,8 @@ class Accelerator {
     return py::make_tuple(result[0], result[1], result[2], arrays);
   }
 
-  // Cycles of a run of forecasts in a row, from its start to each one's last beat, under a timing
-  // of the processes: (name, interval, results, answers) of each.
+  // (error, cycles from the start of a run to its last beat), under a timing of the processes:
+  // (name, interval, results, answers) of each (memory.h).
   py::tuple cycles(const py::object& beats, const py::object& last, int64_t n_forecasts,
                    const std::vector<std::tuple<std::string, int, int, int>>& timing) {
     std::vector<Cycles::Process> processes;

@@ -83,6 +83,39 @@ inline int row_address(const Operand& o, int index) {
   return int(o.addr) + (index & ((1 << int(o.log2_rows)) - 1)) * int(o.stride);
 }
 
+inline Unit unit_of(int opcode) {
+#pragma HLS inline
+  switch (opcode) {
+    case OP_RECV:
+      return UNIT_STREAM_IN;
+    case OP_LINEAR:
+      return UNIT_ARRAY;
+    case OP_CONV:
+      return UNIT_CONV;
+    case OP_SCAN:
+      return UNIT_SCAN;
+    case OP_SEND:
+      return UNIT_STREAM_OUT;
+    default:
+      return UNIT_VECTOR;
+  }
+}
+
+// A weight tile from its beats.
+inline void unpack_tile(const beat_t beats[kTileBeats], int_t<8> tile[kTileOut][kTileIn]) {
+#pragma HLS inline
+unpack_lanes:
+  for (int lane = 0; lane < kTileOut; ++lane) {
+#pragma HLS unroll
+  unpack_inputs:
+    for (int j = 0; j < kTileIn; ++j) {
+#pragma HLS unroll
+      const int at = lane * kTileIn + j;
+      tile[lane][j] = int_t<8>(get_byte(beats[at / kBeatBytes], at % kBeatBytes));
+    }
+  }
+}
+
 // What a run needs of the header; see docs/package.md.
 struct PackageFacts {
   int n_sequences;
@@ -156,9 +189,8 @@ typedef int_t<16> PoolMaximum[kMaxFeatures / kVectorLanes][kVectorLanes];
 #ifndef __SYNTHESIS__
 // Cycles of the hardware, for a simulation that counts them.
 struct Cycles {
-  // Of each process, by its place in the data: from a step to the next after an entry that it works
-  // on alone, from a step to when its results can be read, and to when its answers (ends, credits)
-  // can.
+  // Of each process: from a step to the next, from a step to when its results can be read, and to
+  // when its answers (ends, credits) can.
   struct Process {
     const char* name;
     int interval;
@@ -167,9 +199,7 @@ struct Cycles {
   };
   const Process* processes;
   int n_processes;
-  // From the first beat taken to the last one sent.
-  uint64_t first_beat;
-  uint64_t last_beat;
+  uint64_t last_beat;  // when it was sent, since the run began
 };
 #endif
 

@@ -2,6 +2,7 @@
 // output tile a cycle.
 #include "arithmetic.h"
 #include "lanes.h"
+#include "resid.h"
 #include "steps.h"
 
 namespace cmamba {
@@ -74,21 +75,6 @@ combine_lanes:
                                                acc[(l + 3 * kQuarterLanes) % kTileOut])
                                    : int_t<32>(0);
     sums.lane[l] = acc[l] + half + quarters;
-  }
-}
-
-// Beats of a weight tile become its bytes.
-void unpack_tile(const beat_t beats[kTileBeats], int_t<8> tile[kTileOut][kTileIn]) {
-#pragma HLS inline
-unpack_lanes:
-  for (int lane = 0; lane < kTileOut; ++lane) {
-#pragma HLS unroll
-  unpack_inputs:
-    for (int j = 0; j < kTileIn; ++j) {
-#pragma HLS unroll
-      const int at = lane * kTileIn + j;
-      tile[lane][j] = int_t<8>(get_byte(beats[at / kBeatBytes], at % kBeatBytes));
-    }
   }
 }
 
@@ -281,26 +267,8 @@ bool step(ArrayOutput& u, channel<OutputEntry, kStartDepth>& starts,
 #pragma HLS dependence variable = resid type = inter direction = RAW false
 // A running sum is read kSumDistance steps after it is written, or later.
 #pragma HLS dependence variable = reduce type = inter false
-  bool is_active = false;
-
-  // What comes for the residual rows.
   Ends done = 0;
-  ArrayPacket16 array_packet;
-  VectorPacket16 vector_packet;
-  if (from_array.read_nb(array_packet)) {
-    is_active = true;
-    if (array_packet.has_data) {
-      write_part<kWideWidth, kRequantizeLanes>(resid, array_packet.address, array_packet.value);
-    }
-    if (array_packet.is_end) done |= Ends(1 << UNIT_ARRAY);
-  } else if (from_vector.read_nb(vector_packet)) {
-    is_active = true;
-    if (vector_packet.has_data) {
-      write_part<kWideWidth, kVectorLanes>(resid, vector_packet.address, vector_packet.value);
-    }
-    if (vector_packet.is_end) done |= Ends(1 << UNIT_VECTOR);
-    vector_credits.write(1);
-  }
+  bool is_active = take_resid(from_array, from_vector, vector_credits, resid, done);
   if (done != 0) ends.write(done);
 
   if (u.age < kSumDistance) {

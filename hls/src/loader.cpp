@@ -167,20 +167,6 @@ store_copies:
   }
 }
 
-void store_tile(int_t<8> tile[kTileOut][kTileIn], const beat_t gathered[kGatherBeats]) {
-#pragma HLS inline
-store_lanes:
-  for (int lane = 0; lane < kTileOut; ++lane) {
-#pragma HLS unroll
-  store_inputs:
-    for (int j = 0; j < kTileIn; ++j) {
-#pragma HLS unroll
-      const int at = lane * kTileIn + j;
-      tile[lane][j] = int_t<8>(get_byte(gathered[at / kBeatBytes], at % kBeatBytes));
-    }
-  }
-}
-
 // Beat b of a section goes to its memory.
 void store_beat(Memory& memory, int section, int b, bool is_last, const beat_t& beat,
                 beat_t gathered[kGatherBeats]) {
@@ -206,7 +192,7 @@ void store_beat(Memory& memory, int section, int b, bool is_last, const beat_t& 
       gathered[b % kTileBeats] = beat;
       if (b % kTileBeats == kTileBeats - 1 && b / kTileBeats < kMaxWeights) {
         const unsigned tile = b / kTileBeats;
-        store_tile(memory.weights[tile / kBankTiles][tile % kBankTiles], gathered);
+        unpack_tile(gathered, memory.weights[tile / kBankTiles][tile % kBankTiles]);
       }
       break;
     case SECTION_ARRAY_PARAMS:

@@ -390,24 +390,6 @@ Error check_instruction(const Memory& memory, const word_t<512>& word) {
   }
 }
 
-Unit unit_of(int opcode) {
-#pragma HLS inline
-  switch (opcode) {
-    case OP_RECV:
-      return UNIT_STREAM_IN;
-    case OP_LINEAR:
-      return UNIT_ARRAY;
-    case OP_CONV:
-      return UNIT_CONV;
-    case OP_SCAN:
-      return UNIT_SCAN;
-    case OP_SEND:
-      return UNIT_STREAM_OUT;
-    default:
-      return UNIT_VECTOR;
-  }
-}
-
 Error check_schedule(const Memory& memory) {
 #pragma HLS inline off
   const PackageFacts& package = memory.package;

@@ -2,6 +2,7 @@
 // takes the reciprocal root of a NORM, vector_apply writes results: kVectorLanes elements a cycle.
 #include "arithmetic.h"
 #include "lanes.h"
+#include "resid.h"
 #include "steps.h"
 
 namespace cmamba {
@@ -34,24 +35,8 @@ bool step(VectorReduce& u, channel<VectorEntry, kStartDepth>& starts,
 #pragma HLS inline
 // No entry reads rows that are still being written: it starts after their end has been seen.
 #pragma HLS dependence variable = resid type = inter direction = RAW false
-  bool is_active = false;
   Ends done = 0;
-  ArrayPacket16 array_packet;
-  VectorPacket16 vector_packet;
-  if (from_array.read_nb(array_packet)) {
-    is_active = true;
-    if (array_packet.has_data) {
-      write_part<kWideWidth, kRequantizeLanes>(resid, array_packet.address, array_packet.value);
-    }
-    if (array_packet.is_end) done |= Ends(1 << UNIT_ARRAY);
-  } else if (from_vector.read_nb(vector_packet)) {
-    is_active = true;
-    if (vector_packet.has_data) {
-      write_part<kWideWidth, kVectorLanes>(resid, vector_packet.address, vector_packet.value);
-    }
-    if (vector_packet.is_end) done |= Ends(1 << UNIT_VECTOR);
-    vector_credits.write(1);
-  }
+  bool is_active = take_resid(from_array, from_vector, vector_credits, resid, done);
   if (done != 0) ends.write(done);
 
   if (u.is_busy) {

@@ -46,7 +46,7 @@ class Turns : public Observer {
     memory_.standstill[0] = '\0';
     for (unsigned i = 0; i < memory.package.elements[SECTION_SCHEDULE]; ++i) {
       const ScheduleEntry e = decode_schedule_entry(memory.schedule[i]);
-      entries_[unit_of(memory.instructions[int(e.instruction)])].push_back(int(i));
+      entries_[unit_of(bits<7, 0>(memory.instructions[int(e.instruction)]))].push_back(int(i));
     }
   }
 
@@ -153,23 +153,6 @@ class Turns : public Observer {
   static constexpr int kIdleCycles = 1000;
 
   bool is_shuffled() const { return memory_.order_seed != 0; }
-
-  static int unit_of(const word_t<512>& word) {
-    switch (int(get_byte(word, 0))) {
-      case OP_RECV:
-        return UNIT_STREAM_IN;
-      case OP_LINEAR:
-        return UNIT_ARRAY;
-      case OP_CONV:
-        return UNIT_CONV;
-      case OP_SCAN:
-        return UNIT_SCAN;
-      case OP_SEND:
-        return UNIT_STREAM_OUT;
-      default:
-        return UNIT_VECTOR;
-    }
-  }
 
   static bool has_room(const Process& process) {
     for (const Queue* queue : process.outputs) {

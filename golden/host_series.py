@@ -26,6 +26,7 @@ class SeriesHost:
 
     Attributes:
         index: of each element of a window's tokens, the value of the window [V * L] that it is.
+        eps: added to variances, float32.
     """
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
@@ -41,7 +42,7 @@ class SeriesHost:
             self.args = ModelArgs.from_dict(model)
         self.window_shape = (self.args.num_channels, self.args.seq_len)
         self.forecast_shape = (self.args.num_channels, self.args.forecast_len)
-        self._eps = positive(metadata, "instance_norm_eps")
+        self.eps = positive(metadata, "instance_norm_eps")
         self.index = self._patches(np.arange(np.prod(self.window_shape))).reshape(-1)
 
     def check(self, x: np.ndarray) -> None:
@@ -91,7 +92,7 @@ class SeriesHost:
                 problem = overflow(variance.astype(np.float32))
             if problem:
                 raise ValueError(f"input: {problem}")
-        return mean.astype(np.float32), np.sqrt(variance + self._eps).astype(np.float32)
+        return mean.astype(np.float32), np.sqrt(variance + self.eps).astype(np.float32)
 
     def from_core(self, y: np.ndarray, statistics: Statistics | None) -> np.ndarray:
         """[B * iterations, n_sequences, elements] -> [B, V, H]"""

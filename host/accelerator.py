@@ -29,6 +29,7 @@ from golden.host import HostSide
 from host.device import active_device, clock_mhz, is_board, set_clock_mhz
 from host.errors import BoardError, NotLoadedError
 from host.fabric import Fabric, Run
+from host.fast_path import FastHost, fast_host
 from host.lock import BoardLock
 from host.package_check import check_package
 from host.power import find_rails
@@ -46,11 +47,12 @@ _MAX_BUFFER = 1 << 24
 @dataclass
 class _Loaded:
     """A package in the accelerator; `host` is None where its metadata name no model, so that it can
-    only `run`."""
+    only `run`. `fast` does the host's conversions where it is there."""
 
     package: Package
     shape: StreamShape
     host: HostSide | None
+    fast: FastHost | None
 
     @property
     def token_row(self) -> int:
@@ -320,7 +322,8 @@ class Accelerator:
         self._open()
         package, data = check_package(package, self.capabilities)
         host = HostSide(package) if "model" in package.metadata else None
-        loaded = _Loaded(package, StreamShape.of_header(data), host)
+        fast = None if host is None else fast_host(host)
+        loaded = _Loaded(package, StreamShape.of_header(data), host, fast)
         with self._lock, connection_errors(self._device):
             self._open().load(data)
             self._loaded = loaded
@@ -347,8 +350,8 @@ class Accelerator:
             loaded, host = self._begin()
             x = _windows(host, x)
             if len(x) <= self._most_forecasts(loaded):
-                return self._start(loaded, x, 1, host.encode_beats, _decoder(loaded, host)).wait()
-            (y,) = self._stream(loaded, iter([x]), 1, host.encode_beats, _decoder(loaded, host))
+                return self._start(loaded, x, 1, *_conversions(loaded, host)).wait()
+            (y,) = self._stream(loaded, iter([x]), 1, *_conversions(loaded, host))
             return y
 
     def submit(self, x: np.ndarray) -> Job:
@@ -369,7 +372,7 @@ class Accelerator:
             x, most = _windows(host, x), self._most_forecasts(loaded)
             if len(x) > most:
                 raise ValueError(f"input: found {len(x)} windows, expected at most {most} of a run")
-            return self._start(loaded, x, 1, host.encode_beats, _decoder(loaded, host))
+            return self._start(loaded, x, 1, *_conversions(loaded, host))
 
     def _begin(self) -> tuple[_Loaded, HostSide]:
         """The package that forecasts, with its host's side."""
@@ -397,7 +400,7 @@ class Accelerator:
         with self._lock:
             loaded, host = self._begin()
         windows = (_windows(host, x) for x in batches)
-        return self._stream(loaded, windows, 1, host.encode_beats, _decoder(loaded, host))
+        return self._stream(loaded, windows, 1, *_conversions(loaded, host))
 
     def run(self, tokens: np.ndarray) -> np.ndarray:
         """Forecasts without the host's conversions, as `isa.streams.Runner.run`.
@@ -632,5 +635,10 @@ def _windows(host: HostSide, x: np.ndarray) -> np.ndarray:
     return x
 
 
-def _decoder(loaded: _Loaded, host: HostSide) -> _Decode:
-    return lambda beats, statistics: host.decode(loaded.shape.forecasts(beats), statistics)
+def _conversions(loaded: _Loaded, host: HostSide) -> tuple[_Encode, _Decode]:
+    if loaded.fast is not None:
+        return loaded.fast.encode_beats, loaded.fast.decode_beats
+    return (
+        host.encode_beats,
+        lambda beats, statistics: host.decode(loaded.shape.forecasts(beats), statistics),
+    )

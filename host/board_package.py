@@ -77,6 +77,7 @@ TEXTS = {
     "INSTALL.md": "host/INSTALL.md",
     "LICENSE": "LICENSE",
     "host/README.md": "host/README.md",
+    "host/fast_path.cpp": "host/fast_path.cpp",
 }
 
 

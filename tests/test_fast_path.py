@@ -1,0 +1,158 @@
+"""The compiled conversions of the host against NumPy's, bit for bit."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+import host.accelerator
+import isa
+from compiler.compile import compile_model
+from golden.host import HostSide
+from host import fast_path
+from host.accelerator import Accelerator
+from host.fast_path import FastHost, fast_host
+from host.virtual_board import write_overlay
+from host.virtual_board.plain import PlainDevice
+from isa.streams import StreamShape
+from model.args import ModelArgs
+from model.published_args import PublishedArgs
+from model.quantization.calibrate import calibrate
+from model.regressor_args import RegressorArgs
+from tests.compiled_models import SMALL, compile_random, random_windows
+from tests.compiled_regressors import compile_regressor
+from tests.published_models import SMALL_PUBLISHED, random_published
+from tests.virtual_boards import keep_pynq_state_in
+
+BUILD = isa.build("small")
+MODELS = {
+    "mixing": {"instance_norm": True, "patch_len": 7, "forecast_len": 13, "pad_multiple": 1},
+    "independent": {"instance_norm": True, "channel_mode": "independent"},
+    "raw": {},
+}
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    path = tmp_path_factory.mktemp("fast") / "libcmamba_host.so"
+    fast_path.build(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def hosts(library):
+    """By name: package, NumPy's twin, the compiled one."""
+    made = {}
+    for name, args in MODELS.items():
+        package = compile_random(ModelArgs(**(SMALL | args)), build="small").package
+        host = HostSide(package)
+        made[name] = (package, host, fast_host(host, library))
+    return made
+
+
+def both(twins, x):
+    """Beats, statistics and forecasts of each; ValueError as its message."""
+    package, *hosts = twins
+    shape = StreamShape.of_header(package.to_bytes())
+    row = -(-2 * shape.forecast_elements // 16) * 16
+    n_out = len(x) * shape.iterations * shape.n_sequences * row
+    received = np.random.default_rng(len(x)).integers(0, 256, n_out, dtype=np.uint8)
+    for side in hosts:
+        beats = np.full(len(x) * hosts[0].bytes_in, 0xA5, np.uint8)
+        try:
+            statistics = side.encode_beats(x, beats)
+        except ValueError as error:
+            yield str(error)
+            continue
+        if isinstance(side, FastHost):
+            forecast = side.decode_beats(received, statistics)
+        else:
+            forecast = side.decode(shape.forecasts(received), statistics)
+        assert forecast.dtype == np.float32
+        yield [a.tobytes() for a in (beats, *(statistics or ()), forecast)], forecast.shape
+
+
+WINDOWS = st.integers(1, 3).flatmap(
+    lambda n: st.one_of(
+        arrays.arrays(np.float32, (n, 3, 24), elements=st.floats(width=32)),
+        arrays.arrays(np.float32, (n, 3, 24), elements=st.floats(-10, 10, width=32)),
+        st.tuples(st.integers(0, 99), st.integers(-20, 18)).map(
+            lambda seed: (
+                np.random.default_rng(seed[0]).standard_normal((n, 3, 24)) * 10.0 ** seed[1]
+            ).astype(np.float32)
+        ),
+    )
+)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@settings(max_examples=60, deadline=None)
+@given(x=WINDOWS)
+def test_the_same_bits_or_the_same_error(hosts, name, x):
+    numpys, compiled = both(hosts[name], x)
+    assert numpys == compiled
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_ties_go_to_the_even_integer(hosts, name):
+    """Windows of multiples of half a step, and of values beyond the range."""
+    package, host, _ = hosts[name]
+    half = np.float32(package.metadata["input"]["scale"]) / 2
+    x = (half * np.arange(-36, 36, dtype=np.float32)).reshape(1, 3, 24)
+    for windows in (x, 1e3 * x, np.abs(x) * np.float32(1e30), np.ones_like(x)):
+        numpys, compiled = both(hosts[name], windows)
+        assert numpys == compiled
+    if name == "raw":
+        x = x.reshape(3, 24)
+        steps = np.rint(x / host.input_scale)
+        assert (steps % 2 == 0)[x / half % 2 != 0].all()  # there are ties
+
+
+def test_the_same_bits_for_the_published_model(library):
+    model = random_published(PublishedArgs(**SMALL_PUBLISHED))
+    windows = random_windows(model.args)
+    package = compile_model(model, calibrate(model, model.to_tokens(windows)), build=BUILD)
+    host = HostSide(package)
+    x = np.random.default_rng(0).standard_normal((4, *host.window_shape)).astype(np.float32)
+    numpys, compiled = both((package, host, fast_host(host, library)), x)
+    assert numpys == compiled
+
+
+def test_inputs_that_numpy_would_convert(hosts):
+    _, host, fast = hosts["mixing"]
+    x = np.random.default_rng(0).standard_normal((2, 24, 3)).transpose(0, 2, 1)
+    found, expected = (np.zeros(2 * host.bytes_in, np.uint8) for _ in range(2))
+    fast.encode_beats(x, found)
+    host.encode_beats(x, expected)
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match=r"found shape \[2, 24, 3\], expected"):
+        fast.encode_beats(x.transpose(0, 2, 1), found)
+
+
+def test_a_regressor_and_a_missing_library_are_left_to_numpy(library, tmp_path):
+    args = RegressorArgs(
+        num_features=8, num_channels=6, seq_len=10, patch_len=4, stride=2, d_model=12, n_layer=1
+    )
+    assert fast_host(HostSide(compile_regressor(args)), library) is None
+    assert fast_path.load(tmp_path / "none.so") is None
+    (tmp_path / "other.so").write_bytes(b"\x7fELF of another processor")
+    assert fast_path.load(tmp_path / "other.so") is None
+
+
+def test_the_driver_uses_it(hosts, library, tmp_path, monkeypatch):
+    keep_pynq_state_in(tmp_path)
+    package, host_side, _ = hosts["mixing"]
+    monkeypatch.setattr(host.accelerator, "fast_host", lambda side: fast_host(side, library))
+    x = np.random.default_rng(0).standard_normal((2, 3, 24)).astype(np.float32)
+    with Accelerator(write_overlay(tmp_path), device=PlainDevice(BUILD)) as accelerator:
+        accelerator.load(package)
+        found = accelerator.forecast(x)
+    y = np.zeros((2, 1, package.forecast_elements), np.int16)
+    np.testing.assert_array_equal(found, host_side.forecast(y, x))
+
+
+@pytest.mark.parametrize(("compiler", "status"), [("no-such-compiler", 2), ("false", 1)])
+def test_what_does_not_compile(compiler, status, tmp_path, capsys):
+    assert fast_path.main(["--compiler", compiler, "--output", str(tmp_path / "x.so")]) == status
+    assert not (tmp_path / "x.so").exists()

@@ -28,7 +28,7 @@ board-selftest: $(GOLDEN_CURRENT) $(call board_ready,$(BOARD_BUILD))
 	$(PY) -m host.selftest $(call which_board,$(BOARD_BUILD)) $(ARGS)
 
 .PHONY: bench-host
-bench-host: ## what a forecast costs: the driver alone, and on a board (BOARD=IP, else a virtual one)
+bench-host: ## what a forecast costs: the driver alone, and a board (BOARD=IP, else a virtual one)
 bench-host: $(GOLDEN_CURRENT) $(call board_ready,$(BOARD_BUILD))
 	$(PY) -m host.bench --driver --package build/golden/etth1_mixing/package.bin
 	$(PY) -m host.bench $(call which_board,$(BOARD_BUILD)) $(ARGS)

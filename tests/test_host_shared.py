@@ -4,6 +4,7 @@ import functools
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -121,37 +122,52 @@ def test_attaching_to_a_board_at_work(open_board):
         open_board(download=False, faked={0xA000_0000 + reg.CTRL: reg.CTRL_START})
 
 
-def test_the_lock_names_the_process_that_has_it(tmp_path):
-    path = tmp_path / "lock"
+@contextmanager
+def another_process_with_the_lock(path):
     code = "import sys, time; from host.lock import *; "
     code += "lock = BoardLock(Path(sys.argv[1])); print(flush=True); time.sleep(60)"
     other = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", code, str(path)], stdout=subprocess.PIPE
+        [sys.executable, "-W", "ignore", "-c", code, str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     try:
         other.stdout.readline()
-        with pytest.raises(errors.BoardInUseError, match=rf"in use by process {other.pid}: .*-c "):
-            BoardLock(path)
+        yield other.pid
     finally:
         other.kill()
         other.communicate()
-    lock = BoardLock(path)  # however it ended
-    with pytest.raises(errors.BoardInUseError, match=f"process {os.getpid()}: "):
+
+
+def test_the_lock_names_the_process_that_has_it(tmp_path):
+    path = tmp_path / "lock"
+    with (
+        another_process_with_the_lock(path) as pid,
+        pytest.raises(errors.BoardInUseError, match=rf"in use by process {pid}: .*-c "),
+    ):
         BoardLock(path)
-    lock.release()
-    lock.release()
-    BoardLock(path).release()
+    locks = [BoardLock(path), BoardLock(path)]  # however the other one ended
+    for lock in locks:
+        with another_process_with_the_lock(path):  # which does not get it
+            assert path.read_text().startswith(f"process {os.getpid()}: ")
+        lock.release()
+        lock.release()
+    with another_process_with_the_lock(path) as pid:
+        assert path.read_text().startswith(f"process {pid}: ")
 
 
 def test_the_driver_locks_the_board_that_it_runs_on(open_board, monkeypatch, tmp_path):
+    path = tmp_path / "lock"
     monkeypatch.setattr(host.accelerator, "is_board", lambda: True)
-    monkeypatch.setattr(
-        host.accelerator, "BoardLock", functools.partial(BoardLock, tmp_path / "lock")
-    )
+    monkeypatch.setattr(host.accelerator, "BoardLock", functools.partial(BoardLock, path))
+    with another_process_with_the_lock(path), pytest.raises(errors.BoardInUseError):
+        open_board()
     with pytest.raises(errors.BoardError, match="not been programmed"):
         open_board(download=False)  # does not keep it
+    with another_process_with_the_lock(path) as pid:
+        assert path.read_text().startswith(f"process {pid}: ")
     first = open_board()
-    with pytest.raises(errors.BoardInUseError):
-        open_board()
+    assert path.read_text().startswith(f"process {os.getpid()}: ")
     first.close()
-    open_board()
+    with another_process_with_the_lock(path) as pid:
+        assert path.read_text().startswith(f"process {pid}: ")

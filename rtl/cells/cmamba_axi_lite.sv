@@ -122,6 +122,33 @@ module cmamba_axi_lite #(
     for (int unsigned i = 0; i < 4; i++) wr_biten_o[8*i+:8] = {8{strobe_q[i]}};
   end
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  response_stays :
+  assert property (disable iff (!live) state_q == StRespond && !taken |=> $stable(
+      {s_axil_rvalid, s_axil_bvalid, s_axil_rdata, s_axil_rresp}
+  ))
+  else $error("axi_lite: the response went or changed before it was taken");
+
+  request_is_short :
+  assert property (disable iff (!live) req_o |=> !req_o)
+  else $error("axi_lite: req_o is high for more than a cycle");
+
+  ack_is_awaited :
+  assert property (disable iff (!live) rd_ack_i || wr_ack_i |->
+      state_q == StRequest || state_q == StAnswer)
+  else $error("axi_lite: an acknowledgement without a request");
+`endif
+
 endmodule
 
 `default_nettype wire

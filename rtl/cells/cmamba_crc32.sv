@@ -78,6 +78,22 @@ module cmamba_crc32 (
 
   assign crc_o = ~remainder_q;
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_quiet u_quiet (
+      .clk_i,
+      .active_i(clear_i || beat_valid_i || byte_valid_i),
+      .live_o  (live)
+  );
+
+  one_at_a_time :
+  assert property (disable iff (!live) $onehot0({clear_i, beat_valid_i, byte_valid_i}))
+  else $error("crc32: more than one of clear, beat and byte in a cycle");
+`endif
+
 endmodule
 
 `default_nettype wire

@@ -90,13 +90,12 @@ module cmamba_fifo #(
   default clocking @(posedge clk_i);
   endclocking
 
-  // Registers hold anything until the first reset.
-  // verilator lint_off PROCASSINIT
-  logic live_q = 1'b0;
-  // verilator lint_on PROCASSINIT
   logic live;
-  always_ff @(posedge clk_i) live_q <= rst_i || live_q;
-  assign live = live_q && !rst_i;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
 
   word_stays :
   assert property (disable iff (!live) valid_o && !ready_i |=> $stable({valid_o, data_o}))

@@ -54,6 +54,22 @@ module cmamba_skid_buffer #(
   assign valid_o = valid_q;
   assign data_o  = data_q;
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  word_stays :
+  assert property (disable iff (!live) valid_o && !ready_i |=> $stable({valid_o, data_o}))
+  else $error("skid_buffer: the word went or changed before it was taken");
+`endif
+
 endmodule
 
 `default_nettype wire

@@ -112,6 +112,7 @@ def simulate(
     build_args: Sequence[str] = (),
     suite: str | None = None,
     test_filter: str | None = None,
+    plusargs: Sequence[str] = (),
     extra_env: Mapping[str, str] | None = None,
 ) -> None:
     """Build ``toplevel`` with ``parameters`` and run its suite.
@@ -126,6 +127,7 @@ def simulate(
         build_args: further arguments of Verilator.
         suite: Python module of the cocotb tests, by default ``test_NAME`` for ``cmamba_NAME``.
         test_filter: regular expression, run only the cocotb tests whose names match.
+        plusargs: arguments of the simulation.
         extra_env: environment variables for the tests.
 
     Raises:
@@ -169,6 +171,7 @@ def simulate(
             seed=seed,
             waves=WAVES,
             test_filter=test_filter,
+            plusargs=list(plusargs),
             extra_env=dict(extra_env or {}),
         )
 

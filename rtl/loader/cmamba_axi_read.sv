@@ -220,7 +220,7 @@ module cmamba_axi_read #(
 
   localparam int unsigned BeatLevelWidth = $clog2(FifoBeats + 2);
 
-  logic beat_valid_q, unused_ready;
+  logic beat_valid_q, has_room_for_beat;
   beat_t beat_arrived_q, beat;
   logic [BeatLevelWidth-1:0] beat_level;
 
@@ -242,7 +242,7 @@ module cmamba_axi_read #(
       .clk_i,
       .rst_i  (rst_i || abort_i),
       .valid_i(beat_valid_q),
-      .ready_o(unused_ready),
+      .ready_o(has_room_for_beat),
       .data_i (beat_arrived_q),
       .valid_o(beat_valid_o),
       .ready_i(beat_ready_i),
@@ -264,6 +264,55 @@ module cmamba_axi_read #(
     busy_o <= !rst_i && (state_q != StIdle || dropping_q || m_axi_arvalid || burst_level != '0 ||
                          beat_valid_q || beat_level != '0);
   end
+
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  // Beats that the slave owes.
+  logic [31:0] owed_q;
+  always_ff @(posedge clk_i) begin
+    if (rst_i) owed_q <= '0;
+    else begin
+      owed_q <= owed_q + (m_axi_arvalid && m_axi_arready ? 32'(m_axi_arlen) + 32'd1 : '0) -
+          32'(m_axi_rvalid && m_axi_rready);
+    end
+  end
+
+  command_is_whole :
+  assert property (disable iff (!live) take |-> cmd_beats_i != '0 && cmd_addr_i[3:0] == '0)
+  else $error("axi_read: %0d beats from %h, expected whole beats", cmd_beats_i, cmd_addr_i);
+
+  burst_stays :
+  assert property (disable iff (!live) m_axi_arvalid && !m_axi_arready |=> $stable(
+      {m_axi_arvalid, m_axi_araddr, m_axi_arlen}
+  ))
+  else $error("axi_read: the burst went or changed before it was taken");
+
+  burst_in_page :
+  assert property (disable iff (!live) m_axi_arvalid |->
+      32'(m_axi_araddr[11:4]) + 32'(m_axi_arlen) < 4096 / 16)
+  else $error("axi_read: a burst from %h crosses 4 KiB", m_axi_araddr);
+
+  beat_was_asked_for :
+  assert property (disable iff (!live) m_axi_rvalid |-> owed_q != '0)
+  else $error("axi_read: the slave sends a beat that it has not been asked for");
+
+  burst_is_taken :
+  assert property (disable iff (!live) m_axi_rready && !burst_end |=> m_axi_rready)
+  else $error("axi_read: RREADY fell while a burst is under way");
+
+  beat_has_room :
+  assert property (disable iff (!live) beat_valid_q |-> has_room_for_beat)
+  else $error("axi_read: a beat has come for which there is no place");
+`endif
 
 endmodule
 

@@ -77,7 +77,8 @@ module cmamba_loader
     output logic [23:0]               wr_addr_o,
     output logic [127:0]              wr_data_o,
 
-    // To program_check: its start, with the facts of the header; then the program in order.
+    // To program_check: its start, with the facts of the header; then the program in order. An
+    // instruction stays until it is taken, or until the load ends by an error.
     output logic              check_start_o,
     output logic              check_instruction_valid_o,
     input  wire logic         check_instruction_ready_i,
@@ -563,6 +564,49 @@ module cmamba_loader
   assign check_instruction_o = {hold_q, gather_q};
   assign check_schedule_valid_o = wr_en_o[SectionSchedule];
   assign check_schedule_o = wr_data_o;
+
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  one_state :
+  assert property (disable iff (!live) $onehot(state_q))
+  else $error("loader: state_q is %b, expected one state", state_q);
+
+  arguments_stay :
+  assert property (disable iff (!live) busy_o |-> $stable(
+      {package_addr_i, package_beats_i, watchdog_cycles_i}
+  ))
+  else $error("loader: the arguments changed before done_o");
+
+  command_has_beats :
+  assert property (disable iff (!live) cmd_valid_o |-> cmd_beats_o != '0)
+  else $error("loader: a command of no beats");
+
+  hold_is_free :
+  assert property (disable iff (!live) accept |-> held_q <= 5'd1 && !instruction_valid_q)
+  else $error("loader: a beat is taken while another one is held");
+
+  one_section :
+  assert property (disable iff (!live) $onehot0(wr_en_o))
+  else $error("loader: wr_en_o is %b, expected one section", wr_en_o);
+
+  instruction_stays :
+  assert property (disable iff (!live)
+      check_instruction_valid_o && !check_instruction_ready_i &&
+          (state_q[StCopy] || state_q[StSettle]) |=>
+      $stable(
+      {check_instruction_valid_o, check_instruction_o}
+  ))
+  else $error("loader: the instruction went or changed before it was taken");
+`endif
 
 endmodule
 

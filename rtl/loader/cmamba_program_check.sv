@@ -32,7 +32,8 @@ module cmamba_program_check
     // verilator lint_on UNUSEDSIGNAL
 
     // The instructions in order, then the entries of the schedule, as many as the facts say. An
-    // instruction stays until it is taken; entries may follow each other every cycle.
+    // instruction stays until it is taken, or until the load ends by an error: what was checked of
+    // it then does not count. Entries may follow each other every cycle.
     input  wire logic                       instruction_valid_i,
     output logic                            instruction_ready_o,
     input  wire logic [InstructionBits-1:0] instruction_i,
@@ -901,6 +902,45 @@ module cmamba_program_check
       else if (schedule_bad) error_o <= ErrorBadSchedule;
     end
   end
+
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  instruction_stays :
+  assert property (disable iff (!live) instruction_valid_i && !instruction_ready_o |=>
+      !instruction_valid_i || $stable(
+      instruction_i
+  ))
+  else $error("program_check: the instruction changed before it was taken");
+
+  program_in_order :
+  assert property (disable iff (!live) schedule_valid_i |->
+      !instruction_valid_i && 32'(instructions_q) == elements[SectionInstructions])
+  else $error("program_check: an entry of the schedule before the last instruction");
+
+  facts_stay :
+  assert property (disable iff (!live)
+      instruction_valid_i || schedule_valid_i || state_q == StCounts || state_q == StVerdict |->
+      $stable(
+      {
+        facts_i.elements,
+        facts_i.unit_entries,
+        facts_i.n_sequences,
+        facts_i.n_positions,
+        facts_i.token_bytes,
+        facts_i.forecast_elements
+      }
+  ))
+  else $error("program_check: the facts changed before the program was checked");
+`endif
 
 endmodule
 

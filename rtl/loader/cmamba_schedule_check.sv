@@ -103,6 +103,22 @@ module cmamba_schedule_check
   assign bad_o  = valid_q[2] && bad_q;
   assign busy_o = valid_i || valid_q != '0;
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  instructions_come_first :
+  assert property (disable iff (!live) instruction_wr_en_i |-> !busy_o)
+  else $error("schedule_check: an instruction comes while entries are checked");
+`endif
+
 endmodule
 
 `default_nettype wire

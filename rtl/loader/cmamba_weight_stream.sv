@@ -165,6 +165,48 @@ module cmamba_weight_stream #(
   assign stream_valid_o = offered_q != 2'd0;
   assign stream_slot_o = address(stream_slot_q);
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  fetch_has_tiles :
+  assert property (disable iff (!live) fetch_valid_i && fetch_ready_o |->
+      fetch_i.first < fetch_i.beyond)
+  else $error("weight_stream: tiles %0d up to %0d are none", fetch_i.first, fetch_i.beyond);
+
+  fetch_stays :
+  assert property (disable iff (!live || rst) fetch_valid_i && !fetch_ready_o |=> $stable(
+      {fetch_valid_i, fetch_i}
+  ))
+  else $error("weight_stream: the tiles to fetch changed before they were taken");
+
+  command_stays :
+  assert property (disable iff (!live || rst) cmd_valid_o && !cmd_ready_i |=> $stable(
+      {cmd_valid_o, cmd_addr_o, cmd_beats_o}
+  ))
+  else $error("weight_stream: the command went or changed before it was taken");
+
+  read_was_offered :
+  assert property (disable iff (!live || rst) stream_ready_i |-> stream_valid_o)
+  else $error("weight_stream: a tile is read that has not been offered");
+
+  slot_is_free :
+  assert property (disable iff (!live || rst) wr_valid_o |->
+      !stream_valid_o || wr_tile_o != stream_slot_o)
+  else $error("weight_stream: a slot is written while its tile is offered");
+
+  slots_fit :
+  assert property (disable iff (!live || rst) offered_q <= full_q && full_q <= 2'd2)
+  else $error("weight_stream: %0d of %0d tiles are offered, expected 2 at most", offered_q, full_q);
+`endif
+
 endmodule
 
 `default_nettype wire

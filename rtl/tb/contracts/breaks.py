@@ -32,6 +32,10 @@ class Breaks:
 
 # Of the module's enumerations, in their order.
 AXI_LITE_REQUEST, AXI_LITE_RESPOND = 1, 3
+LOADER_COMMAND, LOADER_COPY, LOADER_SETTLE = 1 << 2, 1 << 3, 1 << 4
+
+SMALL_TILE = {"TileIn": 4, "TileOut": 16}
+FETCH = {"enable_i": 1, "fetch_valid_i": 1, "fetch_i": 4}
 
 BREAKS = {
     # ---- cells
@@ -59,4 +63,59 @@ BREAKS = {
         }
     ),
     "crc32": Breaks({"one_at_a_time": [{"clear_i": 1, "beat_valid_i": 1}]}),
+    # ---- loader
+    "axi_read": Breaks(
+        {
+            "command_is_whole": [{"cmd_valid_i": 1, "cmd_beats_i": 0}],
+            "burst_stays": [{"m_axi_arvalid": 1}, {"m_axi_arvalid": 0}],
+            "burst_in_page": [{"m_axi_arvalid": 1, "m_axi_araddr": 0xFF0, "m_axi_arlen": 1}],
+            "beat_was_asked_for": [{"m_axi_rvalid": 1}],
+            "burst_is_taken": [
+                {"cmd_valid_i": 1, "cmd_beats_i": 4},
+                {"cmd_valid_i": 0},
+                8,
+                {"u_bursts.valid_q": 0},
+            ],
+            "beat_has_room": [{"beat_valid_q": 1, "u_beats.level_q": 128}],
+        },
+        fast=True,
+    ),
+    "loader": Breaks(
+        {
+            "one_state": [{"state_q": LOADER_COPY | LOADER_SETTLE}],
+            "arguments_stay": [{"start_i": 1}, {"start_i": 0}, {"package_beats_i": 5}],
+            "command_has_beats": [{"state_q": LOADER_COMMAND, "cmd_beats_o": 0, "wraps_q": 0}],
+            "hold_is_free": [{"ready_q": 1, "beat_valid_i": 1, "held_q": 5}],
+            "one_section": [{"wr_en_o": 3}],
+            "instruction_stays": [
+                {"state_q": LOADER_COPY, "instruction_valid_q": 1},
+                {"instruction_valid_q": 0},
+            ],
+        },
+    ),
+    "program_check": Breaks(
+        {
+            "instruction_stays": [
+                {"instruction_valid_i": 1, "instruction_i": 5},
+                {"instruction_i": 6},
+            ],
+            "program_in_order": [{"instruction_valid_i": 1, "schedule_valid_i": 1}],
+            "facts_stay": [{"instruction_valid_i": 1}, {"facts_i": 1 << 64}],
+        },
+    ),
+    "schedule_check": Breaks(
+        {"instructions_come_first": [{"instruction_wr_en_i": 1, "valid_i": 1}]}
+    ),
+    "weight_stream": Breaks(
+        {
+            "fetch_has_tiles": [{"enable_i": 1}, {"fetch_valid_i": 1, "fetch_i": 0}],
+            "fetch_stays": [FETCH, 3, {"fetch_i": 5}],
+            "command_stays": [FETCH, 6, {"addr_q": 64}],
+            "read_was_offered": [{"enable_i": 1}, {"stream_ready_i": 1}],
+            "slot_is_free": [{"enable_i": 1}, {"offered_q": 1, "full_q": 1, "beat_valid_i": 1}],
+            "slots_fit": [{"enable_i": 1}, {"offered_q": 1}],
+        },
+        SMALL_TILE | {"WeightTiles": 512},
+        fast=True,
+    ),
 }

@@ -62,7 +62,9 @@ module cmamba_parameters
   // The last registers of the bus's tree: the memories are many block RAMs, and an address for
   // each.
   logic array_wr_en_q, conv_wr_en_q, conv_table_wr_en_q;
-  logic scan_wr_en_q, decay_wr_en_q, scan_table_wr_en_q;
+  logic scan_wr_en_q, decay_wr_en_q;
+  (* keep = "true" *) logic softplus_wr_en_q;
+  (* keep = "true" *) logic silu_wr_en_q;
   (* keep = "true" *) logic [ArrayBeatWidth-1:0] array_wr_addr_q;
   (* keep = "true" *) logic [$clog2(MaxConvParams)-1:0] conv_wr_addr_q;
   (* keep = "true" *) logic [ConvTableWidth+7:0] conv_table_wr_addr_q;
@@ -76,7 +78,8 @@ module cmamba_parameters
     conv_table_wr_en_q <= wr_en_i[SectionConvTables];
     scan_wr_en_q <= wr_en_i[SectionScanParams];
     decay_wr_en_q <= wr_en_i[SectionScanDecay];
-    scan_table_wr_en_q <= wr_en_i[SectionScanTables];
+    softplus_wr_en_q <= wr_en_i[SectionScanTables];
+    silu_wr_en_q <= wr_en_i[SectionScanTables];
     array_wr_addr_q <= wr_addr_i[ArrayBeatWidth-1:0];
     conv_wr_addr_q <= wr_addr_i[$clog2(MaxConvParams)-1:0];
     conv_table_wr_addr_q <= wr_addr_i[ConvTableWidth+7:0];
@@ -170,7 +173,7 @@ module cmamba_parameters
       .Lanes (ScanSlots)
   ) u_softplus_tables (
       .clk_i,
-      .wr_en_i  (scan_table_wr_en_q),
+      .wr_en_i  (softplus_wr_en_q),
       .wr_addr_i(scan_table_wr_addr_q),
       .wr_data_i(wr_data_q[15:0]),
       .table_i  (softplus_table_i),
@@ -184,7 +187,7 @@ module cmamba_parameters
       .Lanes (ScanSlots)
   ) u_silu_tables (
       .clk_i,
-      .wr_en_i  (scan_table_wr_en_q),
+      .wr_en_i  (silu_wr_en_q),
       .wr_addr_i(scan_table_wr_addr_q),
       .wr_data_i(wr_data_q[15:0]),
       .table_i  (silu_table_i),

@@ -56,7 +56,7 @@ def test_a_build_that_is_like_another():
     assert large.tile_macs == default.tile_macs
 
 
-@pytest.mark.parametrize("name", ["default", "deep", "large"])
+@pytest.mark.parametrize("name", ["default", "deep", "large", "wide"])
 def test_the_price_of_a_build(name):
     """It is below the build's target, and the same in builds.toml and docs/architecture.md."""
     build = isa.build(name)

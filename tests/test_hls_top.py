@@ -138,6 +138,21 @@ def test_a_wait_that_is_never_met_ends_the_run(native, sample, order):
     assert accelerator.standstill == ""
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+@settings(max_examples=25)
+@given(seed=seeds, largest=st.sampled_from([5, 20, 90]))
+def test_another_array(program, seed, largest):
+    """Tiles, words and lanes of `wide` are others."""
+    rng = np.random.default_rng(seed)
+    package = program(rng, isa.build("wide"), largest=largest)
+    tokens = tokens_for(package, rng, 2)
+    forecast, tensors = model_run(package, tokens, "wide")
+    accelerator = Accelerator(package.to_bytes(), build="wide")
+    assert_same_tensors(accelerator.run_traced(tokens), tensors)
+    np.testing.assert_array_equal(accelerator.run(tokens), forecast)
+
+
 @both_builds
 def test_other_build(native):
     """A program that needs more rows runs on the build that has them."""

@@ -257,7 +257,7 @@ def test_small():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("build", ["small", "default"])
+@pytest.mark.parametrize("build", ["small", "default", "wide"])
 def test_all(build):
     top = Top(build)
     top.run("test_cmamba_forecasts", folder=top.folder / "all_forecasts")

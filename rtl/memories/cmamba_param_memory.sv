@@ -23,7 +23,7 @@ module cmamba_param_memory #(
 ) (
     input wire logic clk_i,
 
-    // A beat of the section.
+    // A beat of the section, and a row of it below: not behind its end.
     input wire logic wr_en_i,
     input wire logic [BeatAddrBits-1:0] wr_addr_i,
     input wire logic [127:0] wr_data_i,
@@ -87,6 +87,28 @@ module cmamba_param_memory #(
     always_ff @(posedge clk_i) part_q <= {part_q[0], rd_addr_i[0][PartBits-1:0]};
     assign rd_data_o = words[0][part_q[1]*Lanes*WordBits+:Lanes*WordBits];
   end
+
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_quiet u_quiet (
+      .clk_i,
+      .active_i(wr_en_i || rd_en_i),
+      .live_o  (live)
+  );
+
+  write_fits :
+  assert property (disable iff (!live) wr_en_i |-> 32'(wr_addr_i) < Beats)
+  else $error("param_memory: beat %0d is written, of %0d", wr_addr_i, Beats);
+
+  // A lane of its own address may have no word in the row behind the last one.
+  read_fits :
+  assert property (disable iff (!live) rd_en_i && Addresses == 1 |->
+      32'(rd_addr_i[0]) < Words / Lanes)
+  else $error("param_memory: row %0d is read, of %0d", rd_addr_i[0], Words / Lanes);
+`endif
 
 endmodule
 

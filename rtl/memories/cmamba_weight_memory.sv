@@ -115,6 +115,46 @@ module cmamba_weight_memory
     end
   end
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_quiet u_quiet (
+      .clk_i,
+      .active_i(wr_valid_i || rd_en_i),
+      .live_o  (live)
+  );
+
+  // What is written, and which tiles have come whole, three cycles ago or earlier.
+  // verilator lint_off PROCASSINIT
+  logic [Tiles-1:0] whole_q = '0;
+  logic [1:0] ended_q = '0;
+  // verilator lint_on PROCASSINIT
+  logic [1:0][AddrBits-1:0] ended_tile_q;
+  logic [AddrBits-1:0] tile_q;
+  logic [BeatBits-1:0] next_beat_q;
+  always_ff @(posedge clk_i) begin
+    ended_q <= {ended_q[0], wr_valid_i && wr_beat_i == '1};
+    ended_tile_q <= {ended_tile_q[0], wr_tile_i};
+    if (ended_q[1]) whole_q[ended_tile_q[1]] <= 1'b1;
+    if (wr_valid_i) begin
+      tile_q <= wr_tile_i;
+      next_beat_q <= wr_beat_i + 1'b1;
+      whole_q[wr_tile_i] <= 1'b0;
+    end
+  end
+
+  beats_in_order :
+  assert property (disable iff (!live) wr_valid_i && wr_beat_i != '0 |->
+      wr_beat_i == next_beat_q && wr_tile_i == tile_q)
+  else $error("weight_memory: beat %0d of tile %0d is out of order", wr_beat_i, wr_tile_i);
+
+  tile_is_whole :
+  assert property (disable iff (!live) rd_en_i |-> whole_q[rd_addr_i])
+  else $error("weight_memory: tile %0d is read before it is whole", rd_addr_i);
+`endif
+
 endmodule
 
 `default_nettype wire

@@ -63,6 +63,25 @@ BREAKS = {
         }
     ),
     "crc32": Breaks({"one_at_a_time": [{"clear_i": 1, "beat_valid_i": 1}]}),
+    # ---- memories
+    "activation_memory": Breaks(
+        {"word_is_written": [{"rd_en_i": 1, "rd_addr_i": 3}]}, {"Elements": 64, "RowAlign": 16}
+    ),
+    "param_memory": Breaks(
+        {
+            "write_fits": [{"wr_en_i": 1, "wr_addr_i": 30}],
+            "read_fits": [{"rd_en_i": 1, "rd_addr_i": 15}],
+        },
+        {"Words": 48, "Lanes": 4},
+    ),
+    "weight_memory": Breaks(
+        {
+            "beats_in_order": [{"wr_valid_i": 1, "wr_tile_i": 3, "wr_beat_i": 1}],
+            "tile_is_whole": [{"rd_en_i": 1, "rd_addr_i": 5}],
+        },
+        {"TileIn": 4, "TileOut": 8, "Tiles": 257},
+        fast=True,
+    ),
     # ---- loader
     "axi_read": Breaks(
         {

@@ -215,6 +215,32 @@ module cmamba_control
       .hwif_out
   );
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  start_is_short :
+  assert property (disable iff (!live) start_o |=> !start_o)
+  else $error("control: start_o is high for more than a cycle");
+
+  arguments_stay :
+  assert property (disable iff (!live) running_q && !start_o |-> $stable(
+      {package_addr_o, mode_o, package_beats_o, n_forecasts_o, watchdog_cycles_o}
+  ))
+  else $error("control: the arguments changed before done_i");
+
+  done_is_expected :
+  assert property (disable iff (!live) done_i |-> running_q)
+  else $error("control: a run ends that has not begun");
+`endif
+
 endmodule
 
 `default_nettype wire

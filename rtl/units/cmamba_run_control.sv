@@ -67,6 +67,38 @@ module cmamba_run_control
   end
   assign settling_o = draining_i || (reading_i && patience_q != '0);
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  // A command has begun and not ended.
+  logic busy_q;
+  always_ff @(posedge clk_i) begin
+    if (rst_i) busy_q <= 1'b0;
+    else busy_q <= start_i || (busy_q && !done_o);
+  end
+
+  start_is_alone :
+  assert property (disable iff (!live) start_i |-> !busy_q)
+  else $error("run_control: a command begins before the one before has ended");
+
+  arguments_stay :
+  assert property (disable iff (!live) busy_q |-> $stable({mode_i, watchdog_cycles_i}))
+  else $error("run_control: the arguments changed before done_o");
+
+  end_is_expected :
+  assert property (disable iff (!live) load_done_i || run_done_i |->
+      busy_q && (mode_i[7:0] == CommandLoad ? !run_done_i : !load_done_i))
+  else $error("run_control: a command ends that has not begun");
+`endif
+
 endmodule
 
 `default_nettype wire

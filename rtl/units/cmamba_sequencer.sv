@@ -82,10 +82,11 @@ module cmamba_sequencer #(
     // Cycles in which a unit had an entry.
     output logic [NumUnits-1:0][CounterWidth-1:0]  busy_cycles_o,
 
-    // The units, in the order of cmamba_pkg::unit_e. Rows: the words where the rows of an entry's
-    // operands begin, in the order of the operands; of POOL behind them that of the maximum. The
-    // fields of an instruction that only rows are made of are zero, as are opcodes that a unit
-    // knows.
+    // The units, in the order of cmamba_pkg::unit_e. An entry stays until it is taken. A unit
+    // completes what it has taken, of which it holds less than 256 entries. Rows: the words where
+    // the rows of an entry's operands begin, in the order of the operands; of POOL behind them that
+    // of the maximum. The fields of an instruction that only rows are made of are zero, as are
+    // opcodes that a unit knows.
     output logic [NumUnits-1:0]           start_valid_o,
     input  wire logic [NumUnits-1:0]      start_ready_i,
     input  wire logic [NumUnits-1:0]      done_i,
@@ -537,7 +538,7 @@ module cmamba_sequencer #(
     localparam int unsigned Operands = NumOperands[u];
     localparam int unsigned LevelWidth = $clog2(QueueDepth + 2);
 
-    logic next_valid, head_valid_q, load, unused_ready;
+    logic next_valid, head_valid_q, load, has_room;
     logic [LevelWidth-1:0] level;
     item_t next_item;
     step_t [NumUnits-1:0] next_step;
@@ -552,7 +553,7 @@ module cmamba_sequencer #(
         .clk_i,
         .rst_i(clear_unit[u]),
         .valid_i(push_q[u]),
-        .ready_o(unused_ready),
+        .ready_o(has_room),
         .data_i({
           item_q[1], step_turned_q, row[Operands-1:0], fields_q[1][Bits-1:0] & Kept[u][Bits-1:0]
         }),
@@ -660,6 +661,73 @@ module cmamba_sequencer #(
       entries_o <= entries_o + CounterWidth'(completed_q);
     end
   end
+
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  arguments_stay :
+  assert property (disable iff (!live) busy_o |-> $stable(
+      {
+        loaded_i,
+        iterations_i,
+        schedule_entries_i,
+        unit_entries_i,
+        n_forecasts_i,
+        tlast_each_i,
+        watchdog_cycles_i
+      }
+  ))
+  else $error("sequencer: the arguments changed before done_o");
+
+  run_is_complete :
+  assert property (disable iff (!live) running_q && all_completed_q |->
+      way_q == '0 && push_q == '0 && holding == '0)
+  else $error("sequencer: the run ends before its entries");
+
+  for (genvar u = 0; u < NumUnits; u++) begin : gen_contracts
+    entry_is_counted :
+    assert property (disable iff (!live) unit[u] |-> unit_entries_i[u] != '0)
+    else $error("sequencer: an entry of unit %0d, for which none was announced", u);
+
+    entry_stays :
+    assert property (disable iff (!live || clear_unit[u])
+        start_valid_o[u] && !start_ready_i[u] |=>
+        $stable(
+        {start_valid_o[u], token_o[u], position_o[u], sequence_o[u], rows_o[u], head_word_q[u]}
+    ))
+    else $error("sequencer: the entry of unit %0d went or changed before it was taken", u);
+
+    queue_has_room :
+    assert property (disable iff (!live || clear_unit[u]) push_q[u] |-> gen_unit[u].has_room)
+    else $error("sequencer: an entry for unit %0d, whose queue is full", u);
+
+    done_is_expected :
+    assert property (disable iff (!live) running_q && done_i[u] |-> gen_unit[u].in_flight_q != '0)
+    else $error("sequencer: unit %0d completes an entry that it has not begun", u);
+
+    entries_fit :
+    assert property (disable iff (!live) start[u] && !done_i[u] |-> gen_unit[u].in_flight_q != '1)
+    else $error("sequencer: unit %0d has begun more entries than can be counted", u);
+
+    for (genvar v = 0; v < NumUnits; v++) begin : gen_wait
+      slack_fits :
+      assert property (disable iff (!live || clear_unit[u])
+          (SlackWidth + 1)'(signed'(gen_unit[u].gen_wait[v].slack_d)) ==
+          (SlackWidth + 1)'(signed'(gen_unit[u].gen_wait[v].slack_q)) +
+          (gen_unit[u].load ? (SlackWidth + 1)'(signed'(gen_unit[u].next_step[v])) : '0) +
+          (SlackWidth + 1)'(done_i[v]))
+      else $error("sequencer: what unit %0d waits for of unit %0d does not fit", u, v);
+    end
+  end
+`endif
 
 endmodule
 

@@ -30,9 +30,15 @@ class Breaks:
     fast: bool = False
 
 
+def largest(signal: SimHandleBase) -> int:
+    """The largest signed value."""
+    return (1 << (len(signal) - 1)) - 1
+
+
 # Of the module's enumerations, in their order.
 AXI_LITE_REQUEST, AXI_LITE_RESPOND = 1, 3
 LOADER_COMMAND, LOADER_COPY, LOADER_SETTLE = 1 << 2, 1 << 3, 1 << 4
+RUN = 2  # of the sequencer
 
 SMALL_TILE = {"TileIn": 4, "TileOut": 16}
 FETCH = {"enable_i": 1, "fetch_valid_i": 1, "fetch_i": 4}
@@ -136,5 +142,40 @@ BREAKS = {
         },
         SMALL_TILE | {"WeightTiles": 512},
         fast=True,
+    ),
+    # ---- control
+    "control": Breaks(
+        {
+            "start_is_short": [{"start_q": 1}, {"start_q": 1}],
+            "arguments_stay": [{"running_q": 1}, {"running_q": 1, "mode_q": 5}],
+            "done_is_expected": [{"done_i": 1}],
+        },
+    ),
+    "run_control": Breaks(
+        {
+            "start_is_alone": [{"start_i": 1, "mode_i": 1}, {"start_i": 1}],
+            "arguments_stay": [{"start_i": 1, "mode_i": 1}, {"start_i": 0}, {"mode_i": 2}],
+            "end_is_expected": [{"load_done_i": 1}],
+        }
+    ),
+    "sequencer": Breaks(
+        {
+            "arguments_stay": [{"start_i": 1}, {"start_i": 0, "iterations_i": 5}],
+            "run_is_complete": [
+                {"state_q": RUN, "running_q": 1, "all_completed_q": 1, "push_q": 1}
+            ],
+            "entry_is_counted": [{"way_q": 1 << 4}],
+            "entry_stays": [{"gen_unit[0].head_valid_q": 1}, {"gen_unit[0].head_valid_q": 0}],
+            "queue_has_room": [{"push_q": 1, "gen_unit[0].u_queue.level_q": 32}],
+            "done_is_expected": [{"running_q": 1, "done_i": 1}],
+            "entries_fit": [
+                {
+                    "gen_unit[0].head_valid_q": 1,
+                    "gen_unit[0].in_flight_q": 255,
+                    "start_ready_i": 1,
+                }
+            ],
+            "slack_fits": [{"gen_unit[0].gen_wait[0].slack_q": largest, "done_i": 1}],
+        },
     ),
 }

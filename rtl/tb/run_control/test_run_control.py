@@ -31,13 +31,13 @@ async def begin(dut):
 
 
 async def pulse(dut, **values):
-    """Set inputs for a cycle; returns the outputs in that cycle."""
+    """Set inputs for a cycle; returns the outputs in that cycle. The mode stays."""
     for name, value in values.items():
         getattr(dut, name).value = value
     await RisingEdge(dut.clk_i)
     names = ("load_start_o", "run_start_o", "tlast_each_o", "done_o", "error_o", "settling_o")
     outputs = {name: int(getattr(dut, name).value) for name in names}
-    for name in values:
+    for name in values.keys() - {"mode_i"}:
         getattr(dut, name).value = 0
     return outputs
 

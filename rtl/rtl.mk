@@ -31,7 +31,7 @@ SV_MODULES := $(filter-out %_pkg.sv,$(wildcard $(foreach folder,cells units load
 # Models of some of them, which only the simulator for Python uses.
 SV_MODELS  := $(wildcard rtl/simulator/models/*.sv)
 SV_FILES   := $(SV_MODULES) $(SV_MODELS) $(wildcard rtl/cmamba_cells_pkg.sv rtl/loader/*_pkg.sv \
-    rtl/units/*_pkg.sv rtl/formal/*.sv rtl/tb/*/*.sv)
+    rtl/units/*_pkg.sv rtl/formal/*.sv rtl/formal/stubs/*.sv rtl/tb/*/*.sv)
 # The packages of build $(1), each behind those that it uses.
 packages_of = rtl/cmamba_pkg.sv rtl/cmamba_cells_pkg.sv rtl/loader/cmamba_loader_pkg.sv \
     rtl/build/$(1)/cmamba_build_pkg.sv rtl/units/cmamba_array_pkg.sv \
@@ -100,7 +100,7 @@ $(FORMAL_TOOLS): build/formal/bin/%: | $(READY)
 	ln -sf "$(CURDIR)/$(BIN)/yowasp-$*" $@
 
 build/formal/%/PASS: rtl/formal/%.sby rtl/formal/%_formal.sv $(SV_MODULES) \
-        $(call packages_of,small) | $(FORMAL_TOOLS)
+        $(wildcard rtl/formal/stubs/*.sv) $(call packages_of,small) | $(FORMAL_TOOLS)
 	PATH="$(CURDIR)/build/formal/bin:$(CURDIR)/$(BIN):$$PATH" $(BIN)/yowasp-sby -f -d $(@D) $<
 
 .PHONY: formal

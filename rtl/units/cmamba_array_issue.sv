@@ -311,6 +311,54 @@ module cmamba_array_issue #(
           is_last: final_q
       };
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  entry_is_legal :
+  assert property (disable iff (!live) start |->
+      entry_i.instruction.n_in != '0 && entry_i.instruction.n_out != '0 &&
+      entry_i.instruction.log2_split <= 2'd2)
+  else $error("array_issue: an entry without inputs or outputs, or of more than four groups");
+
+  package_stays :
+  assert property (disable iff (!live) raw_valid_q || valid_q |-> $stable(
+      {resident_tiles_i, streams_i}
+  ))
+  else $error("array_issue: the package changed while an entry computes");
+
+  fetch_stays :
+  assert property (disable iff (!live) fetch_valid_o && !fetch_ready_i |=> $stable(
+      {fetch_valid_o, fetch_o}
+  ))
+  else $error("array_issue: the tiles to fetch went or changed before they were taken");
+
+  slot_stays :
+  assert property (disable iff (!live) stream_valid_i && !stream_ready_o |=> $stable(
+      {stream_valid_i, stream_slot_i}
+  ))
+  else $error("array_issue: the streamed tile went before it was read");
+
+  read_was_offered :
+  assert property (disable iff (!live) stream_ready_o |-> stream_valid_i)
+  else $error("array_issue: a streamed tile is read that has not been offered");
+
+  tile_has_credit :
+  assert property (disable iff (!live) take_credit |-> credits_q != '0)
+  else $error("array_issue: an output tile begins without a credit");
+
+  credit_was_taken :
+  assert property (disable iff (!live) release_i |-> credits_q != CreditBits'(Credits))
+  else $error("array_issue: a credit comes back that was not taken");
+`endif
+
 endmodule
 
 `default_nettype wire

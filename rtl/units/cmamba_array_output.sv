@@ -136,7 +136,7 @@ module cmamba_array_output #(
   // Counters take the words of its rows.
   entry_t entry_q;
   // verilator lint_on UNUSEDSIGNAL
-  logic head_valid, next_entry_q, unused_entries_ready;
+  logic head_valid, next_entry_q, has_room_for_entry;
   logic [$clog2(Credits + 2)-1:0] unused_entries_level;
 
   always_ff @(posedge clk_i) begin
@@ -165,7 +165,7 @@ module cmamba_array_output #(
       .clk_i,
       .rst_i,
       .valid_i(push_q),
-      .ready_o(unused_entries_ready),  // every entry in it has a credit
+      .ready_o(has_room_for_entry),   // every entry in it has a credit
       .data_i (pushed_q),
       .valid_o(head_valid),
       .ready_i(next_entry_q),
@@ -452,6 +452,47 @@ module cmamba_array_output #(
   assign wr_addr_o = written.word;
   assign wr_mask_o = written.mask;
   assign done_o = done_q[ResultStage];
+
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  // Running sums are read that are still on their way to memory.
+  logic sums_missing;
+  always_comb begin
+    sums_missing = 1'b0;
+    for (int unsigned s = 2; s <= SumStage; s++) begin
+      if (sums_read_q[1] && sums_write_q[s] && sum_addr_q[s] == sum_addr_q[1]) sums_missing = 1'b1;
+    end
+  end
+
+  entry_has_room :
+  assert property (disable iff (!live) push_q |-> has_room_for_entry)
+  else $error("array_output: an entry comes, and there are Credits of them");
+
+  tiles_fit :
+  assert property (disable iff (!live) 32'(tiles_q) <= Credits)
+  else $error("array_output: %0d tiles in the queue, expected %0d at most", tiles_q, Credits);
+
+  chunk_has_sums :
+  assert property (disable iff (!live) go_q |-> tiles_q != '0)
+  else $error("array_output: sums are read and none are there");
+
+  sums_are_written :
+  assert property (disable iff (!live) !sums_missing)
+  else $error("array_output: running sums are read before they are written");
+
+  one_memory :
+  assert property (disable iff (!live) $onehot0(wr_en_o))
+  else $error("array_output: wr_en_o is %b, expected one memory", wr_en_o);
+`endif
 
 endmodule
 

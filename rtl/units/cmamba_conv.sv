@@ -456,6 +456,32 @@ module cmamba_conv
   end
   assign done_o = valid_at[StageWrite] && group_at[StageWrite].last;
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  entry_is_legal :
+  assert property (disable iff (!live) start_valid_i && start_ready_o |->
+      instruction_i.n != '0 && instruction_i.kernel != '0 &&
+      32'(instruction_i.kernel) <= MaxTaps && 32'(instruction_i.param_addr) % Lanes == 0)
+  else $error("conv: an entry without channels, of 0 or too many taps, or of a wrong param_addr");
+
+  words_fit :
+  assert property (disable iff (!live) filling_q <= 2'd2)
+  else $error("conv: %0d words on their way to the taps, expected 2 at most", filling_q);
+
+  word_stays :
+  assert property (disable iff (!live) arrives && full_q |-> move_q)
+  else $error("conv: a tap comes before the word before has left");
+`endif
+
 endmodule
 
 `default_nettype wire

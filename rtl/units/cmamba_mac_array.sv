@@ -34,7 +34,7 @@ module cmamba_mac_array
     input  wire logic                                     rst_i,
     // A tile and its inputs in one cycle, its weights InputStages = WeightLatency - RamLatency
     // cycles later. The inputs begin TileIn * tile_part_i elements behind the beginning of the
-    // word.
+    // word. The tiles of an output tile follow each other, from the first to the last.
     input  wire logic                                     tile_valid_i,
     input  wire logic                                     tile_first_i,       // of its output tile
     input  wire logic                                     tile_last_i,        // of its output tile
@@ -245,6 +245,33 @@ module cmamba_mac_array
 
   assign sums_valid_o = done_q[2];
   assign sums_o = sums_q;
+
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  // The next tile is the first of its output tile.
+  logic begins_q;
+  always_ff @(posedge clk_i) begin
+    if (rst_i) begins_q <= 1'b1;
+    else if (tile_valid_i) begins_q <= tile_last_i;
+  end
+
+  tiles_in_order :
+  assert property (disable iff (!live) tile_valid_i |-> tile_first_i == begins_q)
+  else $error("mac_array: an output tile begins before the one before has ended, or not at all");
+
+  split_fits :
+  assert property (disable iff (!live) tile_valid_i |-> tile_log2_split_i <= 2'd2)
+  else $error("mac_array: tile_log2_split_i is %0d, expected at most 2", tile_log2_split_i);
+`endif
 
 endmodule
 

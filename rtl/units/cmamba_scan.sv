@@ -666,6 +666,46 @@ module cmamba_scan
   end
   assign done_o = valid_q[StageWrite] && step_q[StageWrite].last;
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  entry_is_legal :
+  assert property (disable iff (!live) start |->
+      instruction_i.n != '0 && 32'(instruction_i.log2_state) <= LimitLog2State &&
+      32'(instruction_i.state_addr) % Lanes == 0 && 32'(instruction_i.decay_addr) % Lanes == 0 &&
+      32'(instruction_i.param_addr) % Slots == 0)
+  else $error("scan: an entry without channels, of too many states, or of a wrong address");
+
+  one_read :
+  assert property (disable iff (!live) !(b_read && c_read))
+  else $error("scan: B and C are read in one cycle");
+
+  // A state is read that another step has not written yet.
+  logic state_missing;
+  always_comb begin
+    state_missing = 1'b0;
+    for (int unsigned s = StageUpdate - 2; s <= StageState; s++) begin
+      if (valid_q[StageUpdate-3] && !step_q[StageUpdate-3].restart && valid_q[s] &&
+          step_q[s].state_row == step_q[StageUpdate-3].state_row &&
+          step_q[s].sixteenth == step_q[StageUpdate-3].sixteenth) begin
+        state_missing = 1'b1;
+      end
+    end
+  end
+
+  state_is_written :
+  assert property (disable iff (!live) !state_missing)
+  else $error("scan: a state is read before the position before has written it");
+`endif
+
 endmodule
 
 `default_nettype wire

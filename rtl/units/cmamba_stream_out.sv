@@ -149,7 +149,7 @@ module cmamba_stream_out #(
 
   // ---------------------------------------------------------------- queue and output
 
-  logic queue_valid, unused_queue_ready;
+  logic queue_valid, has_room_for_beat;
   logic [CreditWidth-1:0] unused_queue_level;
   sent_t queue_data;
 
@@ -161,7 +161,7 @@ module cmamba_stream_out #(
       .clk_i,
       .rst_i  (rst_i || abort_i),
       .valid_i(valid_q[3]),
-      .ready_o(unused_queue_ready),
+      .ready_o(has_room_for_beat),
       .data_i (sent_q),
       .valid_o(queue_valid),
       .ready_i(pop),
@@ -197,6 +197,32 @@ module cmamba_stream_out #(
   assign m_axis_tdata_o  = tdata_q;
   assign m_axis_tkeep_o  = '1;
   assign m_axis_tlast_o  = tlast_q;
+
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  entry_is_legal :
+  assert property (disable iff (!live) start |-> instruction_i.n != '0)
+  else $error("stream_out: an entry without elements");
+
+  beat_stays :
+  assert property (disable iff (!live) m_axis_tvalid_o && !m_axis_tready_i |=> $stable(
+      {m_axis_tvalid_o, m_axis_tdata_o, m_axis_tlast_o}
+  ))
+  else $error("stream_out: what m_axis offers went or changed before it was taken");
+
+  beat_has_room :
+  assert property (disable iff (!live) valid_q[3] |-> has_room_for_beat)
+  else $error("stream_out: a beat was read for which there is no place");
+`endif
 
 endmodule
 

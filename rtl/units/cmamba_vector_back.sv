@@ -227,6 +227,32 @@ module cmamba_vector_back
     beat_o.wide = context_q.wide;
   end
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  one_operation :
+  assert property (disable iff (!live) context_valid_i |-> $onehot0(
+      {context_i.is_norm, context_i.is_pool, context_i.is_pool_features, context_i.is_modulate}
+  ))
+  else $error("vector_back: an entry of more than one operation");
+
+  beat_has_credit :
+  assert property (disable iff (!live) credit_taken |-> credits_q != '0)
+  else $error("vector_back: a beat is issued without a place for its result");
+
+  credit_was_taken :
+  assert property (disable iff (!live) result_popped_q |-> credits_q != CreditWidth'(ResultDepth))
+  else $error("vector_back: a result leaves that has no place");
+`endif
+
 endmodule
 
 `default_nettype wire

@@ -234,7 +234,7 @@ module cmamba_vector_front
   // ---------------------------------------------------------------- entries for the back
 
   logic [2:0] context_level;
-  logic unused_context_ready;
+  logic has_room_for_context;
 
   cmamba_fifo #(
       .Width($bits(context_t)),
@@ -244,7 +244,7 @@ module cmamba_vector_front
       .clk_i,
       .rst_i,
       .valid_i(finish),
-      .ready_o(unused_context_ready),
+      .ready_o(has_room_for_context),
       .data_i (context_q),
       .valid_o(context_valid_o),
       .ready_i(context_ready_i),
@@ -253,6 +253,40 @@ module cmamba_vector_front
   );
   // One may be on its way, and the level counts a word beside the memory.
   always_ff @(posedge clk_i) context_room_q <= context_level < 3'(ContextDepth);
+
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  entry_is_legal :
+  assert property (disable iff (!live) start_valid_i && start_ready_o |->
+      n != '0 && (is_like_norm || is_modulate || norm_i.opcode[3:0] == OpScale[3:0]))
+  else $error("vector_front: an entry without elements, or of another unit");
+
+  waiting_fits :
+  assert property (disable iff (!live) finish && context_q.way != WayNone && !waited_i |->
+      32'(waiting_q) < MaxWaiting)
+  else $error("vector_front: the back waits for more than %0d entries", MaxWaiting);
+
+  wait_is_known :
+  assert property (disable iff (!live) waited_i |-> waiting_q != '0)
+  else $error("vector_front: the back has waited for an entry that it was not given");
+
+  pool_is_read :
+  assert property (disable iff (!live) pool_read_i |-> pool_waits_q)
+  else $error("vector_front: sums of POOL have been read that were not handed on");
+
+  context_has_room :
+  assert property (disable iff (!live) finish |-> has_room_for_context)
+  else $error("vector_front: an entry for the back, whose queue is full");
+`endif
 
 endmodule
 

@@ -42,7 +42,7 @@ module cmamba_vector_output
 );
 
   result_t result, written;
-  logic result_valid, result_ready, written_valid, unused_ready;
+  logic result_valid, result_ready, written_valid, has_room_for_result;
   logic [$clog2(ResultDepth + 2)-1:0] unused_level;
   logic [Lanes-1:0][15:0] y, written_y;
 
@@ -72,7 +72,7 @@ module cmamba_vector_output
       .clk_i,
       .rst_i,
       .valid_i(result_valid),
-      .ready_o(unused_ready),
+      .ready_o(has_room_for_result),
       .data_i ({result, y}),
       .valid_o(written_valid),
       .ready_i(result_ready),
@@ -106,6 +106,34 @@ module cmamba_vector_output
   end
 
   always_ff @(posedge clk_i) done_o <= !rst_i && pop_o && written.last;
+
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  result_has_room :
+  assert property (disable iff (!live) result_valid |-> has_room_for_result)
+  else $error("vector_output: a result comes, and there are ResultDepth of them");
+
+  resid_write_stays :
+  assert property (disable iff (!live) resid_wr_en_o && !resid_wr_ready_i |=> $stable(
+      {resid_wr_en_o, resid_wr_addr_o, resid_wr_mask_o, resid_wr_data_o}
+  ))
+  else $error("vector_output: a write of resid went or changed before it was taken");
+
+  conv_in_write_stays :
+  assert property (disable iff (!live) conv_in_wr_en_o && !conv_in_wr_ready_i |=> $stable(
+      {conv_in_wr_en_o, conv_in_wr_addr_o, conv_in_wr_mask_o, conv_in_wr_data_o}
+  ))
+  else $error("vector_output: a write of conv_in went or changed before it was taken");
+`endif
 
 endmodule
 

@@ -329,6 +329,47 @@ module cmamba_vector_pipeline
       .rd_data_o(pooled)
   );
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  one_beat :
+  assert property (disable iff (!live) !(front_valid_i && back_valid_i))
+  else $error("vector_pipeline: beats of front and back in one cycle");
+
+  x_follows :
+  assert property (disable iff (!live) back_valid_i && back_beat_i.kind == BeatAddend |=>
+      back_valid_i && back_beat_i.kind == BeatModulate)
+  else $error("vector_pipeline: no x behind an addend of MODULATE");
+
+  one_read :
+  assert property (disable iff (!live) !(pool_adds && pool_reads))
+  else $error("vector_pipeline: front and back read sums of POOL in one cycle");
+
+  // A sum of POOL is read that is still on its way to memory.
+  logic sum_missing;
+  always_comb begin
+    sum_missing = pool_adds && pool_we_q && pool_waddr_q == beat_q[2].feature;
+    for (int unsigned s = 3; s <= 4; s++) begin
+      if (pool_adds && valid_q[s] && beat_q[s].kind == BeatPool &&
+          beat_q[s].feature == beat_q[2].feature) begin
+        sum_missing = 1'b1;
+      end
+    end
+  end
+
+  sum_is_written :
+  assert property (disable iff (!live) !sum_missing)
+  else $error("vector_pipeline: a sum of POOL is read before it is written");
+`endif
+
 endmodule
 
 `default_nettype wire

@@ -12,8 +12,9 @@ module cmamba_vector_reduce
     input wire logic clk_i,
     input wire logic rst_i,
 
-    // Of a NORM squares, zero where a lane is not of the row; of a POOL_FEATURES the elements. At
-    // most WaitingDepth results may be on their way: there is no back-pressure.
+    // Of a NORM squares, zero where a lane is not of the row; of a POOL_FEATURES the elements. The
+    // parts of a row follow each other, from the first to the last. At most WaitingDepth results
+    // may be on their way: there is no back-pressure.
     input wire logic                          valid_i,
     input wire part_t                         part_i,
     input wire logic [Lanes-1:0][43:0] products_i,
@@ -94,7 +95,7 @@ module cmamba_vector_reduce
   logic pending, taken;
   logic [47:0] sum;
   logic [2:0] unused_level, unused_scalars_level;
-  logic unused_ready, unused_scalars_ready;
+  logic has_room_for_sum, has_room_for_scalars;
 
   cmamba_fifo #(
       .Width(48),
@@ -104,7 +105,7 @@ module cmamba_vector_reduce
       .clk_i,
       .rst_i,
       .valid_i(sum_valid_q),
-      .ready_o(unused_ready),
+      .ready_o(has_room_for_sum),
       .data_i (sum_q),
       .valid_o(pending),
       .ready_i(taken),
@@ -132,13 +133,44 @@ module cmamba_vector_reduce
       .clk_i,
       .rst_i,
       .valid_i(scalars_valid_q),
-      .ready_o(unused_scalars_ready),
+      .ready_o(has_room_for_scalars),
       .data_i ({sum_q[SumWidth-1:0], maximum_q}),
       .valid_o(scalars_valid_o),
       .ready_i(scalars_ready_i),
       .data_o ({row_sum_o, row_maximum_o}),
       .level_o(unused_scalars_level)
   );
+
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  // The next part is the first of its row.
+  logic begins_q;
+  always_ff @(posedge clk_i) begin
+    if (rst_i) begins_q <= 1'b1;
+    else if (valid_i) begins_q <= part_i.last;
+  end
+
+  parts_in_order :
+  assert property (disable iff (!live) valid_i |-> part_i.first == begins_q)
+  else $error("vector_reduce: a row begins before the one before has ended, or not at all");
+
+  sum_has_room :
+  assert property (disable iff (!live) sum_valid_q |-> has_room_for_sum)
+  else $error("vector_reduce: a sum of squares comes, and there are WaitingDepth of them");
+
+  scalars_have_room :
+  assert property (disable iff (!live) scalars_valid_q |-> has_room_for_scalars)
+  else $error("vector_reduce: sum and maximum come, and there are WaitingDepth of them");
+`endif
 
 endmodule
 

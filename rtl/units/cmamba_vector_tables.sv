@@ -156,7 +156,7 @@ module cmamba_vector_tables
   );
 
   // MODULATE's scale waits for the shift.
-  logic entry_valid_q, entry_is_shift_q, unused_factors_ready;
+  logic entry_valid_q, entry_is_shift_q, has_room_for_factors;
   logic [15:0] scale_q, entry_q;
   logic [2:0] unused_factors_level;
   always_ff @(posedge clk_i) begin
@@ -174,13 +174,44 @@ module cmamba_vector_tables
       .clk_i,
       .rst_i,
       .valid_i(entry_valid_q && entry_is_shift_q),
-      .ready_o(unused_factors_ready),
+      .ready_o(has_room_for_factors),
       .data_i ({scale_q, entry_q}),
       .valid_o(factors_valid_o),
       .ready_i(factors_ready_i),
       .data_o ({scale_o, shift_o}),
       .level_o(unused_factors_level)
   );
+
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  // The next look-up of MODULATE is that of the shift.
+  logic shift_next_q;
+  always_ff @(posedge clk_i) begin
+    if (rst_i) shift_next_q <= 1'b0;
+    else if (lookup_valid_i) shift_next_q <= !shift_next_q;
+  end
+
+  one_lookup :
+  assert property (disable iff (!live) !(lookup_valid_i && scale_looks_up_o))
+  else $error("vector_tables: look-ups of SCALE and of MODULATE in one cycle");
+
+  scale_then_shift :
+  assert property (disable iff (!live) lookup_valid_i |-> lookup_i.is_shift == shift_next_q)
+  else $error("vector_tables: MODULATE does not look up scale and shift in turn");
+
+  factors_have_room :
+  assert property (disable iff (!live) entry_valid_q && entry_is_shift_q |-> has_room_for_factors)
+  else $error("vector_tables: scale and shift come, and there are WaitingDepth of them");
+`endif
 
 endmodule
 

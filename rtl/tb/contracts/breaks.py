@@ -30,18 +30,37 @@ class Breaks:
     fast: bool = False
 
 
+def at_top(value: int, bits: int) -> Callable[[SimHandleBase], int]:
+    """`value` in the first `bits` bits of a vector, where a struct has its first fields."""
+    return lambda signal: value << (len(signal) - bits)
+
+
 def largest(signal: SimHandleBase) -> int:
     """The largest signed value."""
     return (1 << (len(signal) - 1)) - 1
+
+
+def kinds(**stages: int) -> Callable[[SimHandleBase], int]:
+    """Beats in stages of the vector unit's pipeline, `s5=4` for one of kind 4 in stage 5."""
+
+    def value(signal: SimHandleBase) -> int:
+        bits = len(signal) // 9
+        return sum(kind << (bits * int(stage[1:]) - 4) for stage, kind in stages.items())
+
+    return value
 
 
 # Of the module's enumerations, in their order.
 AXI_LITE_REQUEST, AXI_LITE_RESPOND = 1, 3
 LOADER_COMMAND, LOADER_COPY, LOADER_SETTLE = 1 << 2, 1 << 3, 1 << 4
 RUN = 2  # of the sequencer
+CHECK_DONE = 4
+POOL, MEAN, ADDEND = 1, 5, 8
+TO_RESID, TO_CONV_IN = 2, 3
 
 SMALL_TILE = {"TileIn": 4, "TileOut": 16}
 FETCH = {"enable_i": 1, "fetch_valid_i": 1, "fetch_i": 4}
+NO_ENTRY = [{"start_valid_i": 1}]  # all fields are zero
 
 BREAKS = {
     # ---- cells
@@ -177,5 +196,140 @@ BREAKS = {
             ],
             "slack_fits": [{"gen_unit[0].gen_wait[0].slack_q": largest, "done_i": 1}],
         },
+    ),
+    # ---- array
+    "array_issue": Breaks(
+        {
+            "entry_is_legal": NO_ENTRY,
+            "package_stays": [{"valid_q": 1}, {"valid_q": 1, "resident_tiles_i": 5}],
+            "fetch_stays": [{"check_q": CHECK_DONE, "fetch_valid_q": 1}, {"fetch_valid_q": 0}],
+            "slot_stays": [{"stream_valid_i": 1, "stream_slot_i": 1}, {"stream_slot_i": 2}],
+            "read_was_offered": [{"streamed_rd_q": 1}],
+            "tile_has_credit": [
+                {
+                    "valid_q": 1,
+                    "output_begins_q": 1,
+                    "tile_streamed_q": 0,
+                    "has_credit_q": 1,
+                    "credits_q": 0,
+                }
+            ],
+            "credit_was_taken": [{"release_i": 1}],
+        },
+        fast=True,
+    ),
+    "mac_array": Breaks(
+        {
+            "tiles_in_order": [{"tile_valid_i": 1, "tile_first_i": 0}],
+            "split_fits": [{"tile_valid_i": 1, "tile_first_i": 1, "tile_log2_split_i": 3}],
+        },
+        SMALL_TILE,
+    ),
+    "array_output": Breaks(
+        {
+            "entry_has_room": [{"push_q": 1, "u_entries.level_q": 32}],
+            "tiles_fit": [{"tiles_q": 33}],
+            "chunk_has_sums": [{"go_q": 1, "tiles_q": 0}],
+            "sums_are_written": [{"sums_read_q": 1, "sums_write_q": 2}],
+            "one_memory": [{"wr_en_o": 3}],
+        },
+        SMALL_TILE | {"RequantizeLanes": 4, "ArrayParams": 64, "ReduceElements": 64},
+    ),
+    # ---- convolution and scan
+    "conv": Breaks(
+        {
+            "entry_is_legal": NO_ENTRY,
+            "words_fit": [{"filling_q": 3}],
+            "word_stays": [{"issued_valid_q": 2, "full_q": 1, "move_q": 0}],
+        }
+    ),
+    "scan": Breaks(
+        {
+            "entry_is_legal": NO_ENTRY,
+            # The stages of a read of B, of C and of the state, and of one behind that.
+            "one_read": [
+                {
+                    "valid_q": 1 << 4 | 1 << 10,
+                    "step_q[4]": at_top(1, 1),
+                    "step_q[10]": at_top(1, 1),
+                }
+            ],
+            "state_is_written": [{"valid_q": 1 << 10 | 1 << 11, "step_q[10]": 0, "step_q[11]": 0}],
+        },
+    ),
+    # ---- vector unit
+    "vector_front": Breaks(
+        {
+            "entry_is_legal": NO_ENTRY,
+            "waiting_fits": [
+                {"context_room_q": 1, "ready_q": 1, "waiting_q": 3, "context_q": at_top(1, 6)}
+            ],
+            "wait_is_known": [{"waited_i": 1}],
+            "pool_is_read": [{"pool_read_i": 1}],
+            "context_has_room": [{"context_room_q": 1, "ready_q": 1, "u_contexts.level_q": 4}],
+        }
+    ),
+    "vector_back": Breaks(
+        {
+            "one_operation": [{"context_valid_i": 1, "context_i": at_top(3, 2)}],
+            "beat_has_credit": [{"issue_q": 1, "addend_q": 0, "credits_q": 0}],
+            "credit_was_taken": [{"result_popped_q": 1}],
+        }
+    ),
+    "vector_pipeline": Breaks(
+        {
+            "one_beat": [{"front_valid_i": 1, "back_valid_i": 1}],
+            "x_follows": [
+                {"back_valid_i": 1, "back_beat_i": at_top(ADDEND, 4)},
+                {"back_valid_i": 0},
+            ],
+            "one_read": [{"valid_q": 1 << 1 | 1 << 4, "beat_q": kinds(s2=POOL, s5=MEAN)}],
+            "sum_is_written": [{"valid_q": 1 << 1 | 1 << 2, "beat_q": kinds(s2=POOL, s3=POOL)}],
+        },
+    ),
+    "vector_reduce": Breaks(
+        {
+            "parts_in_order": [{"valid_i": 1, "part_i": 0}],
+            "sum_has_room": [{"sum_valid_q": 1, "u_sums.level_q": 4}],
+            "scalars_have_room": [{"scalars_valid_q": 1, "u_scalars.level_q": 4}],
+        }
+    ),
+    "vector_tables": Breaks(
+        {
+            "one_lookup": [{"lookup_valid_i": 1, "scale_looks_up_o": 1}],
+            "scale_then_shift": [{"lookup_valid_i": 1, "lookup_i": 1}],
+            "factors_have_room": [
+                {"entry_valid_q": 1, "entry_is_shift_q": 1, "u_factors.level_q": 4}
+            ],
+        }
+    ),
+    "vector_output": Breaks(
+        {
+            "result_has_room": [{"u_requantizer.valid_q": 1 << 5, "u_results.level_q": 32}],
+            "resid_write_stays": [
+                {"u_results.valid_q": 1, "u_results.data_q": at_top(TO_RESID, 2)},
+                {"u_results.valid_q": 0},
+            ],
+            "conv_in_write_stays": [
+                {"u_results.valid_q": 1, "u_results.data_q": at_top(TO_CONV_IN, 2)},
+                {"u_results.valid_q": 0},
+            ],
+        }
+    ),
+    # ---- streams
+    "stream_in": Breaks(
+        {
+            "entry_is_legal": NO_ENTRY,
+            "beat_stays": [{"s_axis_tvalid_i": 1}, {"s_axis_tvalid_i": 0}],
+            "takes_or_drops": [{"active_q": 1, "draining_q": 1}],
+            "end_is_one": [{"done_o": 1, "error_o": 1}],
+        }
+    ),
+    "stream_out": Breaks(
+        {
+            "entry_is_legal": NO_ENTRY,
+            "beat_stays": [{"tvalid_q": 1}, {"tvalid_q": 0}],
+            "beat_has_room": [{"valid_q": 1 << 3, "u_queue.level_q": 8}],
+        }
     ),
 }

@@ -3,6 +3,7 @@
 #   V=1         show the compiler's commands
 #   SANITIZE=1  csim and bindings with AddressSanitizer and UBSan
 #   NATIVE=1    csim of the build with standard integers
+#   CHECK_DEPENDENCES=1  csim that fails where a dependence declared false is none (dependences.h)
 #   ORDERS=N    csim in N random orders of the core's processes as well
 #   HLS=vitis   csim with the vendor's tool
 #   GOLDEN=...  golden folders to run, instead of all in build/golden (cosim: the smallest); a
@@ -10,7 +11,7 @@
 #   BUILD=...   build of isa/builds.toml, instead of default
 
 VARIANT    := $(if $(NATIVE),native,ap)
-CHECKED    := $(if $(SANITIZE),-sanitize)
+CHECKED    := $(if $(SANITIZE),-sanitize,$(if $(CHECK_DEPENDENCES),-dependences))
 HLS_BUILDS := $(or $(BUILD),default)
 
 # --- compilation: build/hls/BUILD/VARIANT/ holds the objects of one variant ----------------------
@@ -39,6 +40,9 @@ ap_UNCHECKED  = -fno-sanitize=shift-base
 native_FLAGS  = -O3 -march=native -DCMAMBA_NATIVE
 sanitize      = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
     -fno-omit-frame-pointer
+# Of the sources, -fsanitize=thread reports every access, to tb/dependences.cpp in place of the
+# sanitizer's own library. Optimized, some accesses would be gone.
+dependences   = -DCMAMBA_CHECK_DEPENDENCES -fno-threadsafe-statics $(REPORTING)
 
 # $(1) options, before -c SOURCE -o OBJECT. A half-written file never bears the name of a whole one.
 dependencies = -MMD -MP -MF $(1:.o=.d).tmp -MT $(1)
@@ -47,12 +51,13 @@ rename       = @mv $(1:.o=.d).tmp $(1:.o=.d) && mv $(1).tmp $(1)
 HLS_OBJECTS := $(patsubst hls/%.cpp,%.o,$(wildcard hls/src/*.cpp))
 TB_OBJECTS  := $(patsubst hls/%.cpp,%.o,$(wildcard hls/tb/*.cpp))
 
-# $(1) build, $(2) variant, $(3) empty or -sanitize, $(4) module name
+# $(1) build, $(2) variant, $(3) empty, -sanitize or -dependences, $(4) module name
 define HLS_RULES
 build/hls/$(1)/$(2)$(3)/%.o: hls/%.cpp hls/hls.mk | $(READY)
 	@mkdir -p $$(@D)
 	$$(call quiet,CXX,$$@)$(CXX) $$(HLS_CXXFLAGS) -Ihls/build/$(1) $$($(2)_FLAGS) \
-	    $(if $(3),$$(sanitize) $$($(2)_UNCHECKED)) $$(MODULE_FLAGS) $$(call dependencies,$$@) \
+	    $$($(patsubst -%,%,$(3))) $(if $(filter -sanitize,$(3)),$$($(2)_UNCHECKED)) \
+	    $$(MODULE_FLAGS) $$(call dependencies,$$@) \
 	    -c $$< -o $$@.tmp
 	$$(call rename,$$@)
 
@@ -61,7 +66,7 @@ build/hls/$(1)/$(2)$(3)/bindings/module.o: \
 
 build/csim/$(1)/$(2)$(3): $(addprefix build/hls/$(1)/$(2)$(3)/,$(HLS_OBJECTS) $(TB_OBJECTS))
 	@mkdir -p $$(@D)
-	$$(call quiet,LINK,$$@)$(CXX) $(if $(3),$$(sanitize)) $$^ -o $$@.tmp
+	$$(call quiet,LINK,$$@)$(CXX) $(if $(filter -sanitize,$(3)),$$(sanitize)) $$^ -o $$@.tmp
 	@mv $$@.tmp $$@
 
 build/bindings$(3)/$(4).so: $(addprefix build/hls/$(1)/$(2)$(3)/,$(HLS_OBJECTS) bindings/module.o)
@@ -74,6 +79,10 @@ $(call HLS_RULES,$(1),ap,,cmamba_hls_$(1))
 $(call HLS_RULES,$(1),ap,-sanitize,cmamba_hls_$(1))
 $(call HLS_RULES,$(1),native,,cmamba_native_$(1))
 $(call HLS_RULES,$(1),native,-sanitize,cmamba_native_$(1))
+$(call HLS_RULES,$(1),ap,-dependences,cmamba_hls_$(1))
+$(call HLS_RULES,$(1),native,-dependences,cmamba_native_$(1))
+build/hls/$(1)/ap-dependences/src/%.o build/hls/$(1)/native-dependences/src/%.o: \
+    REPORTING = -O0 -fsanitize=thread
 endef
 $(foreach build,$(BUILDS),$(eval $(call HLS_BUILD_RULES,$(build))))
 -include $(shell find build/hls -name '*.d' 2>/dev/null)
@@ -83,7 +92,7 @@ VITIS = CMAMBA_BUILD=$(BUILD) hls/vitis/run.sh
 # $(call make_hls,FILES): with all cores. $(call modules,BUILDS): the Python modules.
 make_hls = $(call locked,build/hls,$(PARALLEL_MAKE) $(1))
 modules  = $(foreach build,$(1),$(foreach module,cmamba_hls cmamba_native, \
-    build/bindings$(CHECKED)/$(module)_$(build).so))
+    build/bindings$(if $(SANITIZE),-sanitize)/$(module)_$(build).so))
 
 # --- targets -------------------------------------------------------------------------------------
 
@@ -136,7 +145,8 @@ TEST_BUILDS := $(or $(BUILD),default large)
 .PHONY: csim-programs
 csim-programs: $(READY)
 	+@$(call make_hls,$(call modules,$(TEST_BUILDS)) \
-	    $(foreach build,$(TEST_BUILDS),build/csim/$(build)/ap build/csim/$(build)/native))
+	    $(foreach build,$(TEST_BUILDS),build/csim/$(build)/ap build/csim/$(build)/native) \
+	    build/csim/$(firstword $(TEST_BUILDS))/native-dependences)
 test: csim-programs
 
 ##@ Checks

@@ -56,7 +56,7 @@ def tensor(folder, index):
     return folder / file, name, opcode, values.reshape(-1, int(rows), int(n))
 
 
-@pytest.mark.parametrize("variant", ["ap", "native"])
+@pytest.mark.parametrize("variant", ["ap", "native", "native-dependences"])
 def test_right_folder_passes(golden, variant):
     result = csim(golden, golden, variant=variant)
     assert result.returncode == 0, result.stdout
@@ -105,6 +105,20 @@ def test_orders_of_the_processes(golden, broken, variant):
             "of which there are 0",
             result.stdout,
         )
+
+
+def test_a_short_wait_breaks_a_dependence_that_is_declared_false(golden, broken):
+    """The array reads what RECV has just written, before dispatch has seen that it has arrived."""
+    result = csim("--orders", 1, golden, variant="native-dependences")
+    assert (result.returncode, result.stderr) == (0, "")
+    with_wait(broken, "stream_in", -(2**13))
+    result = csim(broken, variant="native-dependences")
+    assert result.returncode == 1
+    assert re.search(
+        r"array\.cpp:\d+: error: the dependence of 'patch' is not false: a step reads byte \d+, "
+        r"which the step \d+ before it has written, and no other process has answered since",
+        result.stderr,
+    )
 
 
 @pytest.mark.parametrize("arguments", [[], ["--orders"], ["--orders", "0", "x"], ["--other", "x"]])

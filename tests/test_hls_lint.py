@@ -534,6 +534,15 @@ def test_rejects_a_dependence_that_is_not_false(tmp_path):
     assert message.startswith("10: ")
 
 
+def test_rejects_a_false_dependence_that_no_simulation_checks(tmp_path):
+    macro = "#define CHECKED(array, type)\n"
+    false = "#pragma HLS dependence variable=y type=inter false"
+    checked = macro + hardware(loop=f"{false}\n    CHECKED(y, int[16]);")
+    assert messages(tmp_path, checked, proof_macros=("CHECKED",)) == []
+    (message,) = messages(tmp_path, hardware(loop=false), proof_macros=("CHECKED",))
+    assert message == "10: #pragma HLS dependence: y: no CHECKED(y, ...) here that csim could check"
+
+
 # Sizes: 4 Mib are 114 block RAMs.
 BAD_STORAGE = [
     ("", "'x': 4096 Kib need a bind_storage"),

@@ -1,6 +1,7 @@
 // The FIFOs between the processes of a run.
 #pragma once
 
+#include "dependences.h"
 #include "types.h"
 
 #ifndef __SYNTHESIS__
@@ -90,6 +91,9 @@ class channel : public Queue {
     if (size_ == 0 || (chance_ != nullptr && chance_->stalls())) return false;
     if (clock_ != nullptr && *clock_ < due_[first_]) return false;
     value = data_[first_];
+#ifdef CMAMBA_CHECK_DEPENDENCES
+    learn(known_[first_]);
+#endif
     first_ = first_ + 1 == kPlaces ? 0 : first_ + 1;
     --size_;
     return true;
@@ -99,6 +103,9 @@ class channel : public Queue {
     const int end = first_ + size_;
     const int at = end < kPlaces ? end : end - kPlaces;
     data_[at] = value;
+#ifdef CMAMBA_CHECK_DEPENDENCES
+    known_[at] = current_knowledge();
+#endif
     if (clock_ != nullptr) due_[at] = *clock_ + delay_;
     ++size_;
   }
@@ -109,6 +116,9 @@ class channel : public Queue {
   int first_ = 0;
   T data_[kPlaces];
   uint64_t due_[kPlaces];
+#ifdef CMAMBA_CHECK_DEPENDENCES
+  Knowledge known_[kPlaces];
+#endif
 };
 
 #endif

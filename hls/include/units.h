@@ -338,7 +338,7 @@ struct ArrayMultiply {
   uint_t<8> taken = 0;  // output tiles without a place among the sums
   int gathered_beats = 0;
   beat_t gathered[kTileBeats] = {};
-  uint_t<4> tile_age = 0;  // steps since the tile from DDR has been there; 0: it has not
+  uint_t<4> tile_age = 0;  // of the tile from DDR: 1 with the step that stores it; 0: none
   bool is_finished = false;
 };
 

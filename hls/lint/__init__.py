@@ -11,7 +11,7 @@ trees of the functions, execution.py runs them with symbols, storage.py knows me
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +25,7 @@ from hls.lint.rules import (
     check_constructs,
     check_loops,
     check_pragmas,
+    check_proofs,
     check_recursion,
     check_top,
 )
@@ -34,9 +35,16 @@ __all__ = ["Finding", "LintError", "Settings", "lint"]
 
 
 def lint(
-    paths: Iterable[Path], top: str, settings: Settings, allow_float: bool = False
+    paths: Iterable[Path],
+    top: str,
+    settings: Settings,
+    allow_float: bool = False,
+    proof_macros: Sequence[str] = (),
 ) -> list[Finding]:
     """Check sources that together make a design, and the project's headers that they include.
+
+    proof_macros, if not empty, are the macros by which a simulation checks a dependence that is
+    declared false.
 
     Returns the findings in the order of files and lines. Raises LintError if a file cannot be read
     or the tools that the lint needs are missing.
@@ -50,7 +58,8 @@ def lint(
         precompile(settings)  # before the threads ask for it
     # Threads are enough: nearly all of the time is spent in libclang.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for result in pool.map(lambda n: _lint_source(n, top, settings, allow_float), names):
+        options = (top, settings, allow_float, proof_macros)
+        for result in pool.map(lambda n: _lint_source(n, *options), names):
             findings.update(f._replace(path=os.path.normpath(f.path)) for f in result.findings)
             all_calls += result.calls
             tops += result.tops
@@ -76,7 +85,9 @@ class _Result(NamedTuple):
     source: Source | None
 
 
-def _lint_source(name: str, top: str, settings: Settings, allow_float: bool) -> _Result:
+def _lint_source(
+    name: str, top: str, settings: Settings, allow_float: bool, proof_macros: Sequence[str]
+) -> _Result:
     unit = compile_source(name, settings)
     failures = [
         Finding(e.location.file.name if e.location.file else name, e.location.line, e.spelling)
@@ -92,6 +103,7 @@ def _lint_source(name: str, top: str, settings: Settings, allow_float: bool) -> 
             Finding(pragma.path, pragma.line, f"{pragma.title}: {message}")
             for pragma, message in probe(name, source, settings)
         ),
+        *(check_proofs(source, proof_macros) if proof_macros else ()),
         *check_loops(source),  # after probe(), which finds out what is constant
         *check_constructs(source, allow_float),
         *(finding for function in tops for finding in check_top(function)),

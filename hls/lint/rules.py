@@ -5,7 +5,7 @@ for the language, "Defining Interfaces" for the top function.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from clang.cindex import Cursor, CursorKind, SourceRange, StorageClass, Type, TypeKind, conf
@@ -135,6 +135,22 @@ def _conflicts(block: Block) -> Iterator[Finding]:
         pragma = next(p for p in block.pragmas if p.parsed.directive == "dataflow")
         message = f"{pragma.title}: the body is pipelined, which excludes dataflow"
         yield Finding(pragma.path, pragma.line, message)
+
+
+def check_proofs(source: Source, macros: Sequence[str]) -> Iterator[Finding]:
+    """That a dependence declared false is one that a simulation checks: one of the macros, with the
+    variable as its first argument, in the same block."""
+    for pragma in source.pragmas:
+        parsed = pragma.parsed
+        if parsed.directive != "dependence" or parsed.errors or pragma.block is None:
+            continue
+        if parsed.get("dependent").lower() != "false":
+            continue
+        body = source.text(pragma.path)[pragma.block.start : pragma.block.end].decode()
+        for variable in (a.value for a in parsed.variables()):
+            if not re.search(rf"\b({'|'.join(macros)})\(\s*{re.escape(variable)}\s*,", body):
+                message = f"{variable}: no {macros[0]}({variable}, ...) here that csim could check"
+                yield Finding(pragma.path, pragma.line, f"{pragma.title}: {message}")
 
 
 # --- loops ---------------------------------------------------------------------------------------

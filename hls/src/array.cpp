@@ -1,6 +1,7 @@
 // LINEAR. array_multiply: one weight tile a cycle. array_output: kRequantizeLanes results of an
 // output tile a cycle.
 #include "arithmetic.h"
+#include "dependences.h"
 #include "lanes.h"
 #include "resid.h"
 #include "steps.h"
@@ -99,6 +100,12 @@ bool step(ArrayMultiply& u, channel<MultiplyEntry, kStartDepth>& starts,
 #pragma HLS dependence variable = proj type = inter direction = RAW false
 #pragma HLS dependence variable = scan type = inter direction = RAW false
 #pragma HLS dependence variable = weights type = inter direction = RAW false
+  CMAMBA_ANSWERED(patch, Patch);
+  CMAMBA_ANSWERED(norm, Norm);
+  CMAMBA_ANSWERED(conv, ConvWords);
+  CMAMBA_ANSWERED(proj, Proj);
+  CMAMBA_ANSWERED(scan, ScanRows);
+  CMAMBA_APART(weights, Weights, kTileDistance);
   bool is_active = false;
 
   // What comes for the memories.
@@ -163,7 +170,7 @@ bool step(ArrayMultiply& u, channel<MultiplyEntry, kStartDepth>& starts,
       u.gathered_beats = 0;
       u.tile_age = 1;
     }
-  } else if (u.tile_age > 0 && u.tile_age < kTileDistance) {
+  } else if (u.tile_age > 0 && u.tile_age <= kTileDistance) {
     is_active = true;
     ++u.tile_age;
   }
@@ -174,7 +181,7 @@ bool step(ArrayMultiply& u, channel<MultiplyEntry, kStartDepth>& starts,
     const int input = u.step << log2_inputs;
     const bool is_last_input = input + (1 << log2_inputs) >= int(u.entry.n_in);
     const bool is_resident = u.tile < resident_tiles;
-    const bool has_tile = is_resident || u.tile_age == kTileDistance;
+    const bool has_tile = is_resident || u.tile_age > kTileDistance;
     const bool has_place = !is_last_input || u.taken < sums_depth;
     if (has_tile && has_place) {
       is_active = true;
@@ -266,7 +273,9 @@ bool step(ArrayOutput& u, channel<OutputEntry, kStartDepth>& starts,
 // No entry reads rows that are still being written: it starts after their end has been seen.
 #pragma HLS dependence variable = resid type = inter direction = RAW false
 // A running sum is read kSumDistance steps after it is written, or later.
-#pragma HLS dependence variable = reduce type = inter false
+#pragma HLS dependence variable = reduce type = inter direction = RAW false
+  CMAMBA_ANSWERED(resid, Resid);
+  CMAMBA_APART(reduce, Reduce, kSumDistance);
   Ends done = 0;
   bool is_active = take_resid(from_array, from_vector, vector_credits, resid, done);
   if (done != 0) ends.write(done);
@@ -284,9 +293,11 @@ bool step(ArrayOutput& u, channel<OutputEntry, kStartDepth>& starts,
 #pragma HLS array_partition variable = words complete
     read_lanes<kMaxArrayParams / kRequantizeLanes, kRequantizeLanes>(
         params, int(e.param_addr) + u.first, words);
+    CMAMBA_READS_IF(resid, e.add_enable);
     int_t<16> addends[kRequantizeLanes];
 #pragma HLS array_partition variable = addends complete
     read_part<kWideWidth, kRequantizeLanes>(resid, int(e.addend) + u.first, addends);
+    CMAMBA_READS_IF(reduce, e.reads_sums);
     int_t<32> running[kRequantizeLanes];
 #pragma HLS array_partition variable = running complete
     const int sums_at = u.first % kMaxReduce;

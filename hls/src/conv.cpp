@@ -1,5 +1,6 @@
 // CONV: kConvLanes channels a cycle, all taps at once.
 #include "arithmetic.h"
+#include "dependences.h"
 #include "lanes.h"
 #include "steps.h"
 
@@ -15,6 +16,7 @@ bool step(Conv& u, channel<ConvEntry, kStartDepth>& starts,
 #pragma HLS inline
 // No entry reads rows that are still being written: it starts after their end has been seen.
 #pragma HLS dependence variable = conv_in type = inter direction = RAW false
+  CMAMBA_ANSWERED(conv_in, ConvIn);
   bool is_active = false;
 
   // What comes for the rows before convolution, the array's first. A copy for each tap has a port

@@ -5,6 +5,7 @@
 // `channels` whole channels, or, where a channel has more states than there are lanes, one part of
 // it. The lanes of other channels work in vain.
 #include "arithmetic.h"
+#include "dependences.h"
 #include "lanes.h"
 #include "steps.h"
 
@@ -84,7 +85,14 @@ bool step(Scan& u, channel<ScanEntry, kStartDepth>& starts,
 #pragma HLS dependence variable = step_rows type = inter direction = RAW false
 // Within an entry every pair is read and written in one step only. An entry of the same states
 // starts after dispatch has seen the end of the one before.
-#pragma HLS dependence variable = state type = inter false
+#pragma HLS dependence variable = state type = inter direction = RAW false
+  CMAMBA_ANSWERED(gate, Gate);
+  CMAMBA_ANSWERED(conv, ConvRows);
+  CMAMBA_ANSWERED(proj, Proj);
+  CMAMBA_ANSWERED(skip_rows, SkipRows);
+  CMAMBA_ANSWERED(step_rows, StepRows);
+  // Of a row, the lanes of other channels are read and not used.
+  CMAMBA_ANSWERED_WRITES(state, State);
   bool is_active = false;
 
   Ends done = 0;
@@ -161,6 +169,7 @@ bool step(Scan& u, channel<ScanEntry, kStartDepth>& starts,
       read_part<kConvLanes, kScanChannels>(conv, int(e.u) + group, group_u);
       read_part<kRequantizeLanes, kScanChannels>(gate, int(e.z) + group, group_z);
       read_part<kRequantizeLanes, kScanChannels>(step_rows, int(e.dt) + group, group_dt);
+      CMAMBA_READS_IF(skip_rows, e.skip_enable);
       read_part<kRequantizeLanes, kScanChannels>(skip_rows, int(e.skip) + group, group_skip);
 
       Channel channel[kScanChannels];

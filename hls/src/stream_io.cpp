@@ -1,4 +1,5 @@
 // RECV and SEND: rows from and to the AXI streams, a beat a cycle.
+#include "dependences.h"
 #include "lanes.h"
 #include "steps.h"
 
@@ -87,6 +88,7 @@ bool step(StreamOut& u, channel<StreamOutEntry, kStartDepth>& starts,
 #pragma HLS inline
 // No entry reads rows that are still being written: it starts after their end has been seen.
 #pragma HLS dependence variable = head type = inter direction = RAW false
+  CMAMBA_ANSWERED(head, HeadRows);
   constexpr int kBeatElements = kBeatBytes / 2;
   bool is_active = false;
   Ends done = 0;

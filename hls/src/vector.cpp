@@ -1,6 +1,7 @@
 // The vector unit. vector_reduce reads what NORM and POOL_FEATURES need of a whole row, vector_root
 // takes the reciprocal root of a NORM, vector_apply writes results: kVectorLanes elements a cycle.
 #include "arithmetic.h"
+#include "dependences.h"
 #include "lanes.h"
 #include "resid.h"
 #include "steps.h"
@@ -35,6 +36,7 @@ bool step(VectorReduce& u, channel<VectorEntry, kStartDepth>& starts,
 #pragma HLS inline
 // No entry reads rows that are still being written: it starts after their end has been seen.
 #pragma HLS dependence variable = resid type = inter direction = RAW false
+  CMAMBA_ANSWERED(resid, Resid);
   Ends done = 0;
   bool is_active = take_resid(from_array, from_vector, vector_credits, resid, done);
   if (done != 0) ends.write(done);
@@ -136,8 +138,12 @@ bool step(VectorApply& u, channel<RootedEntry, kStartDepth>& rooted,
 #pragma HLS dependence variable = resid type = inter direction = RAW false
 #pragma HLS dependence variable = logit type = inter direction = RAW false
 // A sum is read kSumDistance steps after it is written, or later.
-#pragma HLS dependence variable = pool_sum type = inter false
-#pragma HLS dependence variable = pool_maximum type = inter false
+#pragma HLS dependence variable = pool_sum type = inter direction = RAW false
+#pragma HLS dependence variable = pool_maximum type = inter direction = RAW false
+  CMAMBA_ANSWERED(resid, Resid);
+  CMAMBA_ANSWERED(logit, Logit);
+  CMAMBA_APART(pool_sum, PoolSum, kSumDistance);
+  CMAMBA_APART(pool_maximum, PoolMaximum, kSumDistance);
   bool is_active = false;
 
   // What comes for the memories, the array's first.
@@ -215,6 +221,7 @@ count_room:
 #pragma HLS array_partition variable = values complete
     read_part<kWideWidth, kVectorLanes>(resid, int(is_addend ? e.addend : e.source) + u.first,
                                         values);
+    CMAMBA_READS_IF(logit, is_scale || is_look_up);
     int_t<8> logits[kVectorLanes];
 #pragma HLS array_partition variable = logits complete
     const bool is_shift = is_look_up && u.look_ups == 1;
@@ -238,6 +245,8 @@ count_room:
     const int param_at = int(e.param_addr) + (is_norm ? u.first : 0) +
                          (is_second && (is_pool || is_features) ? 1 : 0);
     read_lanes<kMaxVectorParams / kVectorLanes, kVectorLanes>(params, param_at, words);
+    CMAMBA_READS_IF(pool_sum, is_pool && !e.is_first && !is_second);
+    CMAMBA_READS_IF(pool_maximum, is_pool && !e.is_first && !is_second);
     int_t<32> sums[kVectorLanes];
 #pragma HLS array_partition variable = sums complete
     int_t<16> maxima[kVectorLanes];

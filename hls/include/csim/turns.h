@@ -44,6 +44,9 @@ class Turns : public Observer {
  public:
   explicit Turns(Memory& memory) : memory_(memory), chance_(memory.order_seed) {
     memory_.standstill[0] = '\0';
+#ifdef CMAMBA_CHECK_DEPENDENCES
+    forget_steps();
+#endif
     for (unsigned i = 0; i < memory.package.elements[SECTION_SCHEDULE]; ++i) {
       const ScheduleEntry e = decode_schedule_entry(memory.schedule[i]);
       entries_[unit_of(bits<7, 0>(memory.instructions[int(e.instruction)]))].push_back(int(i));
@@ -73,9 +76,11 @@ class Turns : public Observer {
     const auto unit = std::make_shared<Unit>();
     Process process;
     process.name = Name<Unit>::text();
-    process.take_turn = [this, unit, &arguments...](int steps, const Process& self) {
+    const int number = int(processes_.size());
+    process.take_turn = [this, unit, number, &arguments...](int steps, const Process& self) {
       int taken = 0;
-      while (taken < steps && !unit->is_finished && has_room(self) && step(*unit, arguments...)) {
+      while (taken < steps && !unit->is_finished && has_room(self) &&
+             take_step(number, *unit, arguments...)) {
         ++taken;
       }
       return taken;
@@ -151,6 +156,20 @@ class Turns : public Observer {
   };
 
   static constexpr int kIdleCycles = 1000;
+
+  // Whether the process has done something.
+  template <class Unit, class... Arguments>
+  static bool take_step(int number, Unit& unit, Arguments&... arguments) {
+#ifdef CMAMBA_CHECK_DEPENDENCES
+    begin_step(number);
+    const bool is_active = step(unit, arguments...);
+    end_step(is_active);
+    return is_active;
+#else
+    (void)number;
+    return step(unit, arguments...);
+#endif
+  }
 
   bool is_shuffled() const { return memory_.order_seed != 0; }
 

@@ -248,12 +248,10 @@ module cmamba_activations
       .rd_data_o(norm_word)
   );
 
-  // The convolution takes padding in place of rows before position 0, and reads them nevertheless.
   cmamba_activation_memory #(
-      .ElementBits   (8),
-      .Elements      (ConvInElements),
-      .ReadPorts     (1),
-      .DropsUnwritten(1'b1)
+      .ElementBits(8),
+      .Elements   (ConvInElements),
+      .ReadPorts  (1)
   ) u_conv_in (
       .clk_i,
       .wr_en_i  (conv_in_write),

@@ -15,8 +15,6 @@ module cmamba_activation_memory #(
     parameter int unsigned ReadPorts = 1,
     // Words of the deepest memory in LUTs.
     parameter int unsigned LutWords = 128,
-    // Words may be read before they are written, and are dropped.
-    parameter bit DropsUnwritten = 1'b0,
     localparam int unsigned AddrBits = $clog2(Elements / RowAlign)
 ) (
     input wire logic clk_i,
@@ -26,8 +24,7 @@ module cmamba_activation_memory #(
     input wire logic [RowAlign-1:0] wr_mask_i,
     input wire logic [RowAlign-1:0][ElementBits-1:0] wr_data_i,
 
-    // Data two cycles after the address. A read in the cycle of a write gives the old word. No word
-    // is read before any element of it is written, but for DropsUnwritten.
+    // Data two cycles after the address. A read in the cycle of a write gives the old word.
     input wire logic [ReadPorts-1:0] rd_en_i,
     input wire logic [ReadPorts-1:0][AddrBits-1:0] rd_addr_i,
     output logic [ReadPorts-1:0][RowAlign-1:0][ElementBits-1:0] rd_data_o
@@ -76,30 +73,6 @@ module cmamba_activation_memory #(
         .rd_data_o
     );
   end
-
-`ifndef SYNTHESIS
-  default clocking @(posedge clk_i);
-  endclocking
-
-  logic live;
-  cmamba_quiet u_quiet (
-      .clk_i,
-      .active_i(wr_en_i || rd_en_i != '0),
-      .live_o  (live)
-  );
-
-  // Words that have been written.
-  // verilator lint_off PROCASSINIT
-  logic [Elements/RowAlign-1:0] written_q = '0;
-  // verilator lint_on PROCASSINIT
-  always_ff @(posedge clk_i) if (wr_en_i) written_q[wr_addr_i] <= 1'b1;
-
-  for (genvar p = 0; p < ReadPorts; p++) begin : gen_port
-    word_is_written :
-    assert property (disable iff (!live) rd_en_i[p] |-> written_q[rd_addr_i[p]] || DropsUnwritten)
-    else $error("activation_memory: word %0d is read before it is written", rd_addr_i[p]);
-  end
-`endif
 
 endmodule
 

@@ -201,12 +201,6 @@ module cmamba_stream_in #(
   assert property (disable iff (!live) start |-> instruction_i.n != '0)
   else $error("stream_in: an entry without elements");
 
-  beat_stays :
-  assert property (disable iff (!live) s_axis_tvalid_i && !s_axis_tready_o |=> $stable(
-      {s_axis_tvalid_i, s_axis_tdata_i, s_axis_tlast_i}
-  ))
-  else $error("stream_in: what s_axis offers went or changed before it was taken");
-
   takes_or_drops :
   assert property (disable iff (!live) $onehot0({active_q, halted_q, draining_q}))
   else $error("stream_in: the unit takes, stands still and drops at once");

@@ -89,9 +89,6 @@ BREAKS = {
     ),
     "crc32": Breaks({"one_at_a_time": [{"clear_i": 1, "beat_valid_i": 1}]}),
     # ---- memories
-    "activation_memory": Breaks(
-        {"word_is_written": [{"rd_en_i": 1, "rd_addr_i": 3}]}, {"Elements": 64, "RowAlign": 16}
-    ),
     "param_memory": Breaks(
         {
             "write_fits": [{"wr_en_i": 1, "wr_addr_i": 30}],
@@ -320,7 +317,6 @@ BREAKS = {
     "stream_in": Breaks(
         {
             "entry_is_legal": NO_ENTRY,
-            "beat_stays": [{"s_axis_tvalid_i": 1}, {"s_axis_tvalid_i": 0}],
             "takes_or_drops": [{"active_q": 1, "draining_q": 1}],
             "end_is_one": [{"done_o": 1, "error_o": 1}],
         }

@@ -48,6 +48,27 @@ CONFIG_KEYS = {
 }
 
 
+# What the tools print of a module whose loop has the II that it should have.
+PIPELINED = (
+    "INFO: [HLS 200-1470] Pipelining result : Target II = %s, Final II = %s, Depth = 9, loop '%s'\n"
+)
+MODULE = "INFO: [HLS 200-42] -- Implementing module 'process_Conv_s'\n"
+SLOW = "Estimated clock period (4.1 ns) exceeds the target (4 ns)."
+SYNTHESIS = MODULE + PIPELINED % (1, 1, "process_steps") + PIPELINED % ("NA", 2, "clear")
+# Other output, and the error.
+MISSED = {
+    "II": (
+        MODULE + PIPELINED % (1, 3, "process_steps"),
+        "csynth: II of loop 'process_steps' in 'process_Conv_s' is 3, not 1\n",
+    ),
+    "clock": (
+        f"{SYNTHESIS}WARNING: [HLS 200-871] {SLOW}\n",
+        f"csynth: 'process_Conv_s': {SLOW}\n",
+    ),
+    "other words": (MODULE, "csynth: {log} says of no loop what its II is\n"),
+}
+
+
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of hls/, so that nothing is written into the real build/."""
@@ -98,6 +119,10 @@ def vitis_hls(tools: Path, log: Path) -> None:
         proc open_project args {{ record open_project $args; set ::project [lindex $args end] }}
         """
     )
+    synthesis = tools.parent / "synthesis"
+    synthesis.write_text(SYNTHESIS)
+    prelude += f"proc say_synthesis {{}} {{ puts -nonewline [read [open {{{synthesis}}}]] }}\n"
+    commands += "\nproc csynth_design args { record csynth_design $args; say_synthesis }"
     stubs = tools.parent / "stubs.tcl"
     stubs.write_text(prelude + commands + "\nsource [lindex $argv 1]\n")
     install(tools, "vitis_hls", f'#!/bin/sh\nexec {shutil.which("tclsh")} {stubs} "$@"\n')
@@ -229,6 +254,32 @@ def test_reports_are_collected(checkout, tmp_path):
     assert (checkout / "build/reports/cmamba_top_csynth.rpt").read_text() == "report\n"
 
 
+@pytest.mark.parametrize("tool", ["vitis_hls", "v++"])
+@pytest.mark.parametrize("case", MISSED)
+def test_missed_targets_fail(checkout, tmp_path, tool, case):
+    output, error = MISSED[case]
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    script = f"#!/bin/sh\ncat {tmp_path}/synthesis\nmkdir -p hls_component\n"
+    for name in (tool, "vitis-run"):
+        install(tools, name, script)
+    (tmp_path / "synthesis").write_text(SYNTHESIS)
+    assert run(checkout, tools, "csynth").returncode == 0
+    (tmp_path / "synthesis").write_text(output)
+    result = run(checkout, tools, "csynth")
+    assert result.returncode == 1
+    assert result.stderr == error.format(log=checkout / "build/reports/csynth.log")
+
+
+@pytest.mark.parametrize("tool", ["vitis_hls", "v++"])
+def test_status_of_the_tool_is_that_of_synthesis(checkout, tmp_path, tool):
+    tools = tmp_path / "tools"
+    for name in (tool, "vitis-run"):
+        install(tools, name, "#!/bin/sh\necho no licence\nexit 3\n")
+    result = run(checkout, tools, "csynth")
+    assert (result.returncode, result.stdout, result.stderr) == (3, "no licence\n", "")
+
+
 @pytest.mark.parametrize("step", ["cosim", "export"])
 def test_tcl_asks_for_synthesis_first(checkout, tmp_path, step):
     tools = tmp_path / "tools"
@@ -251,11 +302,12 @@ def test_tcl_asks_for_synthesis_first(checkout, tmp_path, step):
 @pytest.mark.parametrize(("chosen", "build"), [("", "default"), ("deep", "deep")])
 def test_config_file(checkout, tmp_path, step, command, chosen, build):
     tools, log = tmp_path / "tools", tmp_path / "log"
+    (tmp_path / "synthesis").write_text(SYNTHESIS)
     for tool in ("v++", "vitis-run"):
         install(
             tools,
             tool,
-            f'#!/bin/sh\necho "{tool} $*" >>{log}\n'
+            f'#!/bin/sh\necho "{tool} $*" >>{log}\ncat {tmp_path}/synthesis\n'
             f"mkdir -p {checkout}/build/vitis/{build}/hls_component/hls/syn/report\n"
             f"echo r >{checkout}/build/vitis/{build}/hls_component/hls/syn/report/csynth.rpt\n",
         )

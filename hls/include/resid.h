@@ -14,22 +14,21 @@ inline bool take_resid(channel<ArrayPacket16, kPacketDepth>& from_array,
 #pragma HLS inline
   ArrayPacket16 array_packet;
   VectorPacket16 vector_packet;
-  if (from_array.read_nb(array_packet)) {
+  const bool has_array = from_array.read_nb(array_packet);
+  const bool has_vector = !has_array && from_vector.read_nb(vector_packet);
+  if (has_array) {
     if (array_packet.has_data) {
       write_part<kWideWidth, kRequantizeLanes>(resid, array_packet.address, array_packet.value);
     }
     if (array_packet.is_end) done |= Ends(1 << UNIT_ARRAY);
-    return true;
-  }
-  if (from_vector.read_nb(vector_packet)) {
+  } else if (has_vector) {
     if (vector_packet.has_data) {
       write_part<kWideWidth, kVectorLanes>(resid, vector_packet.address, vector_packet.value);
     }
     if (vector_packet.is_end) done |= Ends(1 << UNIT_VECTOR);
     vector_credits.write(1);
-    return true;
   }
-  return false;
+  return has_array || has_vector;
 }
 
 }  // namespace cmamba

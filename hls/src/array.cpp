@@ -106,6 +106,8 @@ bool step(ArrayMultiply& u, channel<MultiplyEntry, kStartDepth>& starts,
   CMAMBA_ANSWERED(proj, Proj);
   CMAMBA_ANSWERED(scan, ScanRows);
   CMAMBA_APART(weights, Weights, kTileDistance);
+// A tile is unpacked at once.
+#pragma HLS array_partition variable = u.gathered complete
   bool is_active = false;
 
   // What comes for the memories.

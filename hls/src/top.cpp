@@ -71,6 +71,8 @@ void cmamba_top(const beat_t* gmem, hls::stream<axis_t>& s_axis, hls::stream<axi
 #pragma HLS array_partition variable = memory.conv_tables type = complete dim = 1
 #pragma HLS array_partition variable = memory.scan_tables type = complete dim = 1
 #pragma HLS array_partition variable = memory.vector_tables type = complete dim = 1
+// fetch adds all of them at once.
+#pragma HLS array_partition variable = memory.package.unit_entries complete
 // Sums begin at element 0 and are written a word at once.
 #pragma HLS array_reshape variable = memory.reduce type = complete dim = 2
 #pragma HLS array_reshape variable = memory.pool_sum type = complete dim = 2

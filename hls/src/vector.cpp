@@ -297,7 +297,7 @@ count_room:
 #pragma HLS unroll
         const bool is_larger = e.is_first || values[l] > maxima[l];
         sums[l] = add_modulo<32>(e.is_first ? int_t<32>(0) : sums[l], int_t<32>(values[l]));
-        maxima[l] = is_larger ? values[l] : maxima[l];
+        if (is_larger) maxima[l] = values[l];
         sum[l] = is_second ? int_t<32>(u.maxima[l]) : sums[l];
         if (!is_second) u.maxima[l] = maxima[l];
       }

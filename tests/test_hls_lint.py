@@ -9,6 +9,7 @@ import pytest
 
 from hls.lint import LintError, Settings, lint
 from hls.lint.hardware import check_hardware
+from hls.lint.rules import calls, check_recursion
 from hls.lint.source import Source, compile_source
 
 ROOT = Path(__file__).parents[1]
@@ -648,6 +649,14 @@ BAD_DATAFLOW = [
         "consume(b, y);\n  produce(b, y);",
         "'b' is written by pass (line 13), prod",
     ),
+    (
+        "  consume(b, y);",
+        "  if (n > 0) { consume(b, y); }",
+        "14: dataflow: a condition in the region",
+    ),
+    ("  consume(b, y);", "", "dataflow: no process reads 'b'"),
+    ("  produce(a, x);", "", "dataflow: no process writes 'a'"),
+    ("  produce(a, x);", "  produce(a, x);\n  hls::stream<int> c;", "no process uses 'c'"),
 ]
 
 
@@ -664,31 +673,70 @@ def test_rejects_dataflow(tmp_path, old, new, expected):
 # What was changed in the project's own sources: old and new text, and of what is found, the line's
 # text and the message.
 BIND_WEIGHTS = "#pragma HLS bind_storage variable = memory.weights "
+FALSE = "#pragma HLS dependence variable = %s type = inter direction = RAW false\n"
 MUTATIONS = {
     "missing partition of a memory": (
         "#pragma HLS array_partition variable = memory.vector_params type = complete dim = 2\n",
         "",
-        ("memory[b < shift ? next_row : row][b]", "'memory.vector_params': loop 'normalize' reads"),
+        (
+            "memory[b < shift ? next_row : row][b]",
+            "'memory.vector_params': loop 'process_steps' reads",
+        ),
     ),
     "missing partition of registers": (
-        "#pragma HLS array_partition variable = acc complete\n",
+        "#pragma HLS array_partition variable = u.gathered complete\n",
         "",
-        ("acc[lane] = clear ? ", "'acc': loop 'linear_steps' reads it at 16 addresses and writes"),
+        ("u.gathered", "'unit.gathered': loop 'process_steps' reads it at 64 addresses"),
     ),
     "weights with one port": (
         f"{BIND_WEIGHTS}type = ram_s2p",
         f"{BIND_WEIGHTS}type = ram_1p",
-        (BIND_WEIGHTS, "memory.weights: with 114 block RAMs or more, it has to be ram_s2p"),
+        (BIND_WEIGHTS, "block RAMs or more, it has to be ram_s2p, not ram_1p"),
     ),
     "weights in LUTs": (
-        f"{BIND_WEIGHTS}type = ram_s2p impl = bram",
+        f"{BIND_WEIGHTS}type = ram_s2p impl = bram latency = 3",
         f"{BIND_WEIGHTS}type = ram_s2p impl = lutram",
-        (BIND_WEIGHTS, "memory.weights: 4096 Kib, 8192 words deep, are too much for LUTs"),
+        (BIND_WEIGHTS, "1024 words deep, are too much for LUTs"),
     ),
     "false dependence": (
-        "#pragma HLS dependence variable = reduce type = inter false\n",
-        "#pragma HLS dependence variable = acc type = inter false\n",
-        ("variable = acc", "not false: each iteration of loop 'linear_steps' reads and writes acc"),
+        FALSE % "weights",
+        FALSE % "u.acc",
+        ("variable = u.acc", "not false: each iteration of loop 'process_steps' reads and writes"),
+    ),
+    "choice between arrays": (
+        "if (is_larger) maxima[l] = values[l];",
+        "maxima[l] = is_larger ? values[l] : maxima[l];",
+        ("is_larger ? values[l] : maxima[l]", "chooses between 'maxima' and 'values'"),
+    ),
+    "recursion": (
+        "return length + int(rest);",
+        "return length + bit_length(rest);",
+        ("length + bit_length(rest)", "recursion does not synthesize"),
+    ),
+    "division by a variable": (
+        "write_part<kWideWidth, kRequantizeLanes>(head, packet.address,",
+        "write_part<kWideWidth, kRequantizeLanes>(head, packet.address / u.entry.n,",
+        ("/ u.entry.n", "'/' by a variable makes a divider"),
+    ),
+    "stream with two consumers": (
+        "process<Scan>(start_scan, array_to_scan,",
+        "process<Scan>(start_scan, array_to_conv,",
+        ("Memory& memory", "dataflow: 'array_to_conv' is read by process"),
+    ),
+    "stream without a consumer": (
+        "process<Scan>(start_scan, array_to_scan,",
+        "process<Scan>(start_scan, array_to_conv,",
+        ("Memory& memory", "dataflow: no process reads 'array_to_scan'"),
+    ),
+    "memory with two producers": (
+        "reduce_ends, reduced, memory.resid_reduce)",
+        "reduce_ends, reduced, memory.resid_output)",
+        ("Memory& memory", "dataflow: 'memory.resid_output' is written by process"),
+    ),
+    "process under a condition": (
+        "  read_ranges(package, ranges, beats);",
+        "  if (n_forecasts > 0) read_ranges(package, ranges, beats);",
+        ("if (n_forecasts > 0)", "dataflow: a condition in the region"),
     ),
     **{
         f"{unit} tables with one port": (
@@ -697,26 +745,22 @@ MUTATIONS = {
             f"{BIND_WEIGHTS}",
             (
                 "tables[",
-                f"'memory.{unit}_tables': loop '{loop}' reads it at 2 addresses in a cycle",
+                f"'memory.{unit}_tables': loop 'process_steps' reads it at 2 addresses in a cycle",
             ),
         )
-        for unit, loop in (
-            ("conv", "conv_channels"),
-            ("scan", "scan_steps"),
-            ("vector", "scale_features"),
-        )
+        for unit in ("conv", "scan", "vector")
     },
 }
 
 
 @pytest.fixture(scope="module")
 def design(tmp_path_factory) -> tuple[Settings, dict[Path, Source]]:
-    """A copy of the project's HLS C++, read for the smallest build."""
+    """A copy of the project's HLS C++, read for the build that `make lint` checks."""
     folder = tmp_path_factory.mktemp("hls")
     shutil.copytree(ROOT / "hls/src", folder / "src")
     shutil.copytree(ROOT / "hls/include", folder / "include")
     settings = Settings(
-        include_dirs=(folder / "include", ROOT / "hls/build/small"),
+        include_dirs=(folder / "include", ROOT / "hls/build/default"),
         system_dirs=(folder / "include/csim",),
         precompiled=("ap_int.h", "hls_stream.h"),
     )
@@ -739,7 +783,10 @@ def test_finds_what_was_changed_in_the_design(design, case):
     try:
         path.write_text(text.replace(old, new))
         changed = {**sources, path: Source(compile_source(str(path), settings))}
-        findings = list(check_hardware(changed.values(), "cmamba_top"))
+        findings = [
+            *check_hardware(changed.values(), "cmamba_top"),
+            *check_recursion(calls(changed[path])),
+        ]
         (finding,) = (f for f in findings if expected in f.message)
         assert place in Path(finding.path).read_text().splitlines()[finding.line - 1]
     finally:

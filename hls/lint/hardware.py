@@ -135,7 +135,8 @@ def check_dataflow(
     """The canonical form of a dataflow region: calls, each of which runs every time, and one
     producer and one consumer for what they hand on (UG1399, "Canonical Forms")."""
     for statement in statements:
-        if statement.kind not in ("declare", "call", "nothing") and statement is not statements[-1]:
+        is_end = statement is statements[-1] and statement.kind in ("return", "for", "while")
+        if statement.kind not in ("declare", "call", "nothing") and not is_end:
             what = _NAMES.get(statement.kind, "code that is no call")
             message = f"dataflow: {what} in the region that line {line} begins"
             yield Finding(statement.path, statement.line, message)
@@ -149,6 +150,20 @@ def check_dataflow(
                 continue
             names = ", ".join(f"{p.name} (line {p.line})" for p in sorted(processes))
             yield Finding(path, line, f"dataflow: '{name}' is {verb} by {names}")
+    streams = [
+        variable
+        for statement in statements
+        if statement.kind == "declare"
+        for variable, _ in statement.parts
+        if variable.shape.is_stream
+    ]
+    for stream in streams:
+        users = [u for (root, _, _), u in uses.items() if root.variable.key == stream.key]
+        for verb, processes in zip(("reads", "writes"), zip(*users, strict=True), strict=False):
+            if not any(processes):
+                yield Finding(path, line, f"dataflow: no process {verb} '{stream.name}'")
+        if not users:
+            yield Finding(path, line, f"dataflow: no process uses '{stream.name}'")
 
 
 # Statements that a dataflow region may not have, for messages.

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import nbformat
 import numpy as np
@@ -18,11 +19,43 @@ from host import notebook as program
 from host.errors import BoardError
 from host.notebook import NOTEBOOK, execute
 from host.virtual_board import VirtualBoard, write_overlay
-from model.data import load_dataset
+from model.data import Windows, load_dataset
 from model.quantization.calibrate import calibrate, calibration_windows
 from tests.archives import unpack
 
 BUILD = isa.build("small")
+# Of the test split, so that the simulation is short.
+WINDOWS = 7 * 24
+# Before the notebook's first cell: every picture says here what it lacks.
+LOOK = """
+from matplotlib.backend_bases import FigureCanvasBase
+
+pictures, lacking = 0, []
+
+
+def look(canvas, *args, print_figure=FigureCanvasBase.print_figure, **options):
+    global pictures
+    pictures += 1
+    figure = canvas.figure
+    if figure.dpi < 110:
+        lacking.append(f"{figure.dpi} dpi")
+    legends = len(figure.legends)
+    for axes in (axes for axes in figure.axes if axes.has_data()):  # not before the first curve
+        name = f"{axes.get_title()} {axes.get_ylabel()}".replace("\\n", " ")
+        if not (legends or axes.get_legend()):
+            lacking.append(f"{name}: no legend")
+        for axis in (axes.xaxis, axes.yaxis):
+            text = axis.get_label_text()
+            is_shown = any(label.get_visible() and label.get_text() for label in
+                           axis.get_ticklabels())
+            is_category = text == "step"
+            if is_shown and not is_category and not ("(" in text and ")" in text):
+                lacking.append(f"{name}: no unit in {text!r}")
+    return print_figure(canvas, *args, **options)
+
+
+FigureCanvasBase.print_figure = look
+"""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +74,9 @@ def golden(tmp_path_factory):
     package.write(folder / case.name / "package.bin")
     (folder / case.name / "input.bin").write_bytes(tokens.tobytes())
     (folder / case.name / "forecast.bin").write_bytes(forecast.astype("<i2").tobytes())
-    write_series(compiled, folder / case.name / "series.npz")
+    rows = splits.test.series[:, : model.args.seq_len + WINDOWS + model.args.forecast_len - 1].T
+    week = replace(splits, test=Windows(rows, model.args.seq_len, model.args.forecast_len))
+    write_series(replace(compiled, splits=week), folder / case.name / "series.npz")
     return folder
 
 
@@ -68,16 +103,22 @@ def test_it_runs_in_the_archive_for_the_board(golden, tmp_path):
             "CMAMBA_BITFILE": str(bitfile),
             "HOME": str(tmp_path),
         }
-        execute(folder / f"notebooks/{NOTEBOOK.name}", tmp_path / "run.ipynb", environment, folder)
+        notebook = nbformat.read(folder / f"notebooks/{NOTEBOOK.name}", as_version=4)
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(LOOK))
+        notebook.cells.append(nbformat.v4.new_code_cell("print(f'{pictures > 0}: {lacking}')"))
+        nbformat.write(notebook, tmp_path / "looked_at.ipynb")
+        execute(tmp_path / "looked_at.ipynb", tmp_path / "run.ipynb", environment, folder)
     run = nbformat.read(tmp_path / "run.ipynb", as_version=4)
     text = texts(run)
     assert "576 values, 0 differ" in text
-    assert "168 forecasts; MSE FP32 0.2333, MSE int8 0.23" in text
+    assert "168 forecasts, of 168 windows of the test split" in text
+    assert "MSE FP32       0.2333" in text and "MSE int8       0.23" in text
     assert "BAD_CRC: package: section weights" in text
     images = [
         o for c in run.cells for o in c.get("outputs", ()) if "image/png" in o.get("data", {})
     ]
-    assert len(images) == 2
+    assert len(images) == 4
+    assert texts(run).rstrip().endswith("True: []")
     assert all(c.execution_count for c in run.cells if c.cell_type == "code")
 
 
@@ -117,8 +158,8 @@ def test_the_outputs_in_the_repository_are_of_a_run():
 
 def test_the_series_that_it_shows_is_of_the_test_split(golden):
     with np.load(golden / "nyc_weather/series.npz") as data:
-        assert data["fp32"].shape == (168, 8, 24)
-        assert data["series"].shape == (96 + 168 + 24 - 1, 8)
+        assert data["fp32"].shape == (WINDOWS, 8, 24)
+        assert data["series"].shape == (96 + WINDOWS + 24 - 1, 8)
 
 
 def test_the_virtual_board_holds_every_model_of_the_notebook(monkeypatch, capsys):

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from golden import __main__ as command
 from golden import vectors
 from golden.cases import CASES, Case, CompiledCase, build_case
 from golden.integer_model import IntegerModel
-from golden.series import write_series
+from golden.series import MAX_BYTES, window_step, write_series
 from golden.vectors import golden_tokens, write_golden
 from isa.package import Package
 from model.args import ModelArgs
@@ -139,12 +141,22 @@ def test_a_series_gives_back_the_windows_and_their_forecasts(tmp_path):
         series, fp32 = stored["series"], stored["fp32"]
         assert stored["columns"].tolist() == ["a", "b"]
         np.testing.assert_array_equal(stored["std"], scale.std)
+        np.testing.assert_array_equal(stored["starts"], np.arange(len(windows)))
     np.testing.assert_array_equal(series, rows.astype(np.float32))
     assert len(fp32) == len(windows)
     x, _ = windows[len(windows) - 1]
     with torch.no_grad():
         expected = model(torch.from_numpy(x[None].copy())).numpy()[0]
     np.testing.assert_allclose(fp32[-1], expected, atol=1e-5)
+
+
+@given(n=st.integers(1, 20_000), window_bytes=st.integers(4, 50_000))
+def test_the_windows_of_a_series_fit_and_begin_at_every_hour(n, window_bytes):
+    step = window_step(n, window_bytes)
+    chosen = len(range(0, n, step))
+    assert chosen * window_bytes <= MAX_BYTES
+    assert step == 1 or 5 * chosen * window_bytes > MAX_BYTES  # no fewer than need be
+    assert len({hour % 24 for hour in range(0, n, step)}) == min(24, chosen)
 
 
 def test_an_old_folder_is_replaced_as_a_whole(compiled, tmp_path):

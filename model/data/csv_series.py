@@ -142,6 +142,11 @@ class Windows(Sequence):
         """V."""
         return self._windows.shape[0]
 
+    @property
+    def series(self) -> np.ndarray:
+        """The rows that the windows are of, float32 [V,T], read-only."""
+        return self._rows
+
     def update(self, digest: Digest) -> None:
         """Adds the values to the fingerprint of a data set."""
         add_array(digest, self._rows)

@@ -31,6 +31,7 @@ import tarfile
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import isa
 from common import command_line, exit_status
@@ -41,7 +42,22 @@ NAME = "cmamba-board"
 # Packages of the repository, and what else the driver may import: PYNQ's image has it.
 OURS = ("common", "compiler", "golden", "hls", "host", "isa", "model", "rtl")
 THIRD_PARTY = {"IPython", "grpc", "matplotlib", "numpy", "pynq"}
-# The board's Python.
+
+
+class Image(NamedTuple):
+    """What an SD card of a release of PYNQ has: versions that exist together."""
+
+    pynq: str
+    python: str
+    numpy: str
+
+
+# Of Ubuntu 22.04 and 24.04 (host/INSTALL.md has the sources, and says what has been tested).
+IMAGES = (
+    Image(pynq="3.1.2", python="3.10", numpy="1.21.5"),
+    Image(pynq="4.0.0", python="3.12", numpy="1.26.4"),
+)
+# The oldest Python of an image.
 PYTHON = (3, 10)
 # Of the standard library, what came later.
 NEWER = {
@@ -205,13 +221,10 @@ def contents(
 
 def manifest(files: Mapping[str, bytes], commit: str | None) -> bytes:
     """Versions, and SHA-256 and size of every file, as JSON."""
-    pinned = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    pynq = next(r for r in pinned["dependency-groups"]["pynq"] if r.startswith("pynq=="))
     document = {
         "commit": commit,
         "instruction_set": ".".join(map(str, isa.VERSION)),
-        "python": ".".join(map(str, PYTHON)),
-        "pynq": pynq.removeprefix("pynq=="),
+        "images": [image._asdict() for image in IMAGES],
         "bitstream": BITSTREAM_FILES[0] in files,
         "packages": sorted({path.split("/")[1] for path in files if path.startswith("packages/")}),
         "files": {

@@ -82,7 +82,10 @@ def test_modules_are_those_of_the_repository(unpacked):
 def test_manifest(unpacked):
     manifest = json.loads((unpacked / "MANIFEST.json").read_text())
     assert manifest["instruction_set"] == ".".join(map(str, isa.VERSION))
-    assert manifest["pynq"] == "4.0.0"
+    assert [(image["python"], image["pynq"]) for image in manifest["images"]] == [
+        ("3.10", "3.1.2"),
+        ("3.12", "4.0.0"),
+    ]
     assert manifest["packages"] == ["small"]
     assert manifest["bitstream"] is False
     listed = manifest["files"]

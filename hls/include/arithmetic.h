@@ -13,9 +13,8 @@ inline int_t<N> saturate(T x) {
 #pragma HLS inline
   const T high = (T(1) << (N - 1)) - 1;
   const T low = -high - 1;
-  if (x > high) return int_t<N>(high);
-  if (x < low) return int_t<N>(low);
-  return int_t<N>(x);
+  const T above_low = x < low ? low : x;
+  return int_t<N>(x > high ? high : above_low);
 }
 
 // rne(x, shift): x / 2^shift to the nearest integer, ties to the even one. |x| + 2^(shift - 1) fits
@@ -24,7 +23,7 @@ template <int N>
 inline int_t<N> rne_shift(int_t<N> x, int shift) {
 #pragma HLS inline
   // Both are 0 where nothing is shifted out. Without a branch, which g++ would not vectorize.
-  const int_t<N> half = (int_t<N>(1) << shift) >> 1;
+  const int_t<N> half = power_of_two<N>(shift, x) >> 1;
   const int_t<N> is_shift = shift != 0;
   const int_t<N> odd = (x >> shift) & is_shift;
   return (x + half - is_shift + odd) >> shift;

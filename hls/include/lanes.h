@@ -17,7 +17,8 @@ inline void read_part(const T rows[][Width], int first, T out[L]) {
   static_assert(Width % L == 0, "a row is a whole number of parts");
   const unsigned at = first;
 #ifdef CMAMBA_NATIVE
-  for (int l = 0; l < L; ++l) out[l] = rows[at / Width][at % Width / L * L + l];
+  const T* const part = rows[at / Width] + at % Width / L * L;
+  for (int l = 0; l < L; ++l) out[l] = part[l];
 #else
 read_parts:
   for (int part = 0; part < Width / L; ++part) {
@@ -41,7 +42,8 @@ inline void write_part(T rows[][Width], int first, const T value[L], int begin =
   static_assert(Width % L == 0, "a row is a whole number of parts");
   const unsigned at = first;
 #ifdef CMAMBA_NATIVE
-  for (int l = begin; l < end; ++l) rows[at / Width][at % Width / L * L + l] = value[l];
+  T* const part = rows[at / Width] + at % Width / L * L;
+  for (int l = 0; l < L; ++l) part[l] = l >= begin && l < end ? value[l] : part[l];
 #else
 write_parts:
   for (int part = 0; part < Width / L; ++part) {
@@ -133,8 +135,13 @@ inline void read_lanes(const T memory[Rows][L], int first, T out[L]) {
 #pragma HLS inline
   static_assert((Rows & (Rows - 1)) == 0, "wrapping around a power of two costs nothing");
 #ifdef CMAMBA_NATIVE
-  const unsigned start = first;
-  for (unsigned l = 0; l < L; ++l) out[l] = memory[(start + l) / L % Rows][(start + l) % L];
+  const unsigned start = unsigned(first) % (Rows * L);
+  const T* const elements = &memory[0][0];
+  if (start + L <= Rows * L) {  // which g++ copies as vectors
+    for (unsigned l = 0; l < L; ++l) out[l] = elements[start + l];
+  } else {
+    for (unsigned l = 0; l < L; ++l) out[l] = elements[(start + l) % (Rows * L)];
+  }
 #else
   const unsigned row = unsigned(first) / L;
   const unsigned next_row = (row + 1) % Rows;

@@ -102,24 +102,32 @@ inline int_t<N> product(A a, B b) {
   return static_cast<int_t<N>>(static_cast<int_t<N>>(a) * static_cast<int_t<N>>(b));
 }
 
-// Sums of the N products of two rows of weights with the same inputs. Of 16 bits each, which g++
-// multiplies and adds up in one instruction.
+// An input of dot_pair: of 16 bits, which g++ multiplies and adds up in one instruction.
+using dot_input_t = int16_t;
+
+// Sums of the N products of two rows of weights with the same inputs.
 template <int N>
-inline void dot_pair(const int8_t a[N], const int8_t b[N], const int8_t x[N], int32_t& sum_a,
+inline void dot_pair(const int8_t a[N], const int8_t b[N], const dot_input_t x[N], int32_t& sum_a,
                      int32_t& sum_b) {
-  int16_t wide_a[N], wide_b[N], wide_x[N];
+  int16_t wide_a[N], wide_b[N];
   for (int j = 0; j < N; ++j) {
     wide_a[j] = a[j];
     wide_b[j] = b[j];
-    wide_x[j] = x[j];
   }
   int32_t sums[2] = {0, 0};
 #pragma GCC unroll 1
-  for (int j = 0; j < N; ++j) sums[0] += wide_a[j] * wide_x[j];
+  for (int j = 0; j < N; ++j) sums[0] += wide_a[j] * x[j];
 #pragma GCC unroll 1
-  for (int j = 0; j < N; ++j) sums[1] += wide_b[j] * wide_x[j];
+  for (int j = 0; j < N; ++j) sums[1] += wide_b[j] * x[j];
   sum_a = sums[0];
   sum_b = sums[1];
+}
+
+// 2^shift. With any x, modulo 2^N: g++ vectorizes the shift of a variable, but not that of 1.
+template <int N>
+inline int_t<N> power_of_two(int shift, int_t<N> x) {
+  const uint_t<N> from = static_cast<uint_t<N>>(x);
+  return static_cast<int_t<N>>(((from + 1) << shift) - (from << shift));
 }
 
 // x * 2^shift, which fits N bits.
@@ -200,10 +208,12 @@ inline ap_int<N> product(A a, B b) {
   return a * b;
 }
 
+using dot_input_t = ap_int<8>;
+
 // Two products are one of a DSP48E2: of (b << 18) + a with x. Of up to four of these the lower 18
 // bits hold the sum of a's products, each at most 2^14, and it borrows from the upper ones.
 template <int N>
-inline void dot_pair(const ap_int<8> a[N], const ap_int<8> b[N], const ap_int<8> x[N],
+inline void dot_pair(const ap_int<8> a[N], const ap_int<8> b[N], const dot_input_t x[N],
                      ap_int<32>& sum_a, ap_int<32>& sum_b) {
 #pragma HLS inline
   constexpr int kChain = 4;
@@ -225,6 +235,11 @@ dot_chains:
     sum_a += lower;
     sum_b += (packed - lower) >> 18;
   }
+}
+
+template <int N>
+inline ap_int<N> power_of_two(int shift, ap_int<N>) {
+  return ap_int<N>(1) << shift;
 }
 
 template <int N, class T>

@@ -14,22 +14,32 @@ namespace {
 constexpr int kQuarters = 4;
 constexpr int kQuarterLanes = kTileOut / kQuarters;
 static_assert(kQuarterLanes % 2 == 0, "neighbours have the same inputs");
+static_assert(kTileIn < 128, "select_inputs counts them in 8 bits");
 // The place of a tile from DDR.
 constexpr int kLastTile = kMaxWeights - 1;
 
 // acc[lane] += sum_j tile[lane][j] * x[quarter of the lane][j], or = where `clear`.
 void multiply_accumulate(const int_t<8> tile[kTileOut][kTileIn],
-                         const int_t<8> x[kQuarters][kTileIn], bool clear,
+                         const dot_input_t x[kQuarters][kTileIn], bool clear,
                          int_t<32> acc[kTileOut]) {
 #pragma HLS inline
-multiply_pairs:
-  for (int lane = 0; lane < kTileOut; lane += 2) {
-#pragma HLS unroll
-    int_t<32> sum[2];
+  int_t<32> sum[kTileOut];
 #pragma HLS array_partition variable = sum complete
-    dot_pair<kTileIn>(tile[lane], tile[lane + 1], x[lane / kQuarterLanes], sum[0], sum[1]);
-    acc[lane] = clear ? sum[0] : int_t<32>(acc[lane] + sum[0]);
-    acc[lane + 1] = clear ? sum[1] : int_t<32>(acc[lane + 1] + sum[1]);
+multiply_quarters:
+  for (int q = 0; q < kQuarters; ++q) {
+#pragma HLS unroll
+  multiply_pairs:
+    for (int l = 0; l < kQuarterLanes; l += 2) {
+#pragma HLS unroll
+      const int lane = q * kQuarterLanes + l;
+      dot_pair<kTileIn>(tile[lane], tile[lane + 1], x[q], sum[lane], sum[lane + 1]);
+    }
+  }
+accumulate_lanes:
+  for (int lane = 0; lane < kTileOut; ++lane) {
+#pragma HLS unroll
+    const int_t<32> before = clear ? int_t<32>(0) : acc[lane];
+    acc[lane] = before + sum[lane];
   }
 }
 
@@ -38,13 +48,14 @@ multiply_pairs:
 // `part` on. `left` inputs are left: neither what the row nor what the weights hold behind them
 // counts.
 void select_inputs(const int_t<8> word[kRowAlign], int part, int log2_split, int left,
-                   int_t<8> selected[kQuarters][kTileIn]) {
+                   dot_input_t selected[kQuarters][kTileIn]) {
 #pragma HLS inline
 select_quarters:
   for (int q = 0; q < kQuarters; ++q) {
 #pragma HLS unroll
     const int first_group = q >> (2 - log2_split);
     const int group = part + first_group;
+    const int_t<8> inside = minimum(left - first_group * kTileIn, kTileIn);
   select_groups:
     for (int g = 0; g < kQuarters; ++g) {
 #pragma HLS unroll
@@ -52,8 +63,7 @@ select_quarters:
       select_elements:
         for (int j = 0; j < kTileIn; ++j) {
 #pragma HLS unroll
-          const bool is_inside = first_group * kTileIn + j < left;
-          selected[q][j] = is_inside ? word[g * kTileIn + j] : int_t<8>(0);
+          selected[q][j] = int_t<8>(j) < inside ? word[g * kTileIn + j] : int_t<8>(0);
         }
       }
     }
@@ -207,7 +217,7 @@ bool step(ArrayMultiply& u, channel<MultiplyEntry, kStartDepth>& starts,
           read_part<kRowAlign, kRowAlign>(scan, at, word);
           break;
       }
-      int_t<8> selected[kQuarters][kTileIn];
+      dot_input_t selected[kQuarters][kTileIn];
 #pragma HLS array_partition variable = selected complete dim = 0
       select_inputs(word, at % kRowAlign / kTileIn, log2_split, int(u.entry.n_in) - input,
                     selected);
@@ -306,20 +316,27 @@ bool step(ArrayOutput& u, channel<OutputEntry, kStartDepth>& starts,
     read_part<kRequantizeLanes, kRequantizeLanes>(reduce, sums_at, running);
     ArrayPacket8 packet8;
     ArrayPacket16 packet16;
+    // What an entry does not use is masked: g++ vectorizes no loop with such a choice in it.
+    const int_t<32> sums_mask = e.reads_sums ? -1 : 0;
+    const int_t<16> addend_mask = e.add_enable ? -1 : 0;
+    const int_t<16> relu_mask = e.relu ? -1 : 0;
+    const int_t<16> wide_mask = e.wide ? -1 : 0;
   requantize_lanes:
     for (int l = 0; l < kRequantizeLanes; ++l) {
 #pragma HLS unroll
       const ParamWord p = decode_param_word(words[l]);
-      const int_t<32> before = e.reads_sums ? running[l] : int_t<32>(0);
-      const int_t<32> sum = add_modulo<32>(u.sums.lane[l], before);
+      const int_t<32> sum = add_modulo<32>(u.sums.lane[l], running[l] & sums_mask);
       running[l] = sum;
-      const int_t<52> addend = e.add_enable ? int_t<52>(addends[l]) : int_t<52>(0);
-      const int_t<52> q = requantize(add_modulo<32>(sum, p.bias), p) + addend;
-      const bool is_clamped = e.relu && q < p.zero_point;
-      const int_t<52> result = is_clamped ? int_t<52>(p.zero_point) : q;
+      const int_t<52> q = requantize(add_modulo<32>(sum, p.bias), p) +
+                          int_t<52>(addends[l] & addend_mask);
+      // The least result there is, where nothing is clamped.
+      const int_t<16> floor = int_t<16>((int_t<16>(p.zero_point) & relu_mask) |
+                                        (int_t<16>(-(1 << 15)) & ~relu_mask));
+      const int_t<52> result = q < floor ? int_t<52>(floor) : q;
       const int_t<8> narrow = saturate<8>(result);
       packet8.value[l] = narrow;
-      packet16.value[l] = e.wide ? saturate<16>(result) : int_t<16>(narrow);
+      packet16.value[l] = int_t<16>((saturate<16>(result) & wide_mask) |
+                                    (int_t<16>(narrow) & ~wide_mask));
     }
     if (e.writes_sums) {
       write_part<kRequantizeLanes, kRequantizeLanes>(reduce, sums_at, running);

@@ -201,11 +201,16 @@ bool step(Scan& u, channel<ScanEntry, kStartDepth>& starts,
       int_t<26> delta_w[kScanLanes];
 #pragma HLS array_partition variable = delta_w complete
     spread_channels:
-      for (int l = 0; l < kScanLanes; ++l) {
+      for (int c = 0; c < kScanChannels; ++c) {
 #pragma HLS unroll
-        const int c = (l >> log2_state) % kScanChannels;
-        delta[l] = channel[c].delta;
-        delta_w[l] = channel[c].delta_w;
+        const Channel from = channel[c];
+      spread_to_lanes:
+        for (int l = 0; l < kScanLanes; ++l) {
+#pragma HLS unroll
+          const bool is_other = c > 0 && (l >> log2_state) % kScanChannels != c;
+          delta[l] = is_other ? delta[l] : from.delta;
+          delta_w[l] = is_other ? delta_w[l] : from.delta_w;
+        }
       }
 
       uint_t<32> exponents[kScanLanes];

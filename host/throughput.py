@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from host.power import PowerMeter
 from host.table import Table
 
-if TYPE_CHECKING:
-    from host.accelerator import Accelerator
+
+class Forecasts(Protocol):
+    """What is measured of a `host.accelerator.Accelerator`."""
+
+    clock_mhz: float
+
+    @property
+    def inputs(self) -> Sequence[Any]: ...
+
+    def forecast(self, x: np.ndarray) -> np.ndarray: ...
+
+    def stream(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ class Throughput:
 
 
 def measure_throughput(
-    accelerator: Accelerator, batch: int, seconds: float, rails: Mapping[str, Any]
+    accelerator: Forecasts, batch: int, seconds: float, rails: Mapping[str, Any]
 ) -> Throughput:
     """Stream random walks for so many seconds, at least one batch. Raises as `forecast`."""
     shape = (batch, *accelerator.inputs[0].shape)

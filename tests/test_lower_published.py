@@ -76,7 +76,7 @@ def test_the_host_pads_the_end_of_a_window():
     x = 3.0 * random_windows(SMALL, 5) - 1.0
     tokens = host.tokens(x.numpy())
     assert tokens.shape == (5, SMALL.num_channels, SMALL.num_patches, SMALL.patch_len)
-    step, zero_point = host._input_scale, host._zero_point
+    step, zero_point = host.input_scale, host.zero_point
     expected = model.to_tokens(x).numpy().reshape(tokens.shape) / step + zero_point
     inside = np.abs(expected) < 120
     assert inside.mean() > 0.9

@@ -89,11 +89,11 @@ class Observer(Protocol):
         """A dataflow region has been run: its statements, and what its processes use."""
 
 
-class _ReturnError(Exception):
+class _Return(Exception):  # noqa: N818, no error
     """The end of a function; the value is in the frame."""
 
 
-class _LeaveError(Exception):
+class _Leave(Exception):  # noqa: N818, no error
     """break or continue."""
 
 
@@ -499,7 +499,7 @@ class Execution:
                 self._dataflow(body.statements, frame)
             else:
                 self._run(body.statements, frame)
-        except _ReturnError:
+        except _Return:
             pass
         finally:
             self._stack.pop()
@@ -570,9 +570,9 @@ class Execution:
                     result = self._value(node.parts[0], frame)
                 frame.results.append(result)
             if frame.depth == 0:
-                raise _ReturnError
+                raise _Return
         elif kind in ("break", "continue"):
-            raise _LeaveError
+            raise _Leave
         elif kind != "nothing":
             self._value(node, frame)
 
@@ -622,7 +622,7 @@ class Execution:
         try:
             for statement in statements:
                 self._run(statement, frame)
-        except _LeaveError:
+        except _Leave:
             pass
 
     def _branches(
@@ -638,7 +638,7 @@ class Execution:
             mark = len(self._journal)
             if region is not None:
                 region.uses = {}
-            with contextlib.suppress(_ReturnError, _LeaveError):
+            with contextlib.suppress(_Return, _Leave):
                 branch()
             outcomes.append(self._rewind(mark))
             if region is not None:
@@ -680,7 +680,7 @@ class Execution:
                 return
             if not goes_on:
                 return
-            with contextlib.suppress(_LeaveError):
+            with contextlib.suppress(_Leave):
                 self._run(body, frame)
             self._value(step, frame)
 
@@ -706,7 +706,7 @@ class Execution:
                 self._run(body, frame)
             for part in head[1:]:
                 self._run(part, frame)
-        except (_ReturnError, _LeaveError):
+        except (_Return, _Leave):
             pass
         frame.depth -= 1
         changed = {place for place, _ in self._journal[mark:]}

@@ -12,7 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from model.data.csv_series import DataError, Digest, Standardizer
+from model.data.csv_series import Digest, Standardizer
+from model.data.errors import DataError
 
 LARGEST = 1e18  # of features and positions: float32 holds its square
 

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model.data.csv_series import DataError, Digest, Standardizer
+from model.data.csv_series import Digest, Standardizer
+from model.data.errors import DataError
 from model.data.frames import FrameSplits, check_values
 
 SPLITS = ("train", "val", "test")

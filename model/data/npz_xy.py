@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from model.archive_limits import check_archive
-from model.data.csv_series import DataError, Digest, Standardizer, add_array
+from model.data.csv_series import Digest, Standardizer, add_array
+from model.data.errors import DataError
 from model.data.frames import FrameSplits, check_values
 
 SPLITS = ("train", "val", "test")

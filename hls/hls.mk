@@ -149,6 +149,12 @@ csim-programs: $(READY)
 	    build/csim/$(firstword $(TEST_BUILDS))/native-dependences)
 test: csim-programs
 
+# Slow tests run an array of another width.
+.PHONY: bindings-wide
+bindings-wide: $(READY)
+	+@$(call make_hls,$(call modules,wide))
+test-full: bindings-wide
+
 ##@ Checks
 .PHONY: sanitize
 sanitize: ## csim and the HLS tests with AddressSanitizer and UBSan

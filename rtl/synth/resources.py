@@ -63,9 +63,11 @@ def targets(build: str) -> dict[str, float]:
     """Share of the device that a design with this build may take at most, by resource.
 
     Block RAM beyond three quarters leaves little choice of place: the default stays below, builds
-    with more weights do not.
+    with more weights do not. These also take more LUTs around their memories.
     """
-    return {"lut": 0.50, "dsp": 0.40, "bram": 0.75 if build == "default" else 0.92}
+    if build == "default":
+        return {"lut": 0.50, "dsp": 0.40, "bram": 0.75}
+    return {"lut": 0.55, "dsp": 0.40, "bram": 0.92}
 
 
 def count(cells: Mapping[str, int]) -> Resources:

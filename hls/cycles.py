@@ -34,6 +34,9 @@ from isa.package import Package
 
 REPORTS = Path(__file__).resolve().parents[1] / "build/reports"
 FIFO = 1  # from the write of a word to the cycle in which its reader can have it
+# Function and loop of a process (hls/src/run.cpp): those of the template `process`, but for one.
+_PROCESS, _STEPS = "process_{}_", "process_steps"
+_OTHERS = {"Dispatch": ("dispatch_process", "dispatch_steps")}
 
 
 class Timing(NamedTuple):
@@ -85,18 +88,35 @@ TIMING = {
 }
 
 
-def reported(folder: Path = REPORTS) -> dict[str, Timing]:
-    """`TIMING`, with interval and depth of the loops that a report of csynth describes."""
+def reported(folder: Path) -> dict[str, Timing]:
+    """`TIMING`, with interval and depth of the loops that a report of csynth describes.
+
+    Raises:
+        ValueError: a report is not what it should be; with its name.
+    """
     timing = dict(TIMING)
     for name in timing:
-        for path in sorted(folder.glob(f"*{name}*_csynth.xml")):
-            loop = ET.parse(path).find(".//SummaryOfLoopLatency/process_steps")
-            if loop is not None:
-                interval, depth = (int(loop.findtext(x)) for x in ("PipelineII", "PipelineDepth"))
+        function, label = _OTHERS.get(name, (_PROCESS.format(name), _STEPS))
+        # The tool may have made a module of its own of the loop: FUNCTION..._Pipeline_LOOP.
+        for path in sorted(folder.glob(f"*{function}*csynth.xml")):
+            found = _loop(path, label)
+            if found is not None:
+                interval, depth = found
                 timing[name] = timing[name]._replace(
-                    interval=interval, results=depth, why=f"{path.name}"
+                    interval=interval, results=depth, why=path.name
                 )
     return timing
+
+
+def _loop(path: Path, label: str) -> tuple[int, int] | None:
+    """Interval and depth of a pipelined loop; None where the report does not describe it."""
+    try:
+        loop = ET.parse(path).find(f".//SummaryOfLoopLatency/{label}")
+        if loop is None:
+            return None
+        return int(loop.findtext("PipelineII")), int(loop.findtext("PipelineDepth"))
+    except (ET.ParseError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: interval or depth of {label} cannot be read: {error}") from None
 
 
 def cycles(package: Package, build: str, timing: dict[str, Timing] | None = None) -> int:
@@ -125,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("packages", nargs="*", type=Path, help="package files; none: references")
     args = parser.parse_args(argv)
-    timing = reported()
+    timing = reported(REPORTS)
     models: list[tuple[str, Package, str]] = []
     for path in args.packages:
         models.append((str(path), Package.read(path), fitting_build(Package.read(path), str(path))))
@@ -137,6 +157,9 @@ def main(argv: list[str] | None = None) -> int:
         rtl = estimate(package, isa.build(build))
         hls = cycles(package, build, timing)
         print(f"{name:46} {build:8} {rtl.bound:7.0f} {rtl.single:7} {hls:7} {hls / rtl.bound:9.3f}")
+    assumed = [name for name in timing if timing[name] == TIMING[name]]
+    if len(assumed) < len(timing):
+        print(f"depths from {REPORTS}; assumed: {', '.join(assumed)}")
     return 0
 
 

@@ -21,12 +21,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitstream_scripts import inference, reports, vivado
+from bitstream_scripts import hls_export, inference, reports, vivado
 from bitstream_scripts.clocks import Clock, check_handoff, slower_clocks
 from bitstream_scripts.strategies import directives
 from common.atomic_write import write_text
 from common.errors import CmambaError
 from rtl.synth.hierarchy import sources
+from rtl.synth.resources import targets
 
 ROOT = Path(__file__).resolve().parents[1]
 # What checkpoints are made with.
@@ -320,13 +321,21 @@ def _report(out: Path, settings: Settings, chosen: Result, missed: list[Result])
         "build": settings.build,
         "asked_mhz": settings.clock.mhz,
         "frequency_mhz": chosen.clock.mhz,
+        "strategy": chosen.strategy,
         "missed": [
             {"mhz": r.clock.mhz, "setup_slack_ns": r.timing.setup_slack, "path": r.worst}
             for r in missed
         ],
     }
     try:
-        text, _ = reports.summarize(out, described, chosen.clock.period_ns, chosen.strategy)
+        text, _ = reports.summarize(
+            reports.Reports(out / "utilization.rpt", out / "timing.rpt", out / "timing.rpt"),
+            out / "report.json",
+            described,
+            chosen.clock.period_ns,
+            f"of {chosen.strategy}",
+            hls_export.targets() if settings.core == "hls" else targets(settings.build),
+        )
     except ValueError as error:  # the bitstream does not need it
         text = f"no report.json: {error}"
     print(text)

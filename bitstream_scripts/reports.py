@@ -1,15 +1,14 @@
-"""Vivado's reports of an implemented design as the tables and the JSON of ``rtl.synth``."""
+"""Vivado's reports of a design as the tables and the JSON of ``rtl.synth``."""
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from common.atomic_write import atomic_write
 from rtl.synth import report
-from rtl.synth.resources import DEVICE, Resources, targets
+from rtl.synth.resources import Resources
 from rtl.synth.timing import Path as TimingPath
 
 # A unit is printed from this share of the design's LUTs, or if it has DSP48E2 or block RAM.
@@ -60,6 +59,16 @@ class Timing:
     @property
     def is_met(self) -> bool:
         return min(self.setup_slack, self.hold_slack, self.pulse_slack) >= 0
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Files of Vivado: ``report_utilization -hierarchical``, ``report_timing_summary``, and the one
+    that has the longest paths."""
+
+    utilization: Path
+    timing: Path
+    paths: Path
 
 
 @dataclass(frozen=True)
@@ -172,7 +181,7 @@ def parse_timing(text: str) -> Timing:
 
 
 def parse_paths(text: str) -> list[SetupPath]:
-    """The setup paths of ``report_timing_summary``, the worst first."""
+    """The setup paths of ``report_timing_summary`` or ``report_timing``, the worst first."""
     starts = list(_SLACK.finditer(text))
     found = []
     for match, following in zip(starts, [*starts[1:], None], strict=True):
@@ -219,26 +228,35 @@ def _rows(unit: Unit, path: str = "") -> list[tuple[report.Row, Unit]]:
 
 
 def summarize(
-    folder: Path, settings: dict[str, object], clock_ns: float, strategy: str
-) -> tuple[str, bool]:
-    """Write ``report.json`` in the folder of the reports.
+    files: Reports,
+    target: Path,
+    facts: Mapping[str, object],
+    clock_ns: float,
+    what: str,
+    allowed: Mapping[str, float],
+    kinds: Sequence[str] = ("setup", "hold", "pulse"),
+) -> tuple[str, list[str]]:
+    """Write reports of Vivado as the JSON of ``rtl.synth``.
 
     Args:
-        folder: has ``utilization.rpt`` and ``timing.rpt``.
-        settings: of the run, for the document; `build` has the targets of resources.
+        files: the reports.
+        target: file to write.
+        facts: of the run, for the document.
         clock_ns: the period that timing is against.
-        strategy: of implementation.
+        what: where the paths are from, for the title of their table.
+        allowed: share of the device that may be used at most, by resource.
+        kinds: slacks that have to be met.
 
     Returns:
-        The tables, and whether timing is met.
+        The tables, and a line for each check that fails.
 
     Raises:
         ValueError: a report is not what it should be; with its name.
         OSError: a report is missing.
     """
-    root = _parsed(folder / "utilization.rpt", parse_utilization)
-    timing = _parsed(folder / "timing.rpt", parse_timing)
-    paths = _parsed(folder / "timing.rpt", parse_paths)
+    root = _parsed(files.utilization, parse_utilization)
+    timing = _parsed(files.timing, parse_timing)
+    paths = _parsed(files.paths, parse_paths)
 
     placed = []
     for found in paths:
@@ -246,41 +264,21 @@ def summarize(
         _, destination = _place(root, found.path.destination)
         path = TimingPath(found.path.delay, found.path.levels, source, destination)
         unit.longest = max(unit.longest or 0.0, path.delay)
-        placed.append((path, unit.name, found.slack))
+        placed.append((path, unit.name, {"slack_ns": found.slack}))
 
     rows = _rows(root)
-    allowed = targets(str(settings["build"]))
     failures = list(report.over_target(root.resources, allowed))
-    for kind in ("setup", "hold", "pulse"):
+    for kind in kinds:
         slack, n = getattr(timing, f"{kind}_slack"), getattr(timing, f"{kind}_failing")
         if slack < 0:
             failures.append(f"{kind}: slack {slack:.3f} ns, {n} end points fail")
-    document = {
-        "module": root.name,
-        **settings,
-        "strategy": strategy,
-        "clock_ns": clock_ns,
-        "device": asdict(DEVICE),
-        "total": asdict(root.resources),
-        "timing": asdict(timing),
-        "units": [
-            {
-                "path": row.path,
-                "module": unit.module,
-                "instances": row.n,
-                "own": asdict(unit.own),
-                "resources": asdict(row.resources),
-                "longest_path_ns": row.longest,
-            }
-            for row, unit in rows
-        ],
-        "paths": [
-            {"unit": unit, "slack_ns": slack, **asdict(path)} for path, unit, slack in placed
-        ],
-        "failures": failures,
-    }
-    with atomic_write(folder / "report.json") as file:
-        file.write(json.dumps(document, indent=1).encode())
+    report.write_json(
+        target,
+        {"module": root.name, **facts, "clock_ns": clock_ns, "timing": asdict(timing)},
+        [(row, unit.own, {"module": unit.module}) for row, unit in rows],
+        placed,
+        failures,
+    )
 
     threshold = PRINTED_SHARE * root.resources.lut
     printed = [
@@ -288,17 +286,17 @@ def summarize(
         for row, _ in rows
         if row.resources.lut >= threshold or row.resources.dsp or row.resources.bram
     ]
-    what = f"of {strategy}, against {clock_ns:.2f} ns"
+    title = f"{what}, against {clock_ns:.2f} ns"
     tables = [
         report.resource_table(printed, clock_ns, allowed),
         "",
-        report.path_table([(path, unit) for path, unit, _ in placed], what),
+        report.path_table([(path, unit) for path, unit, _ in placed], title),
         "",
         f"slack: setup {timing.setup_slack:.3f} ns, hold {timing.hold_slack:.3f} ns,"
         f" pulse width {timing.pulse_slack:.3f} ns",
         *(failures or ["timing met, all targets of resources met"]),
     ]
-    return "\n".join(tables), timing.is_met
+    return "\n".join(tables), failures
 
 
 def _parsed(path: Path, parse):

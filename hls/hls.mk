@@ -8,6 +8,8 @@
 #   HLS=vitis   csim with the vendor's tool
 #   GOLDEN=...  golden folders to run, instead of all in build/golden (cosim: the smallest); a
 #               folder with a space in its name goes alone
+#   FLOW=syn    export runs Vivado on the core: resources and timing as those of make synth; FLOW=impl
+#               places and routes it as well
 #   BUILD=...   build of isa/builds.toml, instead of default
 
 VARIANT    := $(if $(NATIVE),native,ap)
@@ -172,5 +174,6 @@ csynth: ## synthesize with Vitis HLS: timing and resources in build/reports
 	@$(VITIS) csynth
 cosim: ## C/RTL co-simulation of what csynth gave, on the smallest golden package
 	@$(VITIS) cosim $(if $(GOLDEN),"$$GOLDEN")
-export: ## package what csynth gave as Vivado IP
-	@$(VITIS) export
+export: $(if $(FLOW),$(READY)) ## package what csynth gave as Vivado IP (FLOW=syn, impl: run Vivado on it, too)
+	@CMAMBA_FLOW=$(FLOW) $(VITIS) export
+	$(if $(FLOW),@$(PY) -m bitstream_scripts.hls_export --build $(HLS_BUILDS) --flow $(FLOW))

@@ -1,5 +1,6 @@
 """The Vitis HLS scripts, run with stand-ins for the tools that record what they are asked to do."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,12 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
+from bitstream_scripts import hls_export
+from bitstream_scripts.clocks import clock_of
+from bitstream_scripts.design import DESIGN
+from rtl.synth.resources import Resources
+from tests.vivado_reports import HLS_UTILIZATION, hls_timing, hls_timing_paths
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = ROOT / "hls/vitis/run.sh"
@@ -44,6 +51,7 @@ CONFIG_KEYS = {
     *("part", "flow_target", "clock", "syn.top", "syn.file", "syn.cflags", "syn.csimflags"),
     *("tb.file", "tb.cflags", "csim.O", "csim.clean", "csim.argv", "cosim.O", "cosim.rtl"),
     *("cosim.argv", "package.output.format", "package.output.file", "package.ip.vendor"),
+    *("vivado.flow", "vivado.rtl"),
     *("package.ip.library", "package.ip.name", "package.ip.version", "package.ip.display_name"),
 }
 
@@ -85,14 +93,19 @@ def install(folder: Path, name: str, script: str) -> None:
 
 
 def run(
-    checkout: Path, tools: Path, step: str, *golden: str, build: str = ""
+    checkout: Path, tools: Path, step: str, *golden: str, build: str = "", flow: str = ""
 ) -> subprocess.CompletedProcess:
-    """run.sh, from the root, with nothing but the base system and `tools` on PATH. `build` is what
-    make gives it, empty where nobody has chosen one."""
+    """run.sh, from the root, with nothing but the base system and `tools` on PATH. `build` and
+    `flow` are what make gives it, empty where nobody has chosen one."""
     return subprocess.run(
         [checkout / "hls/vitis/run.sh", step, *golden],
         cwd=checkout,
-        env={**os.environ, "PATH": f"{tools}:/usr/bin:/bin", "CMAMBA_BUILD": build},
+        env={
+            **os.environ,
+            "PATH": f"{tools}:/usr/bin:/bin",
+            "CMAMBA_BUILD": build,
+            "CMAMBA_FLOW": flow,
+        },
         capture_output=True,
         text=True,
         timeout=60,
@@ -123,6 +136,14 @@ def vitis_hls(tools: Path, log: Path) -> None:
     synthesis.write_text(SYNTHESIS)
     prelude += f"proc say_synthesis {{}} {{ puts -nonewline [read [open {{{synthesis}}}]] }}\n"
     commands += "\nproc csynth_design args { record csynth_design $args; say_synthesis }"
+    # With a flow, Vivado leaves its reports: those that lie in a folder beside the tools.
+    commands += (
+        "\nproc export_design args { record export_design $args; "
+        "if {[lsearch $args -flow] >= 0} { "
+        "set folder [file join $::project solution impl verilog report]; file mkdir $folder; "
+        f"foreach file [glob -nocomplain {tools.parent}/vivado/*] {{ file copy $file $folder }}"
+        " } }"
+    )
     stubs = tools.parent / "stubs.tcl"
     stubs.write_text(prelude + commands + "\nsource [lindex $argv 1]\n")
     install(tools, "vitis_hls", f'#!/bin/sh\nexec {shutil.which("tclsh")} {stubs} "$@"\n')
@@ -332,6 +353,162 @@ def test_config_file(checkout, tmp_path, step, command, chosen, build):
     for key, folder in (("syn.file", "src"), ("tb.file", "tb")):
         files = {Path(value) for k, value in pairs if k == key}
         assert files == set((checkout / "hls" / folder).glob("*.cpp"))
+
+
+def vitis_run(tools: Path, log: Path, work: Path) -> None:
+    """A v++ and a vitis-run, which leaves the reports that lie in a folder beside the tools."""
+    folder = work / "hls_component/hls/impl/verilog/report"
+    script = (
+        f'#!/bin/sh\necho "${{0##*/}} $*" >>{log}\nmkdir -p {folder}\n'
+        f'case "$*" in *--impl*) cp {tools.parent}/vivado/* {folder} ;; esac\n'
+    )
+    for name in ("v++", "vitis-run"):
+        install(tools, name, script)
+
+
+STAGES = {"syn": "synth", "impl": "routed"}
+
+
+def vivado(folder, flow, setup=0.212, hold=0.01, dsp="DSP Blocks"):
+    """What Vivado reports of the core: slacks in ns, the column of DSP48E2."""
+    folder.mkdir()
+    texts = {
+        "utilization_hierarchical": HLS_UTILIZATION.replace("DSP Blocks", dsp),
+        "timing": hls_timing(setup, hold),
+        "timing_paths": hls_timing_paths((setup, 0.3)),
+    }
+    for name, text in texts.items():
+        (folder / f"cmamba_top_{name}_{STAGES[flow]}.rpt").write_text(text)
+
+
+@pytest.fixture
+def export(checkout, tmp_path, monkeypatch):
+    """Both parts of `make export FLOW=...`; the status of the second, and what the first one asked
+    the tool."""
+    tools, log = tmp_path / "tools", tmp_path / "log"
+    tools.mkdir()
+    monkeypatch.setattr(hls_export, "ROOT", checkout)
+
+    def run_both(tool: str, flow: str, build: str = "default") -> tuple[int, str]:
+        work = checkout / "build/vitis" / build
+        if tool == "vitis_hls":
+            vitis_hls(tools, log)
+            (work / "csynth/solution/syn").mkdir(parents=True)
+        else:
+            vitis_run(tools, log, work)
+        result = run(checkout, tools, "export", build=build, flow=flow)
+        assert result.returncode == 0, result.stderr
+        return hls_export.main(["--build", build, "--flow", flow]), log.read_text()
+
+    return run_both
+
+
+@pytest.mark.parametrize(
+    ("tool", "dsp"), [("vitis_hls", "DSP Blocks"), ("v++", "      DSPs")], ids=["2022.2", "2024.2"]
+)
+@pytest.mark.parametrize("flow", STAGES)
+def test_vivado_on_the_export(checkout, export, tmp_path, capsys, tool, dsp, flow):
+    """Resources and timing are in the JSON, and on the terminal, as those of make synth."""
+    # Before routing, hold means nothing.
+    vivado(tmp_path / "vivado", flow, hold=0.01 if flow == "impl" else -0.03, dsp=dsp)
+    stale = checkout / "build/reports/cmamba_top_timing_routed.rpt"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("of an earlier run")
+    status, log = export(tool, flow, "deep")
+    assert status == 0
+    if tool == "vitis_hls":
+        assert f"export_design\t-flow\t{flow}\t-format\tip_catalog\t" in log
+    else:
+        work = f"--work_dir {checkout}/build/vitis/deep/hls_component"
+        config = f"--config {checkout}/build/vitis/deep/hls_config.cfg"
+        assert log.splitlines() == [
+            f"vitis-run --mode hls --package {config} {work}",
+            f"vitis-run --mode hls --impl {config} {work}",
+        ]
+        text = (checkout / "build/vitis/deep/hls_config.cfg").read_text()
+        assert f"\nvivado.flow={flow}\n" in text
+    assert stale.exists() == (flow == "impl")
+
+    document = json.loads((checkout / "build/synth/cmamba_top-deep.json").read_text())
+    assert {name: document[name] for name in ("module", "core", "build", "flow", "clock_ns")} == {
+        "module": "bd_0_wrapper",
+        "core": "hls",
+        "build": "deep",
+        "flow": flow,
+        "clock_ns": 4.0,
+    }
+    assert Resources(**document["total"]) == Resources(
+        lut=140_000, lutram=40_000, ff=90_000, dsp=1050, bram=641.5
+    )
+    assert document["timing"]["setup_slack"] == 0.212 and document["failures"] == []
+    units = {unit["path"].split("/")[-1]: unit for unit in document["units"]}
+    assert units["process_Scan_U0"]["resources"]["dsp"] == 340
+    assert units["process_Scan_U0"]["longest_path_ns"] == 3.612
+    assert [path["slack_ns"] for path in document["paths"]] == [0.212, 0.3]
+    assert document["paths"][0]["source"] == "h_reg_911_reg[7]/C"
+    out = capsys.readouterr().out
+    assert "timing met, all targets of resources met\nmake hls-budget counts " in out
+    assert out.endswith("build/synth/cmamba_top-deep.json\n")
+
+
+@pytest.mark.parametrize("tool", ["vitis_hls", "v++"])
+def test_vivado_misses_the_clock(export, tmp_path, capsys, tool):
+    vivado(tmp_path / "vivado", "impl", setup=-0.3, hold=-0.01)
+    assert export(tool, "impl")[0] == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "export: setup: slack -0.300 ns, 93 end points fail",
+        "export: hold: slack -0.010 ns, 0 end points fail",
+    ]
+
+
+def test_the_core_is_too_large(export, tmp_path, capsys):
+    vivado(tmp_path / "vivado", "syn")
+    path = tmp_path / "vivado/cmamba_top_utilization_hierarchical_synth.rpt"
+    path.write_text(path.read_text().replace(" 140000 ", " 170000 ", 1))
+    assert export("v++", "syn")[0] == 1
+    assert capsys.readouterr().err == "export: LUT: 62.0% of the device, at most 60%\n"
+
+
+def test_vivado_has_left_no_report(checkout, export, tmp_path, capsys):
+    """A JSON of an earlier run does not stay."""
+    document = checkout / "build/synth/cmamba_top-default.json"
+    document.parent.mkdir(parents=True)
+    document.touch()
+    vivado(tmp_path / "vivado", "impl")
+    (tmp_path / "vivado/cmamba_top_timing_routed.rpt").unlink()
+    assert export("v++", "impl")[0] == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"export: {checkout}/build/reports/cmamba_top_timing_routed.rpt does not"
+    )
+    assert "run `make csynth export FLOW=impl`" in line
+    assert not document.exists()
+
+
+def test_a_flow_that_is_none(checkout, tmp_path):
+    result = run(checkout, tmp_path, "export", flow="bit")
+    assert result.returncode == 2
+    assert result.stderr == 'export: FLOW is "bit", expected syn or impl\n'
+
+
+def test_make_runs_both_parts():
+    said = subprocess.run(
+        ["make", "-n", "export", "FLOW=impl", "BUILD=deep"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert said.splitlines()[-2:] == [
+        "CMAMBA_FLOW=impl CMAMBA_BUILD=deep hls/vitis/run.sh export",
+        ".venv/bin/python -m bitstream_scripts.hls_export --build deep --flow impl",
+    ]
+
+
+def test_the_clock_is_that_of_the_tool():
+    period = f"{clock_of(DESIGN.clock.frequency_mhz).period_ns:g}"
+    assert f"\nset clock_ns {period}\n" in (ROOT / "hls/vitis/run.tcl").read_text()
+    assert f"\nclock={period}ns\n" in (ROOT / "hls/vitis/hls_config.cfg.in").read_text()
 
 
 @pytest.mark.parametrize("step", STEPS)

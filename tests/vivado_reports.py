@@ -48,6 +48,24 @@ Table of Contents
 * Note: The sum of lower-level cells may be larger than their parent cells total, due to cross-hierarchy LUT combining
 """  # noqa: E501
 
+# Of the export of Vitis HLS, which Vivado runs in a block design of its own, out of context. Vivado
+# 2022.2 has DSP Blocks, later ones DSPs.
+HLS_UTILIZATION = """\
++------------------------------------+---------------------------------------+------------+------------+---------+------+-------+--------+--------+------+------------+
+|              Instance              |                 Module                | Total LUTs | Logic LUTs | LUTRAMs | SRLs |  FFs  | RAMB36 | RAMB18 | URAM | DSP Blocks |
++------------------------------------+---------------------------------------+------------+------------+---------+------+-------+--------+--------+------+------------+
+| bd_0_wrapper                       |                                 (top) |     140000 |     100000 |   38000 | 2000 | 90000 |    640 |      3 |    0 |       1050 |
+|   bd_0_i                           |                                  bd_0 |     140000 |     100000 |   38000 | 2000 | 90000 |    640 |      3 |    0 |       1050 |
+|     hls_inst                       |                       bd_0_hls_inst_0 |     140000 |     100000 |   38000 | 2000 | 90000 |    640 |      3 |    0 |       1050 |
+|       inst                         |            bd_0_hls_inst_0_cmamba_top |     140000 |     100000 |   38000 | 2000 | 90000 |    640 |      3 |    0 |       1050 |
+|         (inst)                     |            bd_0_hls_inst_0_cmamba_top |        100 |        100 |       0 |    0 |   400 |      0 |      0 |    0 |          0 |
+|         control_s_axi_U            | bd_0_hls_inst_0_cmamba_top_control_s_axi |     900 |        900 |       0 |    0 |  1200 |      0 |      0 |    0 |          0 |
+|         grp_run_processes_fu_540   | bd_0_hls_inst_0_cmamba_top_run_processes | 139000 |      99000 |   38000 | 2000 | 88400 |    184 |      3 |    0 |       1050 |
+|           process_Conv_U0          | bd_0_hls_inst_0_cmamba_top_process_Conv_s |  14000 |      13000 |     900 |  100 | 11000 |      0 |      0 |    0 |        104 |
+|           process_Scan_U0          | bd_0_hls_inst_0_cmamba_top_process_Scan_s |  45000 |      33000 |   12000 |    0 | 28000 |      0 |      0 |    0 |        340 |
++------------------------------------+---------------------------------------+------------+------------+---------+------+-------+--------+--------+------+------------+
+"""  # noqa: E501
+
 # The estimate of rtl.synth that the report above fits.
 ESTIMATE = json.dumps(
     {
@@ -179,3 +197,46 @@ def timing(setup: float = 0.041, hold: float = 0.010, delay: float = 3.79) -> st
     for token, value in values.items():
         text = text.replace(token, value)
     return text
+
+
+def hls_timing(setup: float = 0.212, hold: float = 0.010) -> str:
+    """The timing summary of the export of Vitis HLS."""
+    core = "bd_0_i/hls_inst/inst/grp_run_processes_fu_540"
+    text = timing(setup, hold)
+    for old, new in {
+        "cmamba_zcu102_wrapper": "bd_0_wrapper",
+        "cmamba_zcu102_i/cmamba_0/inst/u_cmamba/gen_lane[1].u_lane": f"{core}/process_Scan_U0",
+        "cmamba_zcu102_i/cmamba_0/inst/u_cmamba/u_control": "bd_0_i/hls_inst/inst/control_s_axi_U",
+        "cmamba_zcu102_i/axi_dma_0/U0": f"{core}/process_Conv_U0",
+        "clk_pl_0": "ap_clk",
+    }.items():
+        text = text.replace(old, new)
+    return text
+
+
+def hls_timing_paths(slacks: tuple[float, ...] = (0.212, 0.3)) -> str:
+    """``report_timing`` of the same."""
+    text = "Timing Report\n"
+    for slack in slacks:
+        met = "MET" if slack >= 0 else "VIOLATED"
+        text += HLS_PATH.replace("@SLACK@", f"Slack ({met}) :             {slack:.3f}ns")
+    return text
+
+
+HLS_PATH = """
+@SLACK@  (required time - arrival time)
+  Source:                 bd_0_i/hls_inst/inst/grp_run_processes_fu_540/process_Scan_U0/h_reg_911_reg[7]/C
+                            (rising edge-triggered cell FDRE clocked by ap_clk  {rise@0.000ns fall@2.000ns period=4.000ns})
+  Destination:            bd_0_i/hls_inst/inst/grp_run_processes_fu_540/process_Conv_U0/sum_reg_433_reg/DSP_ALU_INST/A[0]
+                            (rising edge-triggered cell DSP_ALU clocked by ap_clk  {rise@0.000ns fall@2.000ns period=4.000ns})
+  Path Group:             ap_clk
+  Path Type:              Setup (Max at Slow Process Corner)
+  Requirement:            4.000ns  (ap_clk rise@4.000ns - ap_clk rise@0.000ns)
+  Data Path Delay:        3.612ns  (logic 1.322ns (36.600%)  route 2.290ns (63.400%))
+  Logic Levels:           6  (CARRY8=2 DSP_A_B_DATA=1 LUT6=3)
+
+    Location             Delay type                Incr(ns)  Path(ns)    Netlist Resource(s)
+  -------------------------------------------------------------------    -------------------
+                         (clock ap_clk rise edge)     0.000     0.000 r
+                         net (fo=4711, unset)         0.000     0.000    bd_0_i/hls_inst/inst/ap_clk
+"""  # noqa: E501

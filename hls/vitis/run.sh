@@ -4,6 +4,7 @@
 #   hls/vitis/run.sh csim|csynth|cosim|export [GOLDEN_FOLDER...]
 #
 # CMAMBA_BUILD is the build of the accelerator, a folder of hls/build: "default" if it is not set.
+# With CMAMBA_FLOW=syn or impl, export lets Vivado synthesize the core, or place and route it as well.
 # vitis_hls (2022.2 to 2024.1) runs run.tcl; v++ and vitis-run (2023.1 or later) work from hls_config.cfg.in.
 # csynth fails where a loop misses its II or the clock is not met.
 # Without folders, csim takes all of build/golden and cosim, since RTL simulation is slow, the smallest.
@@ -13,6 +14,7 @@ step=$1
 shift
 root=$(cd "$(dirname "$0")/../.." && pwd)
 name=${CMAMBA_BUILD:-default}
+flow=${CMAMBA_FLOW:-}
 headers=$root/hls/build/$name
 build=$root/build/vitis/$name
 reports=$root/build/reports
@@ -22,6 +24,14 @@ if [ ! -f "$headers/config.h" ]; then
     $(ls "$root/hls/build") >&2
   exit 1
 fi
+
+case $flow in
+  '' | syn | impl) ;;
+  *)
+    echo "$step: FLOW is \"$flow\", expected syn or impl" >&2
+    exit 2
+    ;;
+esac
 
 if command -v vitis_hls >/dev/null; then
   tool=vitis_hls
@@ -56,6 +66,11 @@ fi
 mkdir -p "$build" "$reports"
 cd "$build"
 
+# What Vivado made of an earlier export may not look like a result of this one.
+if [ "$step" = export ]; then
+  rm -f "$reports"/cmamba_top_*_synth.rpt "$reports"/cmamba_top_*_routed.rpt
+fi
+
 # Runs a command, for csynth with a copy of what it says in $log.
 log=$reports/csynth.log
 run_tool() {
@@ -88,7 +103,7 @@ check_csynth() {
 }
 
 if [ "$tool" = vitis_hls ]; then
-  export CMAMBA_STEP="$step" CMAMBA_BUILD="$name" CMAMBA_GOLDEN="$golden"
+  export CMAMBA_STEP="$step" CMAMBA_BUILD="$name" CMAMBA_GOLDEN="$golden" CMAMBA_FLOW="$flow"
   run_tool vitis_hls -f "$root/hls/vitis/run.tcl"
   [ "$step" != csynth ] || check_csynth
   exit
@@ -97,6 +112,7 @@ fi
 config=$build/hls_config.cfg
 work=$build/hls_component
 sed -e "s|@ROOT@|$root|g" -e "s|@HEADERS@|$headers|g" -e "s|@BUILD@|$build|g" -e "s|@GOLDEN@|$golden|g" \
+  -e "s|@FLOW@|${flow:-syn}|" \
   -e "s|@SYN_FILES@|$(printf 'syn.file=%s\\n' "$root"/hls/src/*.cpp)|" \
   -e "s|@TB_FILES@|$(printf 'tb.file=%s\\n' "$root"/hls/tb/*.cpp)|" \
   "$root/hls/vitis/hls_config.cfg.in" >"$config.tmp"
@@ -106,7 +122,10 @@ case $step in
   csim) vitis-run --mode hls --csim --config "$config" --work_dir "$work" ;;
   csynth) run_tool v++ -c --mode hls --config "$config" --work_dir "$work" ;;
   cosim) vitis-run --mode hls --cosim --config "$config" --work_dir "$work" ;;
-  export) vitis-run --mode hls --package --config "$config" --work_dir "$work" ;;
+  export)
+    vitis-run --mode hls --package --config "$config" --work_dir "$work"
+    [ -z "$flow" ] || vitis-run --mode hls --impl --config "$config" --work_dir "$work"
+    ;;
   *)
     echo "run.sh: step is \"$step\", expected csim, csynth, cosim or export" >&2
     exit 1

@@ -1,7 +1,7 @@
 # One step of the Vitis HLS flow (2022.2 or later), run by run.sh:
 #
 #   CMAMBA_STEP=csim|csynth|cosim|export CMAMBA_BUILD=default CMAMBA_GOLDEN="FOLDER..." \
-#       vitis_hls -f hls/vitis/run.tcl
+#       CMAMBA_FLOW=|syn|impl vitis_hls -f hls/vitis/run.tcl
 #
 # csim and csynth start a project of their own afresh; cosim and export go on from csynth's. Everything
 # is written below build/vitis/BUILD, the reports are copied to build/reports.
@@ -77,9 +77,14 @@ switch $step {
     copy_reports [list csynth/solution/sim/report/*.rpt]
   }
   export {
-    export_design -format ip_catalog -rtl verilog -output [file join $build cmamba_top.zip] \
-        -vendor cmamba -library hls -ipname cmamba -version 1.0 -display_name "CMamba int8 accelerator"
-    copy_reports [list csynth/solution/impl/report/verilog/*.rpt]
+    # With a flow, Vivado runs on the core alone.
+    set flow [expr {$::env(CMAMBA_FLOW) eq "" ? {} : [list -flow $::env(CMAMBA_FLOW)]}]
+    export_design {*}$flow -format ip_catalog -rtl verilog \
+        -output [file join $build cmamba_top.zip] \
+        -vendor cmamba -library hls -ipname cmamba -version 1.0 \
+        -display_name "CMamba int8 accelerator"
+    set impl csynth/solution/impl
+    copy_reports [list $impl/report/verilog/*.rpt $impl/verilog/report/*.rpt]
     puts "IP: [file join $build cmamba_top.zip]"
   }
 }

@@ -8,20 +8,17 @@ if __name__ == "__main__":
     command_line.begin()
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict
 from pathlib import Path
 
 import isa
 from common import command_line
-from common.atomic_write import atomic_write
 from rtl.synth import report, wires
 from rtl.synth.hierarchy import Unit, elaborate
-from rtl.synth.resources import AROUND, DEVICE, Resources, targets
+from rtl.synth.resources import AROUND, Resources, targets
 from rtl.synth.synthesize import Result, analyse, synthesize
 from rtl.tb.simulate import ROOT
 
@@ -95,29 +92,16 @@ def main(argv: list[str] | None = None) -> int:
         print(line)
     print(f"{time.monotonic() - started:.0f} s")
 
-    document = {
-        "module": args.module,
-        "build": args.build,
-        "clock_ns": CLOCK_NS,
-        "device": asdict(DEVICE),
-        "total": asdict(total),
-        "units": [
-            {
-                "path": path,
-                "instances": n,
-                "own": asdict(own),
-                "resources": asdict(inclusive),
-                "cells": results[digest].cells,
-                "longest_path_ns": _longest(results[digest]),
-            }
-            for path, digest, n, inclusive, own in rows
+    report.write_json(
+        FOLDER / f"{args.module}-{args.build}.json",
+        {"module": args.module, "build": args.build, "clock_ns": CLOCK_NS},
+        [
+            (row, own, {"cells": results[digest].cells})
+            for row, (_, digest, _, _, own) in zip(table, rows, strict=True)
         ],
-        "paths": [{"unit": unit, **asdict(path)} for path, unit in paths],
-        "failures": failures,
-    }
-    target = FOLDER / f"{args.module}-{args.build}.json"
-    with atomic_write(target) as file:
-        file.write(json.dumps(document, indent=1).encode())
+        [(path, unit, {}) for path, unit in paths],
+        failures,
+    )
     return 1 if failures else 0
 
 

@@ -1,10 +1,14 @@
-"""Tables of resources and paths, as `make synth` and `make bitstream` print them."""
+"""Tables of resources and paths, as `make synth`, `make bitstream` and `make export FLOW=` print
+them, and the JSON that they write."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path as File
 
+from common.atomic_write import atomic_write
 from rtl.synth.resources import DEVICE, Resources
 from rtl.synth.timing import Path
 from rtl.synth.wires import Wires
@@ -82,6 +86,44 @@ def wire_table(units: Iterable[tuple[str, Wires]]) -> str:
         if load.pins > 100 or load.block_pins > 10:
             lines.append(f"{load.pins:>6}{load.block_pins:>8}  {unit}: {name}")
     return "\n".join(lines)
+
+
+def write_json(
+    file: File,
+    facts: Mapping[str, object],
+    units: Sequence[tuple[Row, Resources, Mapping[str, object]]],
+    paths: Iterable[tuple[Path, str, Mapping[str, object]]],
+    failures: Sequence[str],
+) -> None:
+    """Write the tables as JSON.
+
+    Args:
+        file: to write.
+        facts: of the whole: `module`, `build`, `clock_ns`, and what else there is to say.
+        units: each with its resources without the units in it and further facts, the top first.
+        paths: each with the unit it is in, and further facts.
+        failures: a line for each check that fails.
+    """
+    document = {
+        **facts,
+        "device": asdict(DEVICE),
+        "total": asdict(units[0][0].resources),
+        "units": [
+            {
+                "path": row.path,
+                "instances": row.n,
+                "own": asdict(own),
+                "resources": asdict(row.resources),
+                "longest_path_ns": row.longest,
+                **further,
+            }
+            for row, own, further in units
+        ],
+        "paths": [{"unit": unit, **asdict(path), **further} for path, unit, further in paths],
+        "failures": list(failures),
+    }
+    with atomic_write(file) as out:
+        out.write(json.dumps(document, indent=1).encode())
 
 
 def over_target(total: Resources, targets: Mapping[str, float]) -> Iterator[str]:

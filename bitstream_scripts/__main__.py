@@ -14,7 +14,7 @@ from pathlib import Path
 import isa
 from bitstream_scripts import flow, generate, vivado
 from bitstream_scripts.clocks import Clock, clock_of
-from bitstream_scripts.design import DESIGN
+from bitstream_scripts.design import CORES, DESIGN
 from bitstream_scripts.strategies import STRATEGIES, TRIED
 from common import command_line
 
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         description="Build cmamba.bit, cmamba.hwh and cmamba.xsa with Vivado "
         f"{DESIGN.board.vivado} or later, in build/bitstream.",
     )
-    parser.add_argument("--core", choices=("rtl", "hls"), default="rtl", help="accelerator")
+    parser.add_argument("--core", choices=CORES, default="rtl", help="accelerator")
     parser.add_argument("--build", choices=sorted(isa.builds()), default="default")
     parser.add_argument(
         "--frequency",

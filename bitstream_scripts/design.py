@@ -11,6 +11,8 @@ import typing
 from dataclasses import dataclass
 from pathlib import Path
 
+# The accelerator: of rtl/, or the export of Vitis HLS.
+CORES = ("rtl", "hls")
 SOURCE = Path(__file__).resolve().parent / "design.toml"
 
 # Interfaces of the processing system, and what it decodes for M_AXI_HPM0_FPD (UG1085, table 10-1).

@@ -173,7 +173,8 @@ def _synthesize(program: Path, settings: Settings, out: Path) -> None:
                 out / "synthesize.log",
             )
     if expected is None:
-        print("an export of Vitis HLS: there is no estimate to compare with")
+        print("an export of Vitis HLS: there is no estimate by modules to compare with")
+        print(hls_export.budget_line(settings.build))
         return
     try:
         text, wrong = inference.check(out, expected, out / "synthesis.log")

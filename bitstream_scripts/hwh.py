@@ -21,8 +21,13 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from bitstream_scripts.clocks import PS_REFERENCE_MHZ, clock_of, divisors
-from bitstream_scripts.design import DESIGN, HP_PORTS, Design
-from bitstream_scripts.registers import Field, Register, accelerator_registers
+from bitstream_scripts.design import CORES, DESIGN, HP_PORTS, Design
+from bitstream_scripts.registers import (
+    Field,
+    Register,
+    accelerator_registers,
+    hls_registers,
+)
 from common import command_line
 
 # Versions that Vivado 2022.2 has, the oldest that the scripts are for. PYNQ knows the DMA by its
@@ -276,10 +281,12 @@ def _dma(modules: Element, design: Design) -> None:
     _memory_map(module, design, masters)
 
 
-def _accelerator(modules: Element, design: Design) -> None:
+def _accelerator(modules: Element, design: Design, kind: str) -> None:
     core, dma = design.accelerator, design.dma
-    module = _module(modules, core.instance, core.vlnv)
-    _address_block(module, core.interface, 512, accelerator_registers())
+    is_hls = kind == "hls"
+    module = _module(modules, core.instance, design.hls.vlnv if is_hls else core.vlnv)
+    registers = hls_registers() if is_hls else accelerator_registers()
+    _address_block(module, core.interface, 512, registers)
     _parameters(module, _base_addresses(core.base, core.range))
     interfaces = SubElement(module, "BUSINTERFACES")
     name, size = core.instance, dma.data_bits // 8
@@ -292,8 +299,8 @@ def _accelerator(modules: Element, design: Design) -> None:
     _memory_map(module, design, {"m_axi_gmem": design.memory.gmem_port})
 
 
-def hwh_of(design: Design = DESIGN) -> str:
-    """The .hwh of a design, XML text that ends with a newline."""
+def hwh_of(design: Design = DESIGN, core: str = "rtl") -> str:
+    """The .hwh of a design with one of `CORES`, XML text that ends with a newline."""
     root = Element("EDKSYSTEM", EDWVERSION="1.2", VIVADOVERSION=design.board.vivado)
     device, package, speed, *_ = design.board.part.split("-")
     SubElement(
@@ -309,7 +316,7 @@ def hwh_of(design: Design = DESIGN) -> str:
     SubElement(root, "EXTERNALPORTS")
     modules = SubElement(root, "MODULES")
     _dma(modules, design)
-    _accelerator(modules, design)
+    _accelerator(modules, design, core)
     _processor(modules, design)
     ElementTree.indent(root)
     body = ElementTree.tostring(root, encoding="unicode")
@@ -319,10 +326,12 @@ def hwh_of(design: Design = DESIGN) -> str:
 @command_line.command()
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m bitstream_scripts.hwh", description="Write the .hwh to standard output."
-    ).parse_args(argv)
-    sys.stdout.write(hwh_of())
+    )
+    parser.add_argument("--core", choices=CORES, default="rtl", help="accelerator")
+    args = parser.parse_args(argv)
+    sys.stdout.write(hwh_of(core=args.core))
     return 0
 
 

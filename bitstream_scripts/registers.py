@@ -1,12 +1,25 @@
-"""The registers of the accelerator as IP-XACT and PYNQ describe them, from ``rtl/regs``."""
+"""The registers of the accelerator as IP-XACT and PYNQ describe them: of the RTL from ``rtl/regs``,
+of the export of Vitis HLS from ``hls/src/top.cpp``."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from systemrdl.node import FieldNode, RegNode
 
 from rtl.regs import generate
+
+TOP = Path(__file__).resolve().parents[1] / "hls/src/top.cpp"
+# An argument of the top function on the bus; its words of 32 bits, and whether it is a result.
+_OFFSET = re.compile(r"s_axilite port = (\w+) bundle = control offset = (0x[0-9A-F]+)")
+_WORDS = {
+    "gmem": (2, False),
+    "status": (20, True),
+    "capabilities": (18, True),
+    "spaces": (12, True),
+}
 
 
 @dataclass(frozen=True)
@@ -62,3 +75,31 @@ def accelerator_registers() -> tuple[Register, ...]:
         for node in top.descendants(unroll=True)
         if isinstance(node, RegNode)
     )
+
+
+def hls_registers() -> tuple[Register, ...]:
+    """Those of the export of Vitis HLS, under the names that it gives them.
+
+    A scalar is a register, more than 32 bits are one for each word, and behind a result is one
+    that says it was written.
+    """
+    names = {"CTRL": "CTRL", "GIE": "GIER", "IER": "IP_IER", "ISR": "IP_ISR"}
+    found = [
+        Register(names[r.name], r.offset, r.access, r.reset, r.description, r.fields)
+        for r in accelerator_registers()
+        if r.name in names
+    ]
+
+    def add(name: str, offset: int, access: str, description: str) -> None:
+        fields = (Field(name, 0, 32, access, ""),)
+        found.append(Register(name, offset, access, 0, description, fields))
+
+    for port, text in _OFFSET.findall(TOP.read_text(encoding="utf-8")):
+        n, is_result = _WORDS.get(port, (1, False))
+        offset, access = int(text, 16), "read-only" if is_result else "read-write"
+        for i in range(n):
+            name = port if n == 1 else f"{port}_{i + 1}"
+            add(name, offset + 4 * i, access, f"Data signal of {port}")
+        if is_result:
+            add(f"{port}_ctrl", offset + 4 * n, access, f"Control signal of {port}")
+    return tuple(found)

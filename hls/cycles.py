@@ -129,13 +129,13 @@ def cycles(package: Package, build: str, timing: dict[str, Timing] | None = None
     accelerator = Accelerator(package.to_bytes(), build=build)
     shape = accelerator.shape
     size = (shape.iterations, shape.n_sequences, shape.n_positions, shape.token_bytes)
-    return accelerator.cycles(
-        np.zeros(size, np.int8),
-        {
-            name: (t.interval, t.results + FIFO, t.answers + FIFO)
-            for name, t in (timing or TIMING).items()
-        },
-    )
+    return accelerator.cycles(np.zeros(size, np.int8), delays(timing or TIMING))
+
+
+def delays(timing: dict[str, Timing]) -> dict[str, tuple[int, int, int]]:
+    """By process: cycles from a step to the next, and from a step to when its results and its
+    answers can be read."""
+    return {name: (t.interval, t.results + FIFO, t.answers + FIFO) for name, t in timing.items()}
 
 
 @command_line.command()

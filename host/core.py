@@ -31,6 +31,13 @@ class Core:
         """After a download: the registers get what they need once."""
         self._registers.write(reg.WATCHDOG_CYCLES, self._watchdog_cycles)
 
+    def introduce(self) -> None:
+        """Let the registers say what the accelerator is. One of Vitis HLS writes them when a
+        command has ended: after a download it gets one that does nothing, and is refused."""
+        if self._registers.read(reg.VERSION) == 0 and not self.busy():
+            self.start({reg.MODE: 0})
+            self.wait("an empty command to end", dma=False)
+
     def start(self, arguments: dict[int, int]) -> None:
         """Start a command; its arguments by the addresses of their registers."""
         for address, value in arguments.items():

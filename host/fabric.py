@@ -108,8 +108,9 @@ class Fabric:
                 raise BoardError("download=False: the board has not been programmed yet")
             self.registers = self._mmio(ip)
             self.dma = Dma(self._mmio(dma), dma["parameters"], timeout)
-            self.capabilities = read_capabilities(self.registers.read)
             self.core = Core(self.registers, self.dma, timeout, watchdog_cycles)
+            self.core.introduce()
+            self.capabilities = read_capabilities(self.registers.read)
             self._pool = BufferPool(device, self.dma.address_bits)
             self._recovery = Recovery(self.core, self.dma, self._pool, self._download)
             if not download and self.core.busy():

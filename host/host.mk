@@ -1,17 +1,20 @@
 # Targets of the board, real or virtual. Included by the Makefile.
 #
 #   BUILD=small   build in the virtual board's PL
+#   CORE=hls      the core of hls/ in it, in place of the RTL (make board)
 #   BOARD=IP      board on the network, for what uses one
 #   ARGS="..."    further options of what is started (--help lists them)
 
 BOARD_BUILD := $(or $(BUILD),default)
+board_core   = $(if $(CORE),--core $(CORE))
 
 ##@ The board, real or virtual
 .PHONY: board
 board: ## serve a virtual ZCU102; its overlay is written to build/overlay (BUILD=, ARGS=)
-board: build/simulator/$(BOARD_BUILD)/cmamba_rtl_$(BOARD_BUILD).so
-	$(PY) -m host.virtual_board --write-overlay build/overlay
-	@exec $(PY) -m host.virtual_board --build $(BOARD_BUILD) $(ARGS)
+board: $(if $(filter hls,$(CORE)),$(READY),build/simulator/$(BOARD_BUILD)/cmamba_rtl_$(BOARD_BUILD).so)
+	$(if $(filter hls,$(CORE)),+@$(call make_hls,build/bindings/cmamba_native_$(BOARD_BUILD).so))
+	$(PY) -m host.virtual_board $(board_core) --write-overlay build/overlay
+	@exec $(PY) -m host.virtual_board $(board_core) --build $(BOARD_BUILD) $(ARGS)
 
 .PHONY: board-package
 board-package: ## pack driver, packages, notebook and bitstream: build/cmamba-board.tar.gz

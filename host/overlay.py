@@ -9,6 +9,7 @@ import pynq
 
 from host.bitfile import check_bitfile
 from host.errors import OverlayError
+from rtl.regs import registers as reg
 
 
 def open_overlay(
@@ -41,12 +42,21 @@ def open_overlay(
             raise OverlayError(f"{dma['fullpath']}: {name} is {value!r}, expected a number")
     if int(dma["parameters"].get("c_include_sg", 0)):
         raise OverlayError(f"{dma['fullpath']}: found scatter-gather, expected the simple mode")
-    if "WATCHDOG_CYCLES" not in (core.get("registers") or ("WATCHDOG_CYCLES",)):
-        raise OverlayError(
-            f"{core['fullpath']} is {core['type']} and lacks WATCHDOG_CYCLES, expected the "
-            "registers of the RTL: an export of Vitis HLS has others (make bitstream CORE=rtl)"
-        )
+    _check_registers(core)
     return overlay, core, dma
+
+
+def _check_registers(core: dict[str, Any]) -> None:
+    """Vitis HLS names its registers after the arguments of the C++, in small letters, and has those
+    of an older core elsewhere. Where the .hwh describes none, VERSION will tell."""
+    described = core.get("registers") or {}
+    at = {name.upper(): entry["address_offset"] for name, entry in described.items()}
+    if described and at.get("WATCHDOG_CYCLES") != reg.WATCHDOG_CYCLES:
+        raise OverlayError(
+            f"{core['fullpath']} is {core['type']} and has no register WATCHDOG_CYCLES at "
+            f"0x{reg.WATCHDOG_CYCLES:X}: it is of another version than this driver; build it anew "
+            "(make bitstream; of the HLS core, make csynth export before make bitstream CORE=hls)"
+        )
 
 
 def _forget_metadata() -> None:

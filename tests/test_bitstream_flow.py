@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -497,7 +498,10 @@ def test_a_core_of_vitis_hls(at, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(command, "ROOT", tmp_path)
     monkeypatch.setattr(flow, "ROOT", tmp_path)
     assert at.run("--core", "hls", "--build", "deep") == 0
-    assert "there is no estimate to compare with" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "there is no estimate by modules to compare with\nmake hls-budget counts " in out
+    # The limits are those of make hls-budget.
+    assert re.search(r"^target, at most +60% +60% +80%$", re.sub(r"\.0%", "%", out), re.MULTILINE)
     assert at.report()["core"] == "hls" and (at.out / "cmamba.bit").exists()
 
 

@@ -24,6 +24,8 @@ from bitstream_scripts.registers import accelerator_registers
 from rtl.synth.hierarchy import sources
 from tests.vivado import (
     RELEASES,
+    BusInterface,
+    Ip,
     Vivado,
     block_design,
     drivers,
@@ -409,17 +411,45 @@ def test_another_frequency(tmp_path):
     assert config["PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ"] == "300.0"
 
 
-@pytest.mark.parametrize("build", ["default", "deep"])
-def test_the_export_of_vitis_hls(tmp_path, ip, build):
+def hls_ip() -> tuple[Ip, dict[str, int]]:
+    """The IP that Vitis HLS exports, by the pragmas of its top function, and the widths of its
+    ports: an interface for each mode and bundle, a clock, a reset, an interrupt (UG1399)."""
+    text = (ROOT / "hls/src/top.cpp").read_text()
+    ip, widths = Ip(), {}
+
+    def add(name: str, kind: str, mode: str, data: str, bits: int) -> None:
+        widths[f"{name}_{data}"] = bits
+        ports = {data: f"{name}_{data}"}
+        ip.interfaces[name] = BusInterface(kind, mode=mode, ports=ports, clock="ap_clk")
+
+    for bundle in sorted(set(re.findall(r"mode = m_axi .*?bundle = (\w+)", text, re.DOTALL))):
+        add(f"m_axi_{bundle}", "aximm", "master", "RDATA", 128)
+    for bundle in sorted(set(re.findall(r"mode = s_axilite .*?bundle = (\w+)", text))):
+        add(f"s_axi_{bundle}", "aximm", "slave", "RDATA", 32)
+    for port in re.findall(r"mode = axis port = (\w+)", text):
+        add(port, "axis", "slave" if port.startswith("s_") else "master", "TDATA", 128)
+    ip.interfaces["ap_clk"] = BusInterface("clock", mode="slave")
+    low = {"POLARITY": "ACTIVE_LOW"}
+    ip.interfaces["ap_rst_n"] = BusInterface("reset", mode="slave", parameters=low)
+    # Of an s_axilite with the block's control in it.
+    assert "mode = s_axilite port = return bundle = control" in text
+    ip.interfaces["interrupt"] = BusInterface("interrupt", mode="master")
+    return ip, widths
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_export_of_vitis_hls(tmp_path, ip, release):
     """The same block design around another core; nothing is packaged."""
-    run = Run(tmp_path, core="hls", build=build)
+    run = Run(tmp_path, Vivado(release), core="hls", build="deep")
     calls = run.calls()
     assert not find(calls, "ipx::package_project")
     (added,) = (c for c in find(calls, "update_ip_catalog") if "-add_ip" in c.options)
-    assert added.options["-add_ip"] == str(run.root / f"build/vitis/{build}/cmamba_top.zip")
+    assert added.options["-add_ip"] == str(run.root / "build/vitis/deep/cmamba_top.zip")
     design = block_design(calls)
     assert design.cells[CORE] == DESIGN.hls.vlnv
-    assert list(violations(design, ip, PORTS)) == []
+    exported, widths = hls_ip()
+    assert exported.interfaces.keys() == ip.interfaces.keys()
+    assert list(violations(design, exported, widths)) == []
 
 
 def test_the_export_of_vitis_hls_has_that_name():

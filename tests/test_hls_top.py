@@ -20,9 +20,13 @@ from golden.random_programs import (
     with_padding,
 )
 from hls.bindings import BEAT_BYTES, Accelerator, AcceleratorError, extension
+from hls.cycles import TIMING, delays
+from host.capabilities import read_capabilities
+from host.profile import read_profile
 from isa.errors import PackageError
 from isa.package import Package
-from isa.streams import StreamShape
+from isa.streams import StreamShape, to_beats
+from rtl.regs import registers as reg
 
 BUILD = isa.build()
 BUILDS = {"ap_int": False, "native": True}
@@ -338,32 +342,57 @@ def top(native, data, mode, beats=None, last=None, n_forecasts=0):
     package = np.frombuffer(data.ljust(-(-len(data) // BEAT_BYTES) * BEAT_BYTES, b"\0"), np.uint8)
     if beats is None:
         beats, last = np.zeros((0, BEAT_BYTES), np.uint8), np.zeros(0, bool)
-    return extension(native).top(package.reshape(-1, BEAT_BYTES), beats, last, mode, n_forecasts)
+    found = extension(native).top(package.reshape(-1, BEAT_BYTES), beats, last, mode, n_forecasts)
+    results = ((reg.VERSION, "status"), (reg.TILE, "capabilities"), (reg.SPACE_0, "spaces"))
+    for first, name in results:
+        found |= {first + 4 * i: word for i, word in enumerate(found[name])}
+    return found
 
 
 @both_builds
 def test_top(native, sample):
+    """What it returns, its registers by their addresses."""
     data, input_stream = sample.data, stream(sample.tokens)
-    assert top(native, b"", MODE_LOAD)["error"] == isa.ERRORS["BAD_MAGIC"]
-    assert top(native, data, MODE_RUN, *input_stream, 2)["error"] == isa.ERRORS["NOT_LOADED"]
+    assert top(native, b"", MODE_LOAD)[reg.ERROR] == isa.ERRORS["BAD_MAGIC"]
+    assert top(native, data, MODE_RUN, *input_stream, 2)[reg.ERROR] == isa.ERRORS["NOT_LOADED"]
+    entries = 0
     for _ in range(2):
+        # A load, and what is no command, leave the counters of the last run.
         registers = top(native, data, MODE_LOAD)
-        assert registers["error"] == 0 and registers["entries"] == 0
-        assert registers["version"] == isa.VERSION[0] << 16 | isa.VERSION[1]
-        assert registers["capability_tile"] == BUILD.tile_in | BUILD.tile_out << 16
-        assert registers["capability_weights"] == BUILD.capacity["weights"]
-        assert registers["capability_features"] == BUILD.capacity["features"]
+        assert registers[reg.ERROR] == 0 and registers[reg.ENTRIES_LO] == entries
+        # Whatever the command was, as a driver reads them of either core.
+        found = read_capabilities(registers.__getitem__)
+        assert (found.version, found.build) == (isa.VERSION, BUILD)
         for mode in (0, 3, 4, 1 << 9 | MODE_RUN, 2**32 - 1):
-            assert top(native, data, mode, n_forecasts=1)["error"] == isa.ERRORS["BAD_MODE"]
-        assert top(native, data, MODE_RUN)["error"] == isa.ERRORS["BAD_MODE"]
+            registers = top(native, data, mode, n_forecasts=1)
+            assert registers[reg.ERROR] == isa.ERRORS["BAD_MODE"]
+            assert registers[reg.ENTRIES_LO] == entries
+        assert top(native, data, MODE_RUN)[reg.ERROR] == isa.ERRORS["BAD_MODE"]
         registers = top(native, data, MODE_RUN | TLAST_EACH, *input_stream, 2)
-        assert registers["error"] == 0 and registers["unread"] == 0
-        assert registers["entries"] == len(sample.package.schedule) * len(sample.tokens)
+        assert registers[reg.ERROR] == 0 and registers["unread"] == 0
+        entries = len(sample.package.schedule) * len(sample.tokens)
+        assert read_profile(registers.__getitem__, 2, 250.0).entries == entries
         assert registers["last"].sum() == 2
         assert_forecast(sample, registers["beats"])
     # A refused package does not leave the one before it running.
-    assert top(native, data[:200], MODE_LOAD)["error"] == isa.ERRORS["BAD_CRC"]
-    assert top(native, data, MODE_RUN, *input_stream, 2)["error"] == isa.ERRORS["NOT_LOADED"]
+    assert top(native, data[:200], MODE_LOAD)[reg.ERROR] == isa.ERRORS["BAD_CRC"]
+    assert top(native, data, MODE_RUN, *input_stream, 2)[reg.ERROR] == isa.ERRORS["NOT_LOADED"]
+
+
+def test_counters(sample):
+    """A unit is busy while it has an entry, of as many cycles as the run has."""
+    timing = [(name, *t) for name, t in delays(TIMING).items()]
+    impl = extension().Accelerator()
+    assert impl.load(to_beats(np.frombuffer(sample.data, np.uint8)[None])) == 0
+    beats, last = stream(sample.tokens)
+    error, _, _, last_beat = impl.run_timed(beats, last, 2, False, timing)
+    words = dict(enumerate(impl.status, reg.VERSION // 4))
+    profile = read_profile(lambda address: words[address // 4], 2, 250.0)
+    assert error == 0 and profile.entries == len(sample.package.schedule) * len(sample.tokens)
+    # dispatch counts until it has told all processes of the end.
+    assert abs(profile.cycles - last_beat) < 20
+    for unit, busy in profile.busy.items():
+        assert 0 < busy <= profile.cycles, unit
 
 
 # ----------------------------------------------------------------------------- hostile packages

@@ -1102,7 +1102,11 @@ def test_a_bitstream_that_is_not_there(local_device, tmp_path):
         (":cmamba:1.0", ":gizmo:1.0", r"0 IPs of the type \*:\*:cmamba:\* .* expected 1; found "),
         (":axi_dma:7.1", ":axi_cdma:7.1", r"0 IPs of the type \*:\*:axi_dma:\*"),
         ('c_include_sg" VALUE="0"', 'c_include_sg" VALUE="1"', "found scatter-gather"),
-        ("WATCHDOG_CYCLES", "version_ctrl", "cmamba_0 is cmamba:rtl:cmamba:1.0 and lacks WATCHDOG"),
+        (
+            "WATCHDOG_CYCLES",
+            "version_ctrl",
+            "cmamba:rtl:cmamba:1.0 and has no register WATCHDOG",
+        ),
     ],
 )
 def test_a_bitstream_of_something_else(bitfile, local_device, tmp_path, old, new, message):

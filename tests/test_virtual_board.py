@@ -110,7 +110,7 @@ def test_the_bitstream_is_an_ordinary_one(bit):
 
 def test_the_bitstream_changes_with_the_description(bit, monkeypatch):
     before = overlay.bitstream()
-    monkeypatch.setattr(overlay, "hwh_of", lambda design: "another description")
+    monkeypatch.setattr(overlay, "hwh_of", lambda design, core: "another description")
     assert overlay.bitstream() != before
 
 

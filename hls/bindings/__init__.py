@@ -96,7 +96,7 @@ class Accelerator:
         last = np.arange(len(beats)) == len(beats) - 1
         processes = [(name, *times) for name, times in timing.items()]
         n_forecasts = len(tokens) // self.shape.iterations
-        error, cycles = self._impl.cycles(beats, last, n_forecasts, processes)
+        error, _, _, cycles = self._impl.run_timed(beats, last, n_forecasts, False, processes)
         if error:
             raise AcceleratorError(error, f"run of {len(tokens)} iterations failed")
         return cycles

@@ -29,6 +29,8 @@ namespace {
 using namespace cmamba;  // NOLINT: this file is about nothing else
 
 constexpr py::ssize_t kAny = -1;  // a dimension of any size
+// Of no meaning in a simulation.
+constexpr unsigned kWatchdogCycles = 1000000;
 
 // ------------------------------------------------------------------------------- arrays
 
@@ -205,9 +207,11 @@ class OneEntry {
     m.package.elements[SECTION_SCHEDULE] = 1;
     m.package.elements[SECTION_WEIGHTS] = tiles;
     hls::stream<axis_t> s_axis("s_axis"), m_axis("m_axis");
-    uint64_t entries = 0;
-    const Error error = run_forecasts(package, s_axis, m_axis, 1, false, m, entries);
-    if (error != ERROR_OK || entries != 1) throw std::logic_error("the entry did not complete");
+    Counters counters;
+    const Error error = run_forecasts(package, s_axis, m_axis, 1, false, kWatchdogCycles, m,
+                                      counters);
+    if (error != ERROR_OK || get_u64(counters, 0) != 1)
+      throw std::logic_error("the entry did not complete");
   }
 
   word_t<512> word;
@@ -554,19 +558,50 @@ struct Trace {
   std::vector<int16_t> values;
 };
 
+// The registers of 32 bits that a word holds.
+template <int N>
+std::vector<uint32_t> words(const word_t<N>& word) {
+  std::vector<uint32_t> values;
+  for (int i = 0; i < N / 64; i++) {
+    const uint64_t pair = get_u64(word, i);
+    values.push_back(uint32_t(pair));
+    values.push_back(uint32_t(pair >> 32));
+  }
+  return values;
+}
+
 class Accelerator {
  public:
   int load(const py::object& package) {
     std::vector<beat_t> beats = to_beats(Array<uint8_t>(package, "package", {kAny, kBeatBytes}));
     const std::lock_guard<std::mutex> lock(mutex_);
     package_ = std::move(beats);
-    return load_package(package_.data(), unsigned(package_.size()), *memory_);
+    error_ = load_package(package_.data(), unsigned(package_.size()), *memory_);
+    return error_;
   }
 
   // `order`: 0, or the number of a random order of the processes (memory.h).
   py::tuple run(const py::object& beats, const py::object& last, int64_t n_forecasts,
                 bool tlast_each, uint64_t order) {
     return execute(beats, last, n_forecasts, tlast_each, order, nullptr);
+  }
+
+  // The same under a timing of the processes, with the cycles from the start to the last beat:
+  // (name, interval, results, answers) of each process (memory.h).
+  py::tuple run_timed(const py::object& beats, const py::object& last, int64_t n_forecasts,
+                      bool tlast_each,
+                      const std::vector<std::tuple<std::string, int, int, int>>& timing) {
+    std::vector<Cycles::Process> processes;
+    for (const auto& [name, interval, results, answers] : timing) {
+      require(interval >= 1 && results >= 1 && answers >= 1 && results <= 64 && answers <= 64,
+              "timing of " + name + ": expected an interval from 1 and delays of 1 to 64 cycles");
+      processes.push_back({name.c_str(), interval, results, answers});
+    }
+    Cycles cycles = {};
+    cycles.processes = processes.data();
+    cycles.n_processes = int(processes.size());
+    const py::tuple result = execute(beats, last, n_forecasts, tlast_each, 0, nullptr, &cycles);
+    return py::make_tuple(result[0], result[1], result[2], cycles.last_beat);
   }
 
   py::tuple run_traced(const py::object& beats, const py::object& last, int64_t n_forecasts,
@@ -590,25 +625,11 @@ class Accelerator {
     return py::make_tuple(result[0], result[1], result[2], arrays);
   }
 
-  // (error, cycles from the start of a run to its last beat), under a timing of the processes:
-  // (name, interval, results, answers) of each (memory.h).
-  py::tuple cycles(const py::object& beats, const py::object& last, int64_t n_forecasts,
-                   const std::vector<std::tuple<std::string, int, int, int>>& timing) {
-    std::vector<Cycles::Process> processes;
-    for (const auto& [name, interval, results, answers] : timing) {
-      require(interval >= 1 && results >= 1 && answers >= 1 && results <= 64 && answers <= 64,
-              "timing of " + name + ": expected an interval from 1 and delays of 1 to 64 cycles");
-      processes.push_back({name.c_str(), interval, results, answers});
-    }
-    Cycles cycles = {};
-    cycles.processes = processes.data();
-    cycles.n_processes = int(processes.size());
-    const py::tuple result = execute(beats, last, n_forecasts, false, 0, nullptr, &cycles);
-    return py::make_tuple(result[0], cycles.last_beat);
-  }
-
   // What the processes of the last run waited for where it came to a standstill, or nothing.
   std::string standstill() const { return memory_->standstill; }
+
+  // The registers that the last call has left.
+  std::vector<uint32_t> status() const { return words(status_of(error_, counters_)); }
 
  private:
   struct TraceContext {
@@ -633,9 +654,9 @@ class Accelerator {
       memory_->trace_context = &context;
       memory_->order_seed = order;
       memory_->cycles = cycles;
-      uint64_t entries = 0;
       error = run_forecasts(package_.data(), s_axis, m_axis, unsigned(n_forecasts), tlast_each,
-                            *memory_, entries);
+                            kWatchdogCycles, *memory_, counters_);
+      error_ = error;
       memory_->trace = nullptr;
       memory_->cycles = nullptr;
       while (!s_axis.empty()) s_axis.read();
@@ -690,6 +711,9 @@ class Accelerator {
   std::mutex mutex_;
   std::vector<beat_t> package_;
   std::unique_ptr<Memory> memory_ = std::make_unique<Memory>();
+  // Of the last call, and of the last run.
+  Error error_ = ERROR_OK;
+  Counters counters_ = zero_word<64 * (2 + kUnits)>();
 };
 
 // One call of the top function, whose memories are its own and last as long as the process.
@@ -699,20 +723,18 @@ py::dict run_top(const py::object& package, const py::object& beats, const py::o
   const Input input(beats, last);
   Stream s_axis("s_axis"), m_axis("m_axis");
   input.write_to(s_axis);
-  unsigned version = 0, error = 0, tile = 0, weights = 0, features = 0;
-  uint64_t entries = 0;
-  cmamba_top(gmem.data(), s_axis, m_axis, mode, unsigned(gmem.size()), n_forecasts, &version,
-             &error, &entries, &tile, &weights, &features);
+  status_t status;
+  capabilities_t capabilities;
+  spaces_t spaces;
+  cmamba_top(gmem.data(), s_axis, m_axis, mode, unsigned(gmem.size()), n_forecasts, kWatchdogCycles,
+             &status, &capabilities, &spaces);
   const size_t left = s_axis.size();
   while (!s_axis.empty()) s_axis.read();
   const py::tuple sent = drain(m_axis);
   py::dict registers;
-  registers["version"] = version;
-  registers["error"] = error;
-  registers["entries"] = entries;
-  registers["capability_tile"] = tile;
-  registers["capability_weights"] = weights;
-  registers["capability_features"] = features;
+  registers["status"] = words(status);
+  registers["capabilities"] = words(capabilities);
+  registers["spaces"] = words(spaces);
   registers["beats"] = sent[0];
   registers["last"] = sent[1];
   registers["unread"] = left;
@@ -771,9 +793,12 @@ PYBIND11_MODULE(CMAMBA_MODULE, m) {
            py::arg("tlast_each"), py::arg("order") = 0)
       .def("run_traced", &Accelerator::run_traced, py::arg("beats"), py::arg("last"),
            py::arg("n_forecasts"), py::arg("tlast_each"), py::arg("order") = 0)
-      .def("cycles", &Accelerator::cycles, py::arg("beats"), py::arg("last"),
-           py::arg("n_forecasts"), py::arg("timing"))
-      .def_property_readonly("standstill", &Accelerator::standstill);
+      .def("run_timed", &Accelerator::run_timed, py::arg("beats"), py::arg("last"),
+           py::arg("n_forecasts"), py::arg("tlast_each"), py::arg("timing"))
+      .def_property_readonly("standstill", &Accelerator::standstill)
+      .def_property_readonly("status", &Accelerator::status);
+  m.def("capabilities", [] { return words(capabilities_of_build()); });
+  m.def("spaces", [] { return words(spaces_of_build()); });
   m.def("top", &run_top, py::arg("package"), py::arg("beats"), py::arg("last"), py::arg("mode"),
         py::arg("n_forecasts"));
 

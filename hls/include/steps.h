@@ -35,17 +35,18 @@ bool step(Dispatch& u, channel<Queued<StreamInEntry>, kQueueDepth>& stream_in,
           channel<Ends, kAckDepth>& conv_ends, channel<Ends, kAckDepth>& scan_ends,
           channel<Ends, kAckDepth>& stream_out_ends,
           channel<StreamReport, kStartDepth>& stream_in_reports,
-          channel<StreamReport, kStartDepth>& stream_out_reports);
+          channel<StreamReport, kStartDepth>& stream_out_reports, unsigned watchdog_cycles);
 
 // RECV.
 bool step(StreamIn& u, channel<StreamInEntry, kStartDepth>& starts, hls::stream<axis_t>& s_axis,
           channel<PatchPacket, kPacketDepth>& to_multiply,
-          channel<StreamReport, kStartDepth>& reports);
+          channel<StreamReport, kStartDepth>& reports, unsigned watchdog_cycles);
 
 // SEND.
 bool step(StreamOut& u, channel<StreamOutEntry, kStartDepth>& starts,
           channel<ArrayPacket16, kPacketDepth>& from_array, channel<Ends, kAckDepth>& ends,
-          channel<StreamReport, kStartDepth>& reports, hls::stream<axis_t>& m_axis, HeadRows& head);
+          channel<StreamReport, kStartDepth>& reports, hls::stream<axis_t>& m_axis, HeadRows& head,
+          unsigned watchdog_cycles);
 
 #ifdef __SYNTHESIS__
 // Reads ranges of the package until an empty one comes.

@@ -279,6 +279,10 @@ struct Observer {
 };
 #endif
 
+// What a run has come to, 64 bits each: entries completed, cycles, and for each unit the cycles in
+// which it had an entry.
+using Counters = word_t<64 * (2 + kUnits)>;
+
 struct Dispatch {
   Head<StreamInEntry> stream_in;
   Head<ArrayEntry> array;
@@ -290,7 +294,9 @@ struct Dispatch {
   uint_t<8> in_flight[kUnits];
   uint_t<8> ends[kOwners][kUnits];  // of entries that have not completed yet
   unsigned idle = 0;                // steps since an entry completed
-  uint64_t entries = 0;
+  uint64_t entries = 0;             // completed
+  uint64_t steps = 0;               // a step is a cycle
+  uint64_t busy[kUnits];            // steps in which a unit had an entry
   Error error = ERROR_OK;
   bool is_finished = false;
 #ifndef __SYNTHESIS__
@@ -304,12 +310,26 @@ struct Dispatch {
 #pragma HLS unroll
       completed[v] = 0;
       in_flight[v] = 0;
+      busy[v] = 0;
     clear_owners:
       for (int o = 0; o < kOwners; ++o) {
 #pragma HLS unroll
         ends[o][v] = 0;
       }
     }
+  }
+
+  Counters counters() const {
+#pragma HLS inline
+    Counters all = zero_word<64 * (2 + kUnits)>();
+    set_part<64>(all, 0, word_t<64>{entries});
+    set_part<64>(all, 1, word_t<64>{steps});
+  pack_busy:
+    for (int v = 0; v < kUnits; ++v) {
+#pragma HLS unroll
+      set_part<64>(all, 2 + v, word_t<64>{busy[v]});
+    }
+    return all;
   }
 };
 

@@ -17,11 +17,6 @@ constexpr bool reaches(int unit, int owner) {
                              : owner == OWNER_STREAM_OUT;
 }
 
-#ifdef __SYNTHESIS__
-// Longer than the stream units wait.
-constexpr unsigned kWatchdogCycles = 1u << 29;
-#endif
-
 bool is_end(const StreamInEntry& entry) { return entry.is_end; }
 bool is_end(const ArrayEntry& entry) { return entry.multiply.is_end; }
 bool is_end(const VectorEntry& entry) { return entry.is_end; }
@@ -86,10 +81,11 @@ bool step(Dispatch& u, channel<Queued<StreamInEntry>, kQueueDepth>& stream_in,
           channel<Ends, kAckDepth>& conv_ends, channel<Ends, kAckDepth>& scan_ends,
           channel<Ends, kAckDepth>& stream_out_ends,
           channel<StreamReport, kStartDepth>& stream_in_reports,
-          channel<StreamReport, kStartDepth>& stream_out_reports) {
+          channel<StreamReport, kStartDepth>& stream_out_reports, unsigned watchdog_cycles) {
 #pragma HLS inline
 #pragma HLS array_partition variable = u.completed complete
 #pragma HLS array_partition variable = u.in_flight complete
+#pragma HLS array_partition variable = u.busy complete
 #pragma HLS array_partition variable = u.ends complete dim = 0
   bool is_active = false;
 
@@ -109,6 +105,12 @@ clear_ends:
   is_active |= scan_ends.read_nb(came[OWNER_SCAN]);
   is_active |= stream_out_ends.read_nb(came[OWNER_STREAM_OUT]);
   ++u.idle;
+  ++u.steps;
+count_busy:
+  for (int v = 0; v < kUnits; ++v) {
+#pragma HLS unroll
+    u.busy[v] += u.in_flight[v] != 0 ? 1 : 0;
+  }
 complete_units:
   for (int v = 0; v < kUnits; ++v) {
 #pragma HLS unroll
@@ -150,8 +152,9 @@ complete_units:
     if (u.error == ERROR_OK) u.error = Error(int(report.error));
   }
 #ifdef __SYNTHESIS__
-  const bool is_expired = u.idle == kWatchdogCycles;
+  const bool is_expired = u.idle == watchdog_cycles;
 #else
+  (void)watchdog_cycles;
   const bool is_expired = u.is_expired;
 #endif
   if (is_expired && u.error == ERROR_OK) u.error = ERROR_TIMEOUT;

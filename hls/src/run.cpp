@@ -27,7 +27,7 @@ process_steps:
 
 // Like process(), with what the run has come to.
 template <class... Arguments>
-void dispatch_process(Error& error, uint64_t& entries, Arguments&... arguments) {
+void dispatch_process(Error& error, Counters& counters, Arguments&... arguments) {
 #pragma HLS inline off
   Dispatch unit;
 dispatch_steps:
@@ -37,7 +37,7 @@ dispatch_steps:
     step(unit, arguments...);
   }
   error = unit.error;
-  entries = unit.entries;
+  counters = unit.counters();
 }
 
 #else
@@ -51,8 +51,8 @@ void process(Arguments&... arguments) {
 }
 
 template <class... Arguments>
-void dispatch_process(Error& error, uint64_t& entries, Arguments&... arguments) {
-  turns->add_dispatch(error, entries, arguments...);
+void dispatch_process(Error& error, Counters& counters, Arguments&... arguments) {
+  turns->add_dispatch(error, counters, arguments...);
 }
 
 void read_ranges(const beat_t* const& package, channel<BeatRange, kStartDepth>& ranges,
@@ -69,8 +69,9 @@ void disturb(Queues&... queues) {
 
 // The region: queues, processes, and which memory is whose.
 void run_processes(const beat_t* package, hls::stream<axis_t>& s_axis, hls::stream<axis_t>& m_axis,
-                   const unsigned& n_forecasts, const bool& tlast_each, const int& resident_tiles,
-                   Memory& memory, Error& error, uint64_t& entries) {
+                   const unsigned& n_forecasts, const bool& tlast_each,
+                   const unsigned& watchdog_cycles, const int& resident_tiles, Memory& memory,
+                   Error& error, Counters& counters) {
 #pragma HLS inline off
 #pragma HLS dataflow
   channel<Credit, 1> stop("stop");
@@ -193,12 +194,13 @@ void run_processes(const beat_t* package, hls::stream<axis_t>& s_axis, hls::stre
   process<Fetch>(stop, queue_stream_in, queue_array, queue_vector, queue_conv, queue_scan,
                  queue_stream_out, memory.instructions, memory.schedule, schedule_entries,
                  memory.package.iterations, memory.package.unit_entries, n_forecasts, tlast_each);
-  dispatch_process(error, entries, queue_stream_in, queue_array, queue_vector, queue_conv,
+  dispatch_process(error, counters, queue_stream_in, queue_array, queue_vector, queue_conv,
                    queue_scan, queue_stream_out, stop, start_stream_in, start_multiply,
                    start_output, start_vector, start_conv, start_scan, start_stream_out,
                    multiply_ends, output_ends, reduce_ends, apply_ends, conv_ends, scan_ends,
-                   stream_out_ends, stream_in_reports, stream_out_reports);
-  process<StreamIn>(start_stream_in, s_axis, stream_in_to_multiply, stream_in_reports);
+                   stream_out_ends, stream_in_reports, stream_out_reports, watchdog_cycles);
+  process<StreamIn>(start_stream_in, s_axis, stream_in_to_multiply, stream_in_reports,
+                    watchdog_cycles);
   read_ranges(package, ranges, beats);
   process<ArrayMultiply>(start_multiply, stream_in_to_multiply, array_to_multiply,
                          vector_to_multiply, conv_to_multiply, scan_to_multiply, multiply_ends,
@@ -225,7 +227,7 @@ void run_processes(const beat_t* package, hls::stream<axis_t>& s_axis, hls::stre
                 memory.conv_scan, memory.proj_scan, memory.proj_skip, memory.step,
                 memory.scan_decay, memory.scan_params, memory.scan_tables, memory.state);
   process<StreamOut>(start_stream_out, array_to_stream_out, stream_out_ends, stream_out_reports,
-                     m_axis, memory.head);
+                     m_axis, memory.head, watchdog_cycles);
 
 #ifndef __SYNTHESIS__
   // array_to_output is read before it is written, in the same step: it always has room.
@@ -255,9 +257,10 @@ void run_processes(const beat_t* package, hls::stream<axis_t>& s_axis, hls::stre
 }  // namespace
 
 Error run_forecasts(const beat_t* package, hls::stream<axis_t>& s_axis, hls::stream<axis_t>& m_axis,
-                    unsigned n_forecasts, bool tlast_each, Memory& memory, uint64_t& entries) {
+                    unsigned n_forecasts, bool tlast_each, unsigned watchdog_cycles, Memory& memory,
+                    Counters& counters) {
 #pragma HLS inline off
-  entries = 0;
+  counters = zero_word<64 * (2 + kUnits)>();
   if (n_forecasts == 0) return ERROR_BAD_MODE;
   if (!memory.loaded) return ERROR_NOT_LOADED;
 
@@ -269,9 +272,10 @@ Error run_forecasts(const beat_t* package, hls::stream<axis_t>& s_axis, hls::str
 #ifndef __SYNTHESIS__
   Turns own_turns(memory);
   turns = &own_turns;
+  watchdog_cycles = 1;  // nothing more comes while a run goes on
 #endif
-  run_processes(package, s_axis, m_axis, n_forecasts, tlast_each, resident_tiles, memory, error,
-                entries);
+  run_processes(package, s_axis, m_axis, n_forecasts, tlast_each, watchdog_cycles, resident_tiles,
+                memory, error, counters);
   return error;
 }
 

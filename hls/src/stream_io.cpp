@@ -7,14 +7,6 @@ namespace cmamba {
 
 namespace {
 
-#ifdef __SYNTHESIS__
-// A stream that stands still for about a second at 250 MHz ends the run.
-constexpr unsigned kWatchdogCycles = 1u << 28;
-#else
-// In a simulation nothing more comes while a run goes on.
-constexpr unsigned kWatchdogCycles = 1;
-#endif
-
 // More than any host sends by mistake before it ends a transfer.
 constexpr int kMaxDrainBeats = 1 << 24;
 
@@ -24,7 +16,7 @@ constexpr int kMaxDrainBeats = 1 << 24;
 // with its own data, and answers every further entry by the error.
 bool step(StreamIn& u, channel<StreamInEntry, kStartDepth>& starts, hls::stream<axis_t>& s_axis,
           channel<PatchPacket, kPacketDepth>& to_multiply,
-          channel<StreamReport, kStartDepth>& reports) {
+          channel<StreamReport, kStartDepth>& reports, unsigned watchdog_cycles) {
 #pragma HLS inline
   bool is_active = false;
   if (u.is_busy && (u.error == ERROR_OK || u.is_draining)) {
@@ -59,7 +51,7 @@ bool step(StreamIn& u, channel<StreamInEntry, kStartDepth>& starts, hls::stream<
       }
     } else {
       ++u.waited;
-      if (u.waited == kWatchdogCycles) {
+      if (u.waited == watchdog_cycles) {
         if (u.error == ERROR_OK) u.error = ERROR_TIMEOUT;
         u.is_draining = false;
       }
@@ -83,8 +75,8 @@ bool step(StreamIn& u, channel<StreamInEntry, kStartDepth>& starts, hls::stream<
 
 bool step(StreamOut& u, channel<StreamOutEntry, kStartDepth>& starts,
           channel<ArrayPacket16, kPacketDepth>& from_array, channel<Ends, kAckDepth>& ends,
-          channel<StreamReport, kStartDepth>& reports, hls::stream<axis_t>& m_axis,
-          HeadRows& head) {
+          channel<StreamReport, kStartDepth>& reports, hls::stream<axis_t>& m_axis, HeadRows& head,
+          unsigned watchdog_cycles) {
 #pragma HLS inline
 // No entry reads rows that are still being written: it starts after their end has been seen.
 #pragma HLS dependence variable = head type = inter direction = RAW false
@@ -128,7 +120,7 @@ bool step(StreamOut& u, channel<StreamOutEntry, kStartDepth>& starts,
       if (is_last_beat) done |= Ends(1 << UNIT_STREAM_OUT);
     } else {
       ++u.waited;
-      if (u.waited == kWatchdogCycles) u.error = ERROR_TIMEOUT;
+      if (u.waited == watchdog_cycles) u.error = ERROR_TIMEOUT;
     }
   } else if (u.is_busy) {
     is_active = true;

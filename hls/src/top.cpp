@@ -5,10 +5,80 @@ using cmamba::axis_t;
 using cmamba::beat_t;
 using cmamba::kGmemDepth;
 
+namespace cmamba {
+
+namespace {
+
+template <int N>
+void set_word(word_t<N>& word, int i, unsigned value) {
+#pragma HLS inline
+set_bytes:
+  for (int b = 0; b < 4; ++b) {
+#pragma HLS unroll
+    set_byte(word, 4 * i + b, uint_t<8>((value >> (8 * b)) & 0xFF));
+  }
+}
+
+}  // namespace
+
+status_t status_of(Error error, const Counters& counters) {
+#pragma HLS inline
+  status_t status = zero_word<32 * kStatusWords>();
+  set_word(status, 0, kVersionMajor << 16 | kVersionMinor);
+  set_word(status, 1, error);
+  set_part<64>(status, 1, get_part<64>(counters, 0));
+  set_part<64>(status, 2, get_part<64>(counters, 1));
+status_busy:
+  for (int v = 0; v < kUnits; ++v) {
+#pragma HLS unroll
+    set_part<64>(status, 4 + v, get_part<64>(counters, 2 + v));
+  }
+  return status;
+}
+
+capabilities_t capabilities_of_build() {
+#pragma HLS inline
+  // Two numbers of a word have 16 bits each.
+  const unsigned parallelism[] = {kTileOut << 16 | kTileIn, kVectorLanes << 16 | kRequantizeLanes,
+                                  kScanLanes << 16 | kConvLanes};
+  const unsigned capacity[] = {
+      kMaxInstructions, kMaxSchedule,   kMaxWeights,   kMaxArrayParams, kMaxConvParams,
+      kMaxConvTables,   kMaxScanParams, kMaxScanDecay, kMaxScanTables,  kMaxVectorParams,
+      kMaxVectorTables, kMaxState,      kMaxReduce,    kMaxFeatures};
+  capabilities_t all = zero_word<32 * kCapabilityWords>();
+set_parallelism:
+  for (int i = 0; i < 3; ++i) {
+#pragma HLS unroll
+    set_word(all, i, parallelism[i]);
+  }
+set_capacity:
+  for (int i = 0; i < 14; ++i) {
+#pragma HLS unroll
+    set_word(all, 4 + i, capacity[i]);
+  }
+  return all;
+}
+
+spaces_t spaces_of_build() {
+#pragma HLS inline
+  const unsigned space[] = {kSpacePatch, kSpaceNorm,  kSpaceConvIn, kSpaceGate,
+                            kSpaceConv,  kSpaceProj,  kSpaceStep,   kSpaceScan,
+                            kSpaceLogit, kSpaceResid, kSpaceHead};
+  spaces_t all = zero_word<32 * kSpaceWords>();
+set_space:
+  for (int i = 0; i < 11; ++i) {
+#pragma HLS unroll
+    set_word(all, i, space[i]);
+  }
+  return all;
+}
+
+}  // namespace cmamba
+
 void cmamba_top(const beat_t* gmem, hls::stream<axis_t>& s_axis, hls::stream<axis_t>& m_axis,
-                unsigned mode, unsigned package_beats, unsigned n_forecasts, unsigned* version,
-                unsigned* error, uint64_t* entries, unsigned* capability_tile,
-                unsigned* capability_weights, unsigned* capability_features) {
+                unsigned mode, unsigned package_beats, unsigned n_forecasts,
+                unsigned watchdog_cycles, cmamba::status_t* status,
+                cmamba::capabilities_t* capabilities, cmamba::spaces_t* spaces) {
 // A package is read front to back and a weight tile is 64 beats, hence bursts of that length, two
 // on the way to cover the latency of DDR. 128 bits are the width of the HP ports. Co-simulation
 // copies `depth` beats.
@@ -16,16 +86,15 @@ void cmamba_top(const beat_t* gmem, hls::stream<axis_t>& s_axis, hls::stream<axi
     latency = 64 max_read_burst_length = 64 num_read_outstanding = 2
 #pragma HLS interface mode = axis port = s_axis register_mode = both
 #pragma HLS interface mode = axis port = m_axis register_mode = both
-#pragma HLS interface mode = s_axilite port = gmem bundle = control
-#pragma HLS interface mode = s_axilite port = mode bundle = control
-#pragma HLS interface mode = s_axilite port = package_beats bundle = control
-#pragma HLS interface mode = s_axilite port = n_forecasts bundle = control
-#pragma HLS interface mode = s_axilite port = version bundle = control
-#pragma HLS interface mode = s_axilite port = error bundle = control
-#pragma HLS interface mode = s_axilite port = entries bundle = control
-#pragma HLS interface mode = s_axilite port = capability_tile bundle = control
-#pragma HLS interface mode = s_axilite port = capability_weights bundle = control
-#pragma HLS interface mode = s_axilite port = capability_features bundle = control
+// Registers where the RTL has them, so that one driver serves both.
+#pragma HLS interface mode = s_axilite port = gmem bundle = control offset = 0x10
+#pragma HLS interface mode = s_axilite port = mode bundle = control offset = 0x1C
+#pragma HLS interface mode = s_axilite port = package_beats bundle = control offset = 0x24
+#pragma HLS interface mode = s_axilite port = n_forecasts bundle = control offset = 0x2C
+#pragma HLS interface mode = s_axilite port = watchdog_cycles bundle = control offset = 0x34
+#pragma HLS interface mode = s_axilite port = status bundle = control offset = 0x40
+#pragma HLS interface mode = s_axilite port = capabilities bundle = control offset = 0xA0
+#pragma HLS interface mode = s_axilite port = spaces bundle = control offset = 0x100
 #pragma HLS interface mode = s_axilite port = return bundle = control
 
   // What a package has loaded stays between calls. The order of the dimensions below is that of
@@ -122,17 +191,16 @@ void cmamba_top(const beat_t* gmem, hls::stream<axis_t>& s_axis, hls::stream<axi
   const unsigned command = mode & ~cmamba::kModeTlastEach;
   const bool tlast_each = (mode & cmamba::kModeTlastEach) != 0;
   cmamba::Error code = cmamba::ERROR_BAD_MODE;
-  uint64_t executed = 0;
+  // A load or an unknown command leaves the counters of the last run.
+  static cmamba::Counters counters = cmamba::zero_word<64 * (2 + cmamba::kUnits)>();
   if (command == cmamba::kModeLoad) {
     code = cmamba::load_package(gmem, package_beats, memory);
   } else if (command == cmamba::kModeRun) {
-    code = cmamba::run_forecasts(gmem, s_axis, m_axis, n_forecasts, tlast_each, memory, executed);
+    code = cmamba::run_forecasts(gmem, s_axis, m_axis, n_forecasts, tlast_each, watchdog_cycles,
+                                 memory, counters);
   }
 
-  *version = cmamba::kVersionMajor << 16 | cmamba::kVersionMinor;
-  *error = code;
-  if (command == cmamba::kModeRun) *entries = executed;
-  *capability_tile = cmamba::kTileOut << 16 | cmamba::kTileIn;
-  *capability_weights = cmamba::kMaxWeights;
-  *capability_features = cmamba::kMaxFeatures;
+  *status = cmamba::status_of(code, counters);
+  *capabilities = cmamba::capabilities_of_build();
+  *spaces = cmamba::spaces_of_build();
 }

@@ -35,6 +35,9 @@ constexpr size_t kReported = 10;
 // (top.cpp).
 constexpr size_t kGmemDepth = 262144;
 
+// What the driver writes into the register, too.
+constexpr unsigned kWatchdogCycles = 1000000;
+
 // What became of one folder.
 struct Report {
   std::string folder;
@@ -269,9 +272,9 @@ void run_traced(const GoldenSet& golden, const std::vector<beat_t>& package, uin
   memory->order_seed = order;
   Stream s_axis("s_axis"), m_axis("m_axis");
   send_tokens(golden, s_axis);
-  uint64_t entries = 0;
-  error = cmamba::run_forecasts(package.data(), s_axis, m_axis, golden.n_forecasts, false, *memory,
-                                entries);
+  cmamba::Counters counters;
+  error = cmamba::run_forecasts(package.data(), s_axis, m_axis, golden.n_forecasts, false,
+                                kWatchdogCycles, *memory, counters);
   if (error != cmamba::ERROR_OK) {
     report.error(format("%s: expected error code 0, got %d", run.c_str(), int(error)));
   }
@@ -290,10 +293,12 @@ void run_top(const GoldenSet& golden, const std::vector<beat_t>& package, Report
   const unsigned modes[] = {cmamba::kModeLoad, cmamba::kModeRun | cmamba::kModeTlastEach};
   for (unsigned mode : modes) {
     if (mode != cmamba::kModeLoad) send_tokens(golden, s_axis);
-    unsigned version = 0, error = 0, tile = 0, weights = 0, features = 0;
-    uint64_t entries = 0;
-    cmamba_top(gmem.data(), s_axis, m_axis, mode, package.size(), golden.n_forecasts, &version,
-               &error, &entries, &tile, &weights, &features);
+    cmamba::status_t status;
+    cmamba::capabilities_t capabilities;
+    cmamba::spaces_t spaces;
+    cmamba_top(gmem.data(), s_axis, m_axis, mode, package.size(), golden.n_forecasts,
+               kWatchdogCycles, &status, &capabilities, &spaces);
+    const unsigned error = cmamba::bits<63, 32>(status);
     if (error != cmamba::ERROR_OK) {
       report.error(format("cmamba_top, mode 0x%x: expected error code 0, got %u", mode, error));
       return;

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import isa
+from bitstream_scripts.design import CORES
 from common import command_line, exit_status
 from host.virtual_board import Fault, VirtualBoard, write_overlay
 from host.virtual_board.server import DEFAULT_PORT
@@ -52,6 +53,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description="A virtual ZCU102: PYNQ.remote clients use it as the board on the network.",
     )
     parser.add_argument("--build", default="default", choices=isa.builds(), help="build in the PL")
+    parser.add_argument(
+        "--core", default="rtl", choices=CORES, help="the RTL, or what Vitis HLS makes of hls/"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
     parser.add_argument(
         "--port", type=int, default=DEFAULT_PORT, help="0: a free one [%(default)s]"
@@ -98,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options."""
     args = _arguments(argv)
     if args.write_overlay:
-        print(write_overlay(args.write_overlay))
+        print(write_overlay(args.write_overlay, args.core))
     else:
         _serve(args)
     return exit_status.DONE
@@ -110,6 +114,7 @@ def _serve(args: argparse.Namespace) -> None:
         args.build,
         args.host,
         args.port,
+        core=args.core,
         memory_bytes=args.memory << 20,
         high_addresses=args.high_addresses,
         seed=args.seed,
@@ -124,8 +129,9 @@ def _serve(args: argparse.Namespace) -> None:
         board.set_memory_latency(args.memory_latency)
         for fault, after in args.fault:
             board.inject(fault, after)
+        of_hls = " of the HLS core" if board.core == "hls" else ""
         print(
-            f"virtual {board.name}, build {board.build}, on {board.address}:{board.port}; "
+            f"virtual {board.name}, build {board.build}{of_hls}, on {board.address}:{board.port}; "
             f"Ctrl-C ends it",
             flush=True,
         )

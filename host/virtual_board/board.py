@@ -11,6 +11,7 @@ from host.virtual_board.clock import Clock
 from host.virtual_board.fabric import Fabric
 from host.virtual_board.faults import Fault, Faults
 from host.virtual_board.files import Files
+from host.virtual_board.hls_core import HlsCore
 from host.virtual_board.memory import PAGE, Memory
 from host.virtual_board.processor import BLOCK_BYTES, BLOCKS, ProcessorRegisters
 from rtl.simulator import Simulator
@@ -31,6 +32,7 @@ class Board:
 
     Args:
         build: which build of the accelerator is in the PL.
+        core: "rtl", or "hls" for the one that Vitis HLS makes.
         memory_bytes: DDR that clients can allocate, at the end of what the masters reach. A DMA
             transfer or a read outside of it is answered with DECERR.
         high_addresses: small buffers lie where no master reaches them, as those of XRT 2.17 do.
@@ -45,6 +47,7 @@ class Board:
         self,
         build: str = "default",
         *,
+        core: str = "rtl",
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         high_addresses: bool = False,
         seed: int = 1,
@@ -58,7 +61,13 @@ class Board:
         base = ddr.base + ddr.range - memory_bytes
         self.name = DESIGN.board.name
         self.build = build
-        self._simulator = Simulator(build, memory_base=base, memory_bytes=memory_bytes, seed=seed)
+        self.core = core
+        if core == "hls":
+            self._simulator = HlsCore(build, memory_base=base, memory_bytes=memory_bytes)
+        else:
+            self._simulator = Simulator(
+                build, memory_base=base, memory_bytes=memory_bytes, seed=seed
+            )
         self.memory = Memory(base, self._simulator.memory, high_addresses=high_addresses)
         self.files = Files(self.name, self._program)
         self._faults = Faults()
@@ -76,7 +85,7 @@ class Board:
     def _program(self, name: str, content: bytes, partial: bool) -> None:
         if partial:
             raise overlay.NotOurOverlayError(f"{name}: partial bitstreams are not supported")
-        overlay.check_firmware(content)
+        overlay.check_firmware(content, self.core)
         self._clock.call(self._fabric.reset)
         self._programmed = True
         _log.info("programmed with %s", name)

@@ -26,9 +26,9 @@ class NotOurOverlayError(CmambaError, ValueError):
     """A bitstream that is not the virtual board's."""
 
 
-def payload() -> bytes:
+def payload(core: str = "rtl") -> bytes:
     """The payload of the .bit, a multiple of 4 bytes."""
-    text = MAGIC + hashlib.sha256(hwh_of(DESIGN).encode()).hexdigest().encode() + b"\n"
+    text = MAGIC + hashlib.sha256(hwh_of(DESIGN, core).encode()).hexdigest().encode() + b"\n"
     return text + b"\0" * (-len(text) % 4)
 
 
@@ -37,9 +37,9 @@ def _field(letter: str, text: str) -> bytes:
     return letter.encode() + struct.pack(">H", len(data)) + data
 
 
-def bitstream() -> bytes:
+def bitstream(core: str = "rtl") -> bytes:
     """Content of the .bit: header fields a (design), b (part), c, d (date, time), e (payload)."""
-    content = payload()
+    content = payload(core)
     header = struct.pack(">H", len(_FIRST_FIELD)) + _FIRST_FIELD + struct.pack(">H", 1)
     header += _field(
         "a", f"{DESIGN.board.block_design}_wrapper;UserID=0XFFFFFFFF;Version={DESIGN.board.vivado}"
@@ -50,35 +50,37 @@ def bitstream() -> bytes:
     return header + b"e" + struct.pack(">I", len(content)) + content
 
 
-def write_overlay(folder: Path | str) -> Path:
-    """Write cmamba.bit and cmamba.hwh; the path of the .bit, for `pynq.Overlay`.
+def write_overlay(folder: Path | str, core: str = "rtl") -> Path:
+    """Write cmamba.bit and cmamba.hwh of a board with this core; the path of the .bit, for
+    `pynq.Overlay`.
 
     Raises:
         OSError: the folder cannot be written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("cmamba.hwh", hwh_of(DESIGN).encode()), ("cmamba.bit", bitstream())):
+    hwh = hwh_of(DESIGN, core).encode()
+    for name, content in (("cmamba.hwh", hwh), ("cmamba.bit", bitstream(core))):
         with atomic_write(folder / name) as file:
             file.write(content)
     return folder / "cmamba.bit"
 
 
-def check_firmware(content: bytes) -> None:
+def check_firmware(content: bytes, core: str = "rtl") -> None:
     """Accept what pynq makes of our .bit: the payload, each word with its bytes reversed.
 
     Raises:
         NotOurOverlayError: it is another bitstream, or that of another design.
     """
-    expected = payload()
+    expected = payload(core)
     if len(content) == len(expected):
         found = np.frombuffer(content, "<u4").byteswap().tobytes()
         if found == expected:
             return
         if found.startswith(MAGIC):
             raise NotOurOverlayError(
-                "this overlay was written for another version of the design; "
-                "python -m host.virtual_board --write-overlay writes the present one"
+                "this overlay was written for another version of the design, or another core; "
+                f"python -m host.virtual_board --core {core} --write-overlay writes the present one"
             )
     raise NotOurOverlayError(
         f"a bitstream of {len(content)} bytes that is not the virtual board's, which cannot run "

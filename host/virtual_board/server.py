@@ -46,6 +46,7 @@ class VirtualBoard(Board):
 
     Args:
         build: which build of the accelerator is in the PL.
+        core: "rtl", or "hls" for the one that Vitis HLS makes.
         host: address to listen on.
         port: port to listen on; 0 chooses a free one.
         memory_bytes: DDR that clients can allocate.
@@ -68,13 +69,20 @@ class VirtualBoard(Board):
         host: str = "127.0.0.1",
         port: int = DEFAULT_PORT,
         *,
+        core: str = "rtl",
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         high_addresses: bool = False,
         seed: int = 1,
         stream_idle_seconds: float = STREAM_IDLE_SECONDS,
     ) -> None:
         _check_free(host, port)
-        super().__init__(build, memory_bytes=memory_bytes, high_addresses=high_addresses, seed=seed)
+        super().__init__(
+            build,
+            core=core,
+            memory_bytes=memory_bytes,
+            high_addresses=high_addresses,
+            seed=seed,
+        )
         self.address = host
         self._streams = Streams(MAX_STREAMS, stream_idle_seconds)
         self._server = grpc.server(

@@ -1,8 +1,8 @@
 """The accelerator as software sees it: registers, a package in memory, tokens in, forecasts out.
 
 For any RTL with the ports of ``rtl/cmamba.sv``, which are those that Vitis HLS gives
-``hls/src/top.cpp``; where its registers have other addresses, `register_map` reads them from the
-header that comes with an export.
+``hls/src/top.cpp``, with the registers at the same addresses: `register_map` reads the header that
+comes with an export.
 """
 
 from __future__ import annotations
@@ -38,29 +38,28 @@ OUR_REGISTERS: Mapping[str, int] = {k: v for k, v in vars(registers).items() if 
 
 
 def register_map(header: Path) -> dict[str, int]:
-    """Register addresses of an export of Vitis HLS, under the names of `OUR_REGISTERS`.
+    """Register addresses of an export of Vitis HLS: those of `OUR_REGISTERS`, as it has to confirm.
 
     Args:
         header: ``x<top>_hw.h``, among the drivers of the export.
 
     Raises:
-        ValueError: it lacks a register that a run needs; names file and register.
+        ValueError: it lacks a register, or has it elsewhere; names file and register.
     """
     pattern = r"#define\s+X\w+?_CONTROL_ADDR_(\w+)\s+0x([0-9a-fA-F]+)"
     found = {
         name.removesuffix("_DATA").removesuffix("_R"): int(address, 16)
         for name, address in re.findall(pattern, header.read_text(errors="replace"))
     }
-    names = {"CTRL": "AP_CTRL", "GMEM_LO": "GMEM", "ENTRIES_LO": "ENTRIES"}
-    for name in ("GIE", "IER", "ISR", "MODE", "PACKAGE_BEATS", "N_FORECASTS", "VERSION", "ERROR"):
-        names[name] = name
-    missing = [theirs for theirs in names.values() if theirs not in found]
-    if missing:
-        raise ValueError(f"{header}: expected {', '.join(missing)}, found {', '.join(found)}")
-    addresses = {ours: found[theirs] for ours, theirs in names.items()}
-    for name in ("GMEM", "ENTRIES"):
-        addresses[f"{name}_HI"] = addresses[f"{name}_LO"] + 4
-    return addresses
+    names = {"CTRL": "AP_CTRL", "GMEM_LO": "GMEM"}
+    names |= {"VERSION": "STATUS", "TILE": "CAPABILITIES", "SPACE_0": "SPACES"}
+    same = ("GIE", "IER", "ISR", "MODE", "PACKAGE_BEATS", "N_FORECASTS", "WATCHDOG_CYCLES")
+    for ours, theirs in (names | {name: name for name in same}).items():
+        expected = OUR_REGISTERS[ours]
+        if found.get(theirs) != expected:
+            there = ", ".join(f"{name} at 0x{at:X}" for name, at in found.items()) or "nothing"
+            raise ValueError(f"{header}: expected {theirs} at 0x{expected:X}, found {there}")
+    return dict(OUR_REGISTERS)
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class Accelerator:
     Args:
         dut: the top.
         stalls: of the four interfaces.
-        registers: addresses by name; those of an export of Vitis HLS lack some.
+        registers: addresses by name.
 
     Attributes:
         memory, source, sink: what m_axi_gmem, s_axis and m_axis are connected to.
@@ -191,8 +190,7 @@ class Accelerator:
         await self.write("MODE", mode)
         await self.write("PACKAGE_BEATS", beats)
         await self.write("N_FORECASTS", n_forecasts)
-        if "WATCHDOG_CYCLES" in self.registers:
-            await self.write("WATCHDOG_CYCLES", self.watchdog_cycles)
+        await self.write("WATCHDOG_CYCLES", self.watchdog_cycles)
         await self.write("CTRL", registers.CTRL_START)
 
     async def finish(self) -> int:

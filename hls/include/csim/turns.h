@@ -92,11 +92,11 @@ class Turns : public Observer {
 
   // The process that knows how far the run is, and where to put what it has come to.
   template <class... Arguments>
-  void add_dispatch(Error& error, uint64_t& entries, Arguments&... arguments) {
+  void add_dispatch(Error& error, Counters& counters, Arguments&... arguments) {
     dispatch_ = add<Dispatch>(arguments...);
     if (memory_.trace != nullptr) dispatch_->observer = this;
     error_ = &error;
-    entry_count_ = &entries;
+    counters_ = &counters;
   }
 
   // Where a process puts its results and its answers. It takes a step only while all of these have
@@ -134,7 +134,7 @@ class Turns : public Observer {
       dispatch.is_expired = true;
     }
     *error_ = dispatch.error;
-    *entry_count_ = dispatch.entries;
+    *counters_ = dispatch.counters();
   }
 
   void completed(int unit) override {
@@ -275,7 +275,7 @@ class Turns : public Observer {
   Chance chance_;
   std::shared_ptr<Dispatch> dispatch_;
   Error* error_ = nullptr;
-  uint64_t* entry_count_ = nullptr;
+  Counters* counters_ = nullptr;
   std::vector<Process> processes_;
   uint64_t clock_ = 0;
   std::vector<int> entries_[kUnits];  // of the schedule, by unit

@@ -26,7 +26,8 @@ REGISTERS = (
     if "SIM_REGISTERS" in os.environ
     else OUR_REGISTERS
 )
-# An export of Vitis HLS has no watchdog, no counters, and does not look at the answers of the bus.
+# An export of Vitis HLS writes what can be read when a command has ended, counts the cycles of the
+# run itself only, and does not look at the answers of the bus.
 OURS = REGISTERS is OUR_REGISTERS
 STALLS = {"none": Stalls()} | {p.__name__: Stalls.all(p) for p in PATTERNS[1:]}
 # Where weights do not fit: to load more than the chip of the default build holds takes long.

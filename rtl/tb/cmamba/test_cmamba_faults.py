@@ -30,7 +30,7 @@ WATCHDOG = 2000
 # How often each kind of fault is drawn.
 ROUNDS = int(os.environ.get("SIM_ROUNDS", "2"))
 KINDS = {m.__name__: m for m in mutations.MUTATIONS}
-no_watchdog = cocotb.skipif(not OURS, reason="this RTL has no watchdog")
+of_rtl = cocotb.skipif(not OURS, reason="this RTL does not see the bus, or keeps no beat")
 
 
 @cache
@@ -277,7 +277,6 @@ def wrong_stream(kind, beats, last):
 
 
 @cocotb.test()
-@no_watchdog
 @cocotb.parametrize(stalls=list(STALLS), kind=["early", "short", "never", "late"])
 async def run_wrong_streams(dut, stalls, kind):
     """TLAST too early or too late, beats that do not come; nothing is left for the next run."""
@@ -295,7 +294,7 @@ async def run_wrong_streams(dut, stalls, kind):
 
 
 @cocotb.test()
-@no_watchdog
+@of_rtl
 @cocotb.parametrize(stalls=list(STALLS))
 async def run_output_that_is_not_taken(dut, stalls):
     """m_axis stands still: TIMEOUT; what was offered stays until it is taken."""
@@ -329,7 +328,7 @@ def beats_read(data):
 
 
 @cocotb.test()
-@no_watchdog
+@of_rtl
 @cocotb.parametrize(stalls=list(STALLS))
 async def run_bus_errors_of_a_load(dut, stalls):
     """SLVERR or DECERR in any beat of a load."""
@@ -345,7 +344,7 @@ async def run_bus_errors_of_a_load(dut, stalls):
 
 
 @cocotb.test()
-@no_watchdog
+@of_rtl
 @cocotb.parametrize(stalls=list(STALLS))
 async def run_dead_bus_in_a_load(dut, stalls):
     """Memory that stops answering: TIMEOUT; late answers do not mix with those of the next load."""
@@ -365,7 +364,7 @@ async def run_dead_bus_in_a_load(dut, stalls):
 
 
 @cocotb.test()
-@no_watchdog
+@of_rtl
 @cocotb.parametrize(stalls=FEW_STALLS, kind=["error", "dead"])
 async def run_bus_in_a_run(dut, stalls, kind):
     """The same while weights that do not fit are fetched."""
@@ -394,7 +393,7 @@ async def run_bus_in_a_run(dut, stalls, kind):
 
 
 @cocotb.test()
-@no_watchdog
+@of_rtl
 async def run_all_at_once(dut):
     """Faults of all kinds in a random order, without a reset in between."""
     bench = await start(dut, "in_bursts")

@@ -178,7 +178,7 @@ def check_bursts(bursts, address, size):
 
 
 @cocotb.test()
-@cocotb.skipif(not OURS, reason="this RTL has no watchdog")
+@cocotb.skipif(not OURS, reason="this RTL may end before its last beat is taken")
 async def run_until_sent(dut):
     """A run is done when its last beat has been taken, and not before."""
     bench = await start(dut)

@@ -123,8 +123,7 @@ async def run_writes_during_a_run(dut, pattern):
         value = random.getrandbits(32)
         await accelerator.write(name, value)
         assert await accelerator.read(name) == value
-    if OURS:
-        await accelerator.write("WATCHDOG_CYCLES", 1)
+    await accelerator.write("WATCHDOG_CYCLES", 1)
     await accelerator.write("CTRL", regs.CTRL_START)
     accelerator.source.send(beats, last)
     assert await accelerator.finish() == 0

@@ -10,14 +10,19 @@ from bitstream_scripts.design import DESIGN
 from bitstream_scripts.hwh import hwh_of
 from bitstream_scripts.registers import hls_registers
 from compiler.estimate import estimate
+from golden.integer_model import IntegerModel
+from golden.random_programs import random_package
 from hls.cycles import cycles
 from host import errors
 from host.accelerator import Accelerator
 from host.virtual_board import Fault, write_overlay
 from host.virtual_board.board import Board
+from host.virtual_board.hls_core import HlsCore
 from host.virtual_board.overlay import NotOurOverlayError, check_firmware
+from isa.streams import StreamShape
 from model.args import ModelArgs
 from rtl.regs import registers as reg
+from rtl.simulator import Event
 from tests.compiled_models import SMALL, compile_random
 from tests.local_board import LocalDevice
 from tests.virtual_boards import keep_pynq_state_in
@@ -151,6 +156,97 @@ def test_a_package_that_the_core_refuses(board, loaded, compiled):
     assert read(board, reg.ERROR) == isa.ERRORS["BAD_CRC"]
     with pytest.raises(errors.NotLoadedError):
         loaded.forecast(compiled.windows.numpy())
+
+
+class Driven:
+    """The core alone, with a package loaded."""
+
+    def __init__(self, package):
+        data = package.to_bytes().ljust(1 << 20, b"\0")
+        self.core = HlsCore("default", memory_base=1 << 30, memory_bytes=1 << 20)
+        self.core.memory[:] = np.frombuffer(data, np.uint8)
+        self.core.write_register(reg.GMEM_LO, 1 << 30)
+        self.core.write_register(reg.PACKAGE_BEATS, -(-len(package.to_bytes()) // 16))
+        self.core.write_register(reg.WATCHDOG_CYCLES, WATCHDOG)
+        assert self.command(1) == isa.ERRORS["OK"]
+
+    def command(self, mode, n_forecasts=1, cycles=1 << 20):
+        """The error code of a command."""
+        self.core.write_register(reg.N_FORECASTS, n_forecasts)
+        self.core.write_register(reg.MODE, mode)
+        self.core.write_register(reg.CTRL, reg.CTRL_START)
+        self.core.run(cycles)
+        ended = reg.CTRL_DONE | reg.CTRL_READY | reg.CTRL_IDLE
+        assert self.core.read_register(reg.CTRL) == ended
+        assert self.core.read_register(reg.CTRL) == reg.CTRL_IDLE
+        return self.core.read_register(reg.ERROR)
+
+
+@pytest.fixture(scope="module")
+def sample():
+    """A package, its beats in, and its forecast."""
+    rng = np.random.default_rng(5)
+    package = random_package(rng, BUILD)
+    shape = StreamShape.of_header(package.to_bytes())
+    size = (shape.iterations, shape.n_sequences, shape.n_positions, shape.token_bytes)
+    tokens = rng.integers(-128, 128, size, dtype=np.int8)
+    return package, shape, shape.beats(tokens), IntegerModel(package, BUILD).run(tokens)
+
+
+def test_streams(sample):
+    """Right ones, and all that can be wrong with them; the next run is right each time."""
+    package, shape, beats, forecast = sample
+    driven = Driven(package)
+    core = driven.core
+
+    def goes_on():
+        core.withdraw()
+        core.receive()
+        core.send(beats)
+        assert driven.command(2) == isa.ERRORS["OK"] and core.to_send == 0
+        received = core.receive()
+        np.testing.assert_array_equal(shape.forecasts(received.data), forecast)
+        assert received.last.tolist() == [False] * (len(received.last) - 1) + [True]
+
+    goes_on()
+    core.send(beats[:-1])
+    assert driven.command(2) == isa.ERRORS["TLAST_EARLY"]
+    goes_on()
+    core.send(np.concatenate([beats, beats[:3]]))
+    assert driven.command(2) == isa.ERRORS["TLAST_LATE"] and core.to_send == 0
+    goes_on()
+    before = core.cycles
+    core.send(beats[:-1], last=False)
+    assert driven.command(2, cycles=3 * WATCHDOG) == isa.ERRORS["TIMEOUT"]
+    assert core.cycles - before == 3 * WATCHDOG
+    goes_on()
+    core.set_room(1)
+    core.send(beats)
+    assert driven.command(2) == isa.ERRORS["TIMEOUT"]
+    assert len(core.receive().data) == 1
+    core.set_room()
+    goes_on()
+    assert driven.command(2, n_forecasts=0) == isa.ERRORS["BAD_MODE"]
+    assert driven.command(7) == driven.command(0x401) == isa.ERRORS["BAD_MODE"]
+    core.write_register(reg.GMEM_HI, 1)  # where there is no memory
+    assert driven.command(1) == isa.ERRORS["BAD_MAGIC"]
+    assert driven.command(2) == isa.ERRORS["NOT_LOADED"]
+
+
+def test_the_clock_stops_at_events(sample):
+    package, _, beats, _ = sample
+    core = Driven(package).core
+    core.set_room(1, stop_at_last=True)
+    core.send(beats)
+    core.write_register(reg.MODE, 2)
+    core.write_register(reg.CTRL, reg.CTRL_START)
+    begin = core.cycles
+    assert core.run(10_000, Event.SENT) == Event.SENT and core.cycles == begin + len(beats)
+    assert core.read_register(reg.CTRL) == reg.CTRL_START
+    assert core.run(100_000, Event.FULL) == Event.FULL and core.room == 0
+    assert core.run(10, Event.SENT | Event.FULL) == Event.SENT | Event.FULL
+    begin = core.cycles
+    assert core.run(10) == Event.NONE and core.cycles == begin + 10
 
 
 def test_the_handoff_describes_it():

@@ -233,7 +233,7 @@ def test_tcl_simulations_and_export(checkout, tmp_path):
     assert cosim["-argv"] == f"--outputs-only {golden}/small"
     assert cosim["-rtl"] == "verilog"
     export, _ = find(calls, "export_design")[0]
-    assert export["-format"] == "ip_catalog"
+    assert export["-format"] == "ip_catalog" and "-flow" not in export
     # cosim and export go on from the synthesized project instead of resetting it.
     projects = find(calls, "open_project")
     assert projects == [
@@ -483,6 +483,23 @@ def test_vivado_has_left_no_report(checkout, export, tmp_path, capsys):
     )
     assert "run `make csynth export FLOW=impl`" in line
     assert not document.exists()
+
+
+@pytest.mark.parametrize("step", ["csynth", "export"])
+def test_reports_of_an_earlier_core_are_gone(checkout, tmp_path, step):
+    """Those that the tool has, too, which are collected after every step."""
+    tools, work = tmp_path / "tools", checkout / "build/vitis/default"
+    tools.mkdir()
+    vitis_run(tools, tmp_path / "log", work)
+    (tools / "v++").write_text(f"#!/bin/sh\ncat {tmp_path}/synthesis\n")
+    (tmp_path / "synthesis").write_text(SYNTHESIS)
+    folders = (checkout / "build/reports", work / "hls_component/hls/impl/verilog/report")
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "cmamba_top_timing_routed.rpt").touch()
+    result = run(checkout, tools, step)
+    assert result.returncode == 0, result.stderr
+    assert not (folders[0] / "cmamba_top_timing_routed.rpt").exists()
 
 
 def test_a_flow_that_is_none(checkout, tmp_path):

@@ -66,10 +66,13 @@ fi
 mkdir -p "$build" "$reports"
 cd "$build"
 
-# What Vivado made of an earlier export may not look like a result of this one.
-if [ "$step" = export ]; then
-  rm -f "$reports"/cmamba_top_*_synth.rpt "$reports"/cmamba_top_*_routed.rpt
-fi
+# What Vivado made of an earlier core may not look like a result of this one.
+case $step in
+  csynth | export)
+    rm -f "$reports"/cmamba_top_*_synth.rpt "$reports"/cmamba_top_*_routed.rpt
+    rm -rf csynth/solution/impl/verilog/report hls_component/hls/impl/verilog/report
+    ;;
+esac
 
 # Runs a command, for csynth with a copy of what it says in $log.
 log=$reports/csynth.log

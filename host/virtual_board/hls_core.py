@@ -15,7 +15,7 @@ import numpy as np
 import isa
 from hls import cycles as hls_cycles
 from hls.bindings import extension
-from isa.streams import BEAT_BYTES, StreamShape
+from isa.streams import BEAT_BYTES
 from rtl.regs import registers as reg
 from rtl.simulator import UNLIMITED, Event, Received
 
@@ -57,7 +57,6 @@ class _Command:
 
     Attributes:
         mode, n_forecasts, watchdog_cycles: registers as they were at its start.
-        wanted: beats of its input, 0 where it has none.
         moved: cycle in which a beat has moved last.
         ends: cycle in which it is done but for its output; None while it takes its input.
     """
@@ -65,7 +64,6 @@ class _Command:
     mode: int
     n_forecasts: int
     watchdog_cycles: int
-    wanted: int
     moved: int
     ends: int | None = None
 
@@ -102,7 +100,7 @@ class HlsCore:
     def reset(self) -> None:
         """As after the bitstream."""
         self._impl = self._module.Accelerator()
-        self._shape: StreamShape | None = None
+        self._is_loaded = False
         self._arguments = dict.fromkeys(_ARGUMENTS, 0)
         self._results: dict[int, int] = {}
         self._enabled = self._gie = self._pending = 0
@@ -257,22 +255,14 @@ class HlsCore:
             mode,
             values[reg.N_FORECASTS],
             values[reg.WATCHDOG_CYCLES] or 1 << 32,  # the counter goes round
-            wanted=0,
             moved=self.cycles,
         )
         self._command = command
         kind = mode & ~reg.MODE_TLAST_EACH
-        if kind == LOAD and mode == LOAD:
+        if kind == LOAD:
             self._load(command)
-        elif kind == RUN and self._shape is not None and command.n_forecasts:
-            command.wanted = self._beats_of_a_forecast() * command.n_forecasts
-        else:
-            self._compute(command)
-
-    def _beats_of_a_forecast(self) -> int:
-        shape = self._shape
-        tokens = shape.iterations * shape.n_sequences * shape.n_positions
-        return tokens * -(-shape.token_bytes // BEAT_BYTES)
+        elif kind != RUN or not self._is_loaded or not command.n_forecasts:
+            self._compute(command)  # which says what is wrong
 
     def _load(self, command: _Command) -> None:
         address = self._arguments[reg.GMEM_LO] | self._arguments[reg.GMEM_HI] << 32
@@ -282,7 +272,7 @@ class HlsCore:
         # What nobody answers with is of no meaning; here it is zeros.
         package = self.memory[first : first + size] if inside else np.zeros(BEAT_BYTES, np.uint8)
         error = self._impl.load(package.reshape(-1, BEAT_BYTES).copy())
-        self._shape = None if error else StreamShape.of_header(package.tobytes())
+        self._is_loaded = error == 0
         self._latch(error)
         command.ends = self.cycles + self._memory_latency + len(package) // BEAT_BYTES
 

@@ -18,6 +18,8 @@ PYTHON      ?=
 PYTHONS     := python3 python3.14 python3.13 python3.12 python3.11
 # Workers for pytest.
 JOBS        ?= auto
+# Data sets that `make data` fetches.
+DATA        ?= etth1
 # Further package index for torch, for example https://download.pytorch.org/whl/cpu: on Linux, PyPI's
 # own build of torch brings several GB of CUDA libraries.
 TORCH_INDEX ?=
@@ -132,8 +134,8 @@ $(READY): pyproject.toml
 endif
 
 .PHONY: data
-data: $(READY) ## fetch ETTh1.csv into data/ from its public home and check it
-	$(PY) -m model.data.fetch etth1
+data: $(READY) ## fetch data sets into data/ and check them: ETTh1, or DATA="etth2 ettm1 ettm2 weather electricity traffic"
+	$(PY) -m model.data.fetch $(DATA)
 	@rm -f $(GOLDEN_CURRENT)
 
 # --- the main job --------------------------------------------------------------------------------

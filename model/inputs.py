@@ -108,8 +108,8 @@ def add_split_options(parser: argparse.ArgumentParser) -> None:
         "--split",
         choices=("auto", *SPLIT_NAMES),
         default="auto",
-        help="rows of the splits; auto is what the checkpoint says, or else ett for etth1 and "
-        "ratio for all others (default: auto)",
+        help="rows of the splits; auto is what the checkpoint says, or else ett for the ETT "
+        "sets and ratio for all others (default: auto)",
     )
     parser.add_argument(
         "--other-data",

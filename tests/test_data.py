@@ -1,5 +1,6 @@
 """Series, splits, windows and named data sets."""
 
+import dataclasses
 import hashlib
 import http.server
 import threading
@@ -20,6 +21,7 @@ from model.data import (
     ett_lengths,
     fetch,
     load_dataset,
+    public_sets,
     ratio_lengths,
     sample,
     split_series,
@@ -194,36 +196,83 @@ def test_weather_fills_gaps_with_the_past_and_not_for_long():
         datasets.weather_series(only_lga[only_lga["origin"] == "LGA"])
 
 
-def test_etth1_is_searched_in_both_folders(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", public_sets.REMOTE_FILES)
+def test_a_public_set_is_searched_in_both_folders(tmp_path, monkeypatch, name):
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     second.mkdir()
-    monkeypatch.setattr(datasets, "DATA_FOLDER", second)
+    monkeypatch.setattr(public_sets, "DATA_FOLDER", second)
     monkeypatch.delenv("CMAMBA_DATA", raising=False)
-    with pytest.raises(DataError, match=r"make data.*CMAMBA_DATA"):
-        datasets.etth1_path()
-    (second / "ETTh1.csv").touch()
+    with pytest.raises(DataError, match=rf"make data DATA={name}.*CMAMBA_DATA"):
+        public_sets.public_path(name)
+    assert datasets.data_files(name) == []
+    file_name = public_sets.REMOTE_FILES[name].file_name
+    (second / file_name).touch()
     monkeypatch.setenv("CMAMBA_DATA", str(first))
-    assert datasets.etth1_path() == second / "ETTh1.csv"
-    (first / "ETTh1.csv").touch()
-    assert datasets.etth1_path() == first / "ETTh1.csv"
+    assert public_sets.public_path(name) == second / file_name
+    (first / file_name).touch()
+    assert public_sets.public_path(name) == first / file_name
+    assert datasets.data_files(name) == [first / file_name]
 
 
-def test_etth1_takes_the_ett_split(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["etth1", "etth2"])
+def test_ett_sets_take_the_ett_split(tmp_path, monkeypatch, name):
     series = a_series(14400, 7)
-    table = pd.DataFrame(series.values, columns=list(datasets.ETTH1_COLUMNS))
+    file_name = public_sets.REMOTE_FILES[name].file_name
+    table = pd.DataFrame(series.values, columns=list(public_sets.ETT_COLUMNS))
     table.insert(0, "date", series.dates)
-    table.to_csv(tmp_path / "ETTh1.csv", index=False)
+    table.to_csv(tmp_path / file_name, index=False)
     monkeypatch.setenv("CMAMBA_DATA", str(tmp_path))
-    assert len(load_dataset("etth1", 96, 96).test) == 2785
+    assert len(load_dataset(name, 96, 96).test) == 2785
     # The same file by its path is just another CSV.
-    assert len(load_dataset(str(tmp_path / "ETTh1.csv"), 96, 96).test) == 2880 - 95
-    assert len(load_dataset(str(tmp_path / "ETTh1.csv"), 96, 96).train) == 10080 - 191
-    assert len(load_dataset(str(tmp_path / "ETTh1.csv"), 96, 96, "ett").train) == 8449
+    assert len(load_dataset(str(tmp_path / file_name), 96, 96).test) == 2880 - 95
+    assert len(load_dataset(str(tmp_path / file_name), 96, 96).train) == 10080 - 191
+    assert len(load_dataset(str(tmp_path / file_name), 96, 96, "ett").train) == 8449
+
+
+def public_table(name: str, num_rows: int = 2000) -> pd.DataFrame:
+    """Rows such as those of a public set that is no ETT set."""
+    variables = {"weather": 21, "electricity": 321, "traffic": 862}[name]
+    series = a_series(num_rows, variables)
+    table = pd.DataFrame(series.values, columns=[*map(str, range(variables - 1)), "OT"])
+    table.insert(0, "date", pd.Series(series.dates).dt.strftime("%Y-%m-%d %H:%M:%S"))
+    return table
+
+
+@pytest.mark.parametrize("name", ["weather", "electricity", "traffic"])
+def test_other_public_sets_are_read_in_order(tmp_path, monkeypatch, name):
+    table = public_table(name)
+    table.loc[700, "date"] = table.loc[699, "date"]  # twice, and then one is missing
+    table.to_csv(tmp_path / f"{name}.csv", index=False)
+    monkeypatch.setenv("CMAMBA_DATA", str(tmp_path))
+    series = datasets.DATASETS[name]()
+    assert series.columns == tuple(table.columns[1:]) and series.frequency == "h"
+    np.testing.assert_array_equal(series.values, table.iloc[:, 1:].to_numpy())
+    splits = load_dataset(name, 96, 96)
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (1209, 105, 305)
+    assert splits.record.split == "ratio" and splits.record.dataset == name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop(columns="date"), "row 1: expected a column 'date'"),
+        (lambda table: table.drop(columns="3"), "rows of 21 .* found 50 rows of 20 with 0 cells"),
+        (lambda table: table.replace({"3": table["3"][9]}, np.nan), "of 21 with 1 cells that are"),
+        (lambda table: table.assign(OT="x"), "weather.csv: could not convert string to float"),
+        (lambda table: table.assign(date="x"), "weather.csv: .*x"),
+        (lambda table: table[:1], "found 1 rows"),
+    ],
+)
+def test_other_files_under_the_name_of_a_public_set(tmp_path, monkeypatch, change, message):
+    change(public_table("weather", 50)).to_csv(tmp_path / "weather.csv", index=False)
+    monkeypatch.setenv("CMAMBA_DATA", str(tmp_path))
+    with pytest.raises(DataError, match=message):
+        load_dataset("weather", 8, 8)
 
 
 def test_unknown_data_set_and_split():
-    with pytest.raises(DataError, match="'etth9' is neither a file nor one of etth1, nyc_weather"):
+    with pytest.raises(DataError, match=r"'etth9' is neither a file nor one of .*etth1"):
         load_dataset("etth9", 96, 96)
     with pytest.raises(ValueError, match="expected auto, ett or ratio, found 'half'"):
         load_dataset("nyc_weather", 96, 96, "half")
@@ -251,8 +300,8 @@ def server(tmp_path):
         httpd.shutdown()
 
 
-def remote(content: bytes, url: str) -> fetch.RemoteFile:
-    return fetch.RemoteFile("a.csv", url, len(content), hashlib.sha256(content).hexdigest())
+def remote(content: bytes, url: str) -> public_sets.RemoteFile:
+    return public_sets.RemoteFile("a.csv", url, len(content), hashlib.sha256(content).hexdigest())
 
 
 def test_fetch_downloads_checks_and_does_not_repeat(tmp_path, server):
@@ -287,6 +336,30 @@ def test_failed_fetch_leaves_what_was_there(tmp_path, server, served, message):
     assert [file.read_text() for file in data.iterdir()] == ["old"]
 
 
+def test_fetch_of_a_file_of_unknown_size(tmp_path, server, monkeypatch):
+    folder, url = server
+    (folder / "a.csv").write_bytes(b"good content")
+    unsized = dataclasses.replace(remote(b"good content", f"{url}/a.csv"), size=None)
+    assert fetch.fetch(unsized, tmp_path).read_bytes() == b"good content"
+    monkeypatch.setattr(fetch, "MAX_BYTES", 11)
+    with pytest.raises(DataError, match="expected at most 11 bytes, found 12 or more"):
+        fetch.fetch(unsized, tmp_path / "data")
+
+
+def test_fetch_takes_several_names(tmp_path, server, monkeypatch, capsys):
+    folder, url = server
+    for name in ("a", "b"):
+        (folder / f"{name}.csv").write_text(name)
+    files = {
+        name: dataclasses.replace(remote(name.encode(), f"{url}/{name}.csv"), file_name=name)
+        for name in ("a", "b")
+    }
+    monkeypatch.setattr(fetch, "REMOTE_FILES", files)
+    assert fetch.main(["a", "b", "--to", str(tmp_path / "data")]) == 0
+    assert capsys.readouterr().out.count("as expected") == 2
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["a", "b"]
+
+
 def test_fetch_without_a_network_says_what_to_do(tmp_path, monkeypatch, capsys):
     # Port 1 of this machine: refused at once.
     unreachable = remote(b"", "http://127.0.0.1:1/a.csv")
@@ -299,7 +372,7 @@ def test_sample_is_the_file_in_the_repository(tmp_path, capsys):
     path = tmp_path / "x.npz"
     assert sample.main(["--output", str(path)]) == 0
     # The arrays, not the files: the zip headers that Python writes differ between its versions.
-    with np.load(datasets.DATA_FOLDER / "test_data.npz", allow_pickle=False) as file:
+    with np.load(public_sets.DATA_FOLDER / "test_data.npz", allow_pickle=False) as file:
         expected = file["x"]
     with np.load(path, allow_pickle=False) as file:
         assert file.files == ["x"] and file["x"].shape == (8, 8, 96)

@@ -6,7 +6,7 @@ from matplotlib import image
 from evaluation import demo
 from golden.cases import CHECKPOINT_CASES
 from hls.bindings import Accelerator
-from model.data import datasets
+from model.data import public_sets
 
 WEATHER = CHECKPOINT_CASES[0]
 
@@ -14,7 +14,7 @@ WEATHER = CHECKPOINT_CASES[0]
 @pytest.fixture
 def no_etth1(monkeypatch, tmp_path):
     monkeypatch.delenv("CMAMBA_DATA", raising=False)
-    monkeypatch.setattr(datasets, "DATA_FOLDER", tmp_path)
+    monkeypatch.setattr(public_sets, "DATA_FOLDER", tmp_path)
 
 
 def row(output: str, label: str) -> list[str]:

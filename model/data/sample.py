@@ -25,9 +25,10 @@ from common import command_line
 from common.atomic_write import atomic_write, require_writable
 from model.data.csv_options import add_csv_options, csv_options
 from model.data.csv_series import Windows
-from model.data.datasets import DATA_FOLDER, DATASETS, DEFAULT_DATASET, data_files, load_dataset
+from model.data.datasets import DATASETS, DEFAULT_DATASET, data_files, load_dataset
 from model.data.errors import DataError
 from model.data.frames import FrameWindows
+from model.data.public_sets import DATA_FOLDER
 from model.inputs import add_split_options, default_dataset, load_splits
 from model.io import load_model
 

@@ -1,6 +1,7 @@
 """Trains a CMamba forecaster: `python -m model.train_forecast --data etth1 --out W.safetensors`.
 
-AdamW with cosine decay, early stopping on the validation MSE, or on the MAE with `--loss l1`.
+AdamW with cosine decay (`--schedule`), early stopping on the validation MSE, or on the MAE with
+`--loss l1`.
 `--out` always holds the best epoch so far, as float16; the figures printed at the end are those of
 that file, read back. Beside it, until training is complete, `<out>.resume.pt` holds the state at
 the end of the last epoch: the same command with `--resume` goes on from there and, on a CPU with
@@ -78,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         parser,
         "--split",
         default.split,
-        "rows of the splits; auto is ett for etth1 and ratio for all others",
+        "rows of the splits; auto is ett for the ETT sets and ratio for all others",
         choices=("auto", *SPLIT_NAMES),
     )
     add_option(parser, "--loss", default.loss, "what is minimized", choices=tuple(LOSSES))

@@ -23,7 +23,7 @@ from model.selective_scan import selective_scan
 from model.training.args import LoopArgs
 from model.training.distributed import ProcessGroup, process_group
 from model.training.loops import TrainingError, TrainingLoop, resume_path
-from model.training.optimizer import cosine_schedule, parameter_groups
+from model.training.optimizer import cosine_schedule, decay_schedule, parameter_groups
 
 ROOT = Path(__file__).resolve().parents[1]
 SINGLE = ProcessGroup()
@@ -151,6 +151,30 @@ def test_warmup_and_cosine():
     assert schedule.get_last_lr()[0] == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.parametrize("warmup", [0, 2])
+def test_decay_is_that_of_the_authors(warmup):
+    """Their adjust_learning_rate, called with the epochs that are done, sets that of the next."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = decay_schedule(optimizer, 3, warmup)
+    rates = []
+    for _ in range(warmup + 3 * 7):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    theirs = [1.0, *(1.0 if done < 3 else 0.9 ** (done - 3) for done in range(1, 7))]
+    assert rates[warmup:] == pytest.approx(np.repeat(theirs, 3))
+    assert rates[:warmup] == pytest.approx([(i + 1) / (warmup + 1) for i in range(warmup)])
+
+
+def test_schedule_of_a_training(out):
+    rates = {}
+    for name in ("cosine", "decay"):
+        loop = Fit(out, schedule=name, epochs=6, clip_norm=float("inf"))
+        loop.run()
+        rates[name] = loop.schedule.get_last_lr()[0] / loop.args.lr
+    assert rates == pytest.approx({"cosine": 0, "decay": 0.9**3}, abs=1e-12)
+
+
 def test_only_matrices_decay():
     args = REGISTRY["mixing"].args(num_channels=3, d_model=16, n_layer=1, d_state=4)
     decayed, free = parameter_groups(CMamba(args).named_parameters(), 0.1)
@@ -274,18 +298,22 @@ def test_without_logs_there_are_no_further_files(out):
 EVERYTHING = {"dropout": 0.3, "ema": 0.9, "warmup": 1.5, "accumulate": 2, "epochs": 4}
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_resumes_to_the_same_bits_with_every_option(tmp_path, precision):
-    whole = Fit(tmp_path / "whole", precision=precision, **EVERYTHING)
+@pytest.mark.parametrize(
+    ("precision", "schedule"),
+    [("fp32", "cosine"), ("bf16", "cosine"), ("fp16", "cosine"), ("fp32", "decay")],
+)
+def test_resumes_to_the_same_bits_with_every_option(tmp_path, precision, schedule):
+    options = EVERYTHING | {"precision": precision, "schedule": schedule}
+    whole = Fit(tmp_path / "whole", **options)
     whole.run()
     samples = Line()
     samples.interrupt_after = 9  # passes: in the second epoch
-    first = Fit(tmp_path / "parts", samples, precision=precision, **EVERYTHING)
+    first = Fit(tmp_path / "parts", samples, **options)
     with pytest.raises(KeyboardInterrupt):
         first.run()
     assert first.epoch == 1
     torch.rand(5)
-    second = Fit(tmp_path / "parts", precision=precision, **EVERYTHING)
+    second = Fit(tmp_path / "parts", **options)
     second.load_state()
     second.run()
     assert second.history == whole.history
@@ -455,6 +483,7 @@ def test_the_repeated_step_draws_the_same_random_numbers(out):
     [
         *[("accumulate", 0), ("warmup", -1.0), ("warmup", 20.0), ("warmup", float("nan"))],
         *[("ema", 1.0), ("ema", -0.1), ("precision", "int8"), ("lr", float("inf"))],
+        *[("clip_norm", 0.0), ("clip_norm", float("nan")), ("schedule", "step")],
     ],
 )
 def test_arguments_are_checked(field, value):

@@ -17,7 +17,7 @@ from common.command_line import INTERRUPTED, require_distinct
 from common.errors import REPORTED
 from common.memory import keep_freed_memory
 from model.registry import REGISTRY, Entry
-from model.training.args import PRECISIONS, LoopArgs
+from model.training.args import PRECISIONS, SCHEDULES, LoopArgs
 from model.training.distributed import ProcessGroup, process_group
 from model.training.loops import resume_path
 from model.training.splits import SplitsLoop
@@ -116,9 +116,15 @@ def add_loop_options(parser: argparse.ArgumentParser, default: LoopArgs) -> None
     option("--batch-size", "samples in a step")
     option("--accumulate", "passes that a process makes for a step, to save memory")
     option("--lr", "highest learning rate of AdamW")
+    option(
+        "--schedule",
+        "of the learning rate: a cosine to 0 at the last epoch, or four epochs of --lr and then "
+        "0.9 times that of the epoch before",
+        choices=SCHEDULES,
+    )
     option("--warmup", "epochs in which the learning rate rises to --lr")
-    option("--weight-decay", "of matrices")
-    option("--clip-norm", "largest norm of the gradient")
+    option("--weight-decay", "of matrices; 0 makes it Adam")
+    option("--clip-norm", "largest norm of the gradient, inf for any")
     option("--ema", "decay of the moving average of the weights, such as 0.999; 0 for none")
     option(
         "--precision",

@@ -25,7 +25,7 @@ from model.training.args import LoopArgs
 from model.training.distributed import ProcessGroup
 from model.training.finite import first_not_finite, last_not_finite_gradient
 from model.training.logs import Logs
-from model.training.optimizer import cosine_schedule, parameter_groups
+from model.training.optimizer import cosine_schedule, decay_schedule, parameter_groups
 
 AUTOCAST_TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -105,11 +105,12 @@ class TrainingLoop(abc.ABC):
         )
         self.optimizer = torch.optim.AdamW(self.parameter_groups(), lr=args.lr)
         self.steps_per_epoch = math.ceil(len(samples) / args.batch_size)
-        self.schedule = cosine_schedule(
-            self.optimizer,
-            args.epochs * self.steps_per_epoch,
-            round(args.warmup * self.steps_per_epoch),
-        )
+        warmup = round(args.warmup * self.steps_per_epoch)
+        if args.schedule == "cosine":
+            steps = args.epochs * self.steps_per_epoch
+            self.schedule = cosine_schedule(self.optimizer, steps, warmup)
+        else:
+            self.schedule = decay_schedule(self.optimizer, self.steps_per_epoch, warmup)
         self.precision = _precision(args.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         # Its own generator, so that the order of the samples does not depend on the dropout.

@@ -7,7 +7,13 @@ from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LambdaLR,
+    LinearLR,
+    LRScheduler,
+    SequentialLR,
+)
 
 
 def parameter_groups(
@@ -27,8 +33,20 @@ def parameter_groups(
 def cosine_schedule(optimizer: Optimizer, steps: int, warmup_steps: int = 0) -> LRScheduler:
     """The learning rate of each of `steps`: a straight rise over `warmup_steps`, then half a cosine
     down to 0 (Loshchilov and Hutter, ICLR 2017)."""
-    cosine = CosineAnnealingLR(optimizer, steps - warmup_steps)
+    return _after_rise(optimizer, CosineAnnealingLR(optimizer, steps - warmup_steps), warmup_steps)
+
+
+def decay_schedule(
+    optimizer: Optimizer, steps_per_epoch: int, warmup_steps: int = 0
+) -> LRScheduler:
+    """A straight rise, then four epochs of one learning rate, then 0.9 times that of the epoch
+    before: `--lradj type3` of CMamba's authors. How many epochs there will be is not in it."""
+    decay = LambdaLR(optimizer, lambda step: 0.9 ** max(0, step // steps_per_epoch - 3))
+    return _after_rise(optimizer, decay, warmup_steps)
+
+
+def _after_rise(optimizer: Optimizer, schedule: LRScheduler, warmup_steps: int) -> LRScheduler:
     if not warmup_steps:
-        return cosine
+        return schedule
     rise = LinearLR(optimizer, 1 / (warmup_steps + 1), 1.0, warmup_steps)
-    return SequentialLR(optimizer, [rise, cosine], [warmup_steps])
+    return SequentialLR(optimizer, [rise, schedule], [warmup_steps])

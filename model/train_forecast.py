@@ -9,9 +9,10 @@ the same number of threads, ends with the same bits as training that was never i
 
 `--qat FP32.safetensors` tunes a trained model to its quantization: calibrated on windows of the
 training split, then trained with the roundings of the int8 program in the forward pass (LSQ). The
-calibrated model counts as epoch 0, so the result is never worse on the validation split. It is
-saved as float32, with what it has learned; from a checkpoint of that kind, `--qat` goes on. Data
-and split are those that the checkpoint was trained with, where it says so; others are refused.
+calibrated model counts as epoch 0, so the result is never worse on the validation split. Where it
+costs no more than `--max-cost` there, it is the result, and nothing is trained. The result is saved
+as float32, with what it has learned; from a checkpoint of that kind, `--qat` goes on. Data and
+split are those that the checkpoint was trained with, where it says so; others are refused.
 `python -m evaluation.compare` compares the two checkpoints as int8 programs.
 
 `torchrun --nproc-per-node N -m model.train_forecast ...` trains with N processes, each with a part
@@ -185,6 +186,7 @@ def _make_qat(options: argparse.Namespace, group: ProcessGroup) -> QatTrainer:
 def report(loop: Trainer) -> None:
     """Prints the figures of what the training left in its file."""
     if isinstance(loop, QatTrainer):
+        print(loop.verdict())
         print(comparison(_qat_figures(loop)))
         return
     forecast = torch_forecaster(load_model(loop.out, kind=type(loop.model)))

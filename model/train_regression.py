@@ -189,6 +189,7 @@ def report(loop: Trainer) -> None:
     """Prints the figures of what the training left in its file, and writes plot and table."""
     model = load_model(loop.out, kind=type(loop.model))
     if isinstance(loop, QatTrainer):
+        print(loop.verdict())
         _print_figures("FP32", _predict(loop.source, loop.splits))
         _print_figures("int8, epoch 0", _predict(loop.build(), loop.splits))
         set_quant_mode(model, loop.args.quant_mode)

@@ -1,6 +1,7 @@
 """Quantization-aware training: what it starts from, keeps, saves, and how it goes on."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,8 @@ from tests.sines import SHORT, SMALL_MODEL, csv_of_sines, sine_splits
 ROOT = Path(__file__).resolve().parents[1]
 ARGS = ModelArgs(**(SMALL | {"n_layer": 1, "instance_norm": True, "dropout": 0.1}))
 PUBLISHED = PublishedArgs(**(SMALL_PUBLISHED | {"num_channels": 3, "n_layer": 1}))
-TRAIN = {"epochs": 3, "batch_size": 64, "lr": 1e-3, "step_lr": 1e-3}
+TRAIN = {"epochs": 3, "batch_size": 64, "lr": 1e-3, "step_lr": 1e-3, "max_cost": -1.0}
+ALWAYS = ("--max-cost", "-1")
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +101,44 @@ def test_the_start_is_kept_where_training_only_harms(splits, tmp_path, trained):
     saved = load_model(out).state_dict()
     for name, tensor in source.state_dict().items():
         assert torch.equal(saved[name], tensor), name
+
+
+def test_nothing_is_trained_where_calibration_costs_little(splits, tmp_path):
+    source = random_model(ARGS)
+    loop = trainer(splits, tmp_path / "w.safetensors", source, max_cost=1.0)
+    loop.run()
+    assert (loop.epoch, loop.best_epoch, loop.saved_epoch) == (0, 0, 0)
+    cost = loop.start["val_mse"] / loop.validate(source)["mse"] - 1
+    assert loop.cost(0) == cost != 0
+    saved = load_model(loop.out).state_dict()
+    for name, tensor in loop.build().state_dict().items():
+        assert torch.equal(saved[name], tensor), name
+    percent = re.escape(f"{cost:+.2%}")
+    assert re.fullmatch(
+        f"tuning is not needed: calibration costs {percent} of .* mse, at most --max-cost 100.00%; "
+        "the calibrated model is kept",
+        loop.verdict(),
+    )
+    below = trainer(splits, tmp_path / "below.safetensors", source, max_cost=cost - 1e-9, epochs=1)
+    below.run()
+    assert below.epoch == 1
+
+
+def test_verdicts_of_a_training(splits, tmp_path, trained):
+    loop, saved = trained
+    assert loop.verdict().startswith(f"tuning helps: calibration costs {loop.cost(0):+.2%} of ")
+    assert loop.verdict().endswith(f"epoch {loop.best_epoch} {loop.cost(loop.best_epoch):+.2%}")
+    kept = trainer(splits, tmp_path / "w.safetensors")
+    kept.start = {"val_mse": 1.01, "fp32": 1.0}
+    kept.history = [{"val_mse": 1.02}]
+    assert kept.verdict() == (
+        "tuning does not help: calibration costs +1.00% of the FP32 validation mse, and no epoch "
+        "less; the calibrated model is kept"
+    )
+    again = trainer(splits, tmp_path / "again.safetensors", saved)
+    again.start = {"val_mse": 1.0}
+    assert again.verdict() == "tuning: no epoch is better than the start"
+    assert not again.spared
 
 
 # ------------------------------------------------------------------------------ course
@@ -198,7 +238,10 @@ def test_the_state_of_another_source_is_refused(splits, tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("quant_mode", "fp32"), ("steps", "mse"), ("precision", "bf16"), ("step_lr", -0.1)],
+    [
+        *[("quant_mode", "fp32"), ("steps", "mse"), ("precision", "bf16")],
+        *[("step_lr", -0.1), ("max_cost", float("nan"))],
+    ],
 )
 def test_arguments_are_checked(field, value):
     with pytest.raises(ValueError, match=f"{field}: expected .* found"):
@@ -235,7 +278,7 @@ def test_command_with_a_published_model(tmp_path, capsys):
     options = ["--model", "published", *SMALL_MODEL]
     assert main([*base, *options, "--out", str(fp32)]) == 0
     out = tmp_path / "qat.safetensors"
-    assert main([*base, "--qat", str(fp32), "--out", str(out), "--lr", "1e-3"]) == 0
+    assert main([*base, "--qat", str(fp32), "--out", str(out), "--lr", "1e-3", *ALWAYS]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[-3:-1]] == ["FP32", "int8, epoch 0"]
     assert is_prepared(load_model(out, kind=PublishedCMamba))
@@ -257,8 +300,10 @@ def test_command_prints_fp32_calibrated_and_trained(files, tmp_path, capsys):
     data, fp32 = files
     out = tmp_path / "qat.safetensors"
     options = ["--qat", str(fp32), "--data", str(data), "--out", str(out), *SHORT, "--lr", "1e-3"]
-    assert main([*options, "--learn-zero-points", "--steps", "lsq", "--step-lr", "1e-2"]) == 0
+    options += [*ALWAYS, "--learn-zero-points", "--steps", "lsq", "--step-lr", "1e-2"]
+    assert main(options) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert lines[-5].startswith("tuning helps: calibration costs ")
     labels = [line.split("  ")[0] for line in lines[-4:]]
     assert labels == ["", "FP32", "int8, epoch 0", "int8, epoch 2"]
     assert [path.name for path in tmp_path.iterdir()] == ["qat.safetensors"]
@@ -334,7 +379,7 @@ def test_command_without_the_extension(files, tmp_path, capsys, monkeypatch):
 
 def test_options_of_qat_go_with_it(files, tmp_path, capsys):
     data, _ = files
-    for option in (["--steps", "lsq"], ["--learn-zero-points"], ["--quant-mode", "fakeq"]):
+    for option in (["--steps", "lsq"], ["--learn-zero-points"], ["--quant-mode", "fakeq"], ALWAYS):
         base = ["--data", str(data), "--out", str(tmp_path / "w.safetensors"), *SHORT, *SMALL_MODEL]
         assert main([*base, *option]) == 2
         assert capsys.readouterr().err == f"error: {option[0]}: goes with --qat\n"
@@ -349,7 +394,7 @@ def test_two_processes_train_as_one(files, tmp_path):
         "two": ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
     }.items():
         out = tmp_path / f"{name}.safetensors"
-        options = ["--qat", str(fp32), "--data", str(data), "--out", str(out), *SHORT]
+        options = ["--qat", str(fp32), "--data", str(data), "--out", str(out), *SHORT, *ALWAYS]
         result = subprocess.run(
             [sys.executable, *launcher, "-m", "model.train_forecast", *options, "--threads", "1"],
             cwd=ROOT,

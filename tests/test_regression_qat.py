@@ -1,6 +1,7 @@
 """Quantization-aware training of the regressor: it learns what its program computes."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def fp32(splits, tmp_path_factory):
 
 
 def trainer(splits, fp32, out, **options) -> QatTrainer:
-    options = {"epochs": 3, "lr": 5e-4, "step_lr": 1e-3, **options}
+    options = {"epochs": 3, "lr": 5e-4, "step_lr": 1e-3, "max_cost": -1.0, **options}
     source = fold(load_model(fp32, kind=MambaRegressor))
     return QatTrainer(source, QatArgs(batch_size=32, **options), splits, out)
 
@@ -110,8 +111,10 @@ def test_resumed_training_ends_with_the_same_bits(splits, fp32, tmp_path):
 def test_command_prints_fp32_calibrated_and_trained(folder, splits, fp32, tmp_path, capsys):
     out = tmp_path / "qat.safetensors"
     base = ["--data", str(folder), "--device", "cpu", "--epochs", "1", "--lr", "1e-3"]
+    base += ["--max-cost", "-1"]
     assert main([*base, "--qat", str(fp32), "--out", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert re.match("tuning (helps|does not help): calibration costs .* validation mean", lines[-7])
     labels = ["FP32", "int8, epoch 0", str(out)]
     parts = [f"{label} {name}" for label in labels for name in ("val", "test")]
     assert [line.split(":")[0] for line in lines[-6:]] == parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class QatLoopArgs(LoopArgs):
     steps: str = "calibrated"  # where the steps start
     step_lr: float = 1e-4  # learning rate of steps, relative to their size
     learn_zero_points: bool = False
+    max_cost: float = 0.001  # of calibration, as a share of the FP32 error: up to it, nothing is
+    # trained; below 0 for always
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,13 +53,17 @@ class QatLoopArgs(LoopArgs):
                 )
         if not 0 <= self.step_lr < 1:
             raise ValueError(f"step_lr: expected from 0 to below 1, found {self.step_lr}")
+        if math.isnan(self.max_cost):
+            raise ValueError(f"max_cost: expected a number, found {self.max_cost}")
 
 
 class QatLoop(SplitsLoop):
     """What makes a task's training, the next base class, quantization-aware.
 
     It starts from a trained model, quantized by calibration (epoch 0). A model that has learned its
-    quantization before goes on with that.
+    quantization before goes on with that. Where calibration costs no more than `max_cost` on the
+    validation split, there is nothing to win back, and epoch 0 is the result: what further epochs
+    gain there is the chance of further training, which the test split does not see.
     """
 
     starts_good = True
@@ -87,6 +94,50 @@ class QatLoop(SplitsLoop):
             learning.train_zero_points(model)
         set_quant_mode(model, self.args.quant_mode)
         return model
+
+    def _begin(self) -> dict[str, float]:
+        figures = super()._begin()
+        if not is_prepared(self.source):
+            figures["fp32"] = self.validate(self.source)[self.criterion]
+        return figures
+
+    def cost(self, epoch: int) -> float:
+        """What the int8 model of an epoch costs, as a share of the FP32 validation error; infinite
+        where the FP32 model is not known."""
+        record = [self.start, *self.history][epoch]
+        if "fp32" not in self.start:
+            return math.inf
+        return record[f"val_{self.criterion}"] / self.start["fp32"] - 1
+
+    @property
+    def spared(self) -> bool:
+        """Calibration costs so little that nothing is trained."""
+        return self.start is not None and self.cost(0) <= self.args.max_cost
+
+    @property
+    def finished(self) -> bool:
+        return self.spared or super().finished
+
+    def verdict(self) -> str:
+        """Whether tuning has helped, in one line."""
+        if "fp32" not in self.start:
+            better = f"epoch {self.best_epoch} is" if self.best_epoch else "no epoch is"
+            return f"tuning: {better} better than the start"
+        of_fp32 = f"{self.cost(0):+.2%} of the FP32 validation {self.criterion}"
+        if self.spared:
+            return (
+                f"tuning is not needed: calibration costs {of_fp32}, at most --max-cost "
+                f"{self.args.max_cost:.2%}; the calibrated model is kept"
+            )
+        if not self.best_epoch:
+            return (
+                f"tuning does not help: calibration costs {of_fp32}, and no epoch less; the "
+                "calibrated model is kept"
+            )
+        return (
+            f"tuning helps: calibration costs {of_fp32}, epoch {self.best_epoch} "
+            f"{self.cost(self.best_epoch):+.2%}"
+        )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return learning.parameter_groups(self.model, self.args.weight_decay, self.args.step_lr)
@@ -131,6 +182,13 @@ def add_qat_options(
     add_option(group, "--steps", default.steps, "where step sizes start", choices=learning.STEPS)
     add_option(
         group, "--step-lr", default.step_lr, "learning rate of steps, relative to their size"
+    )
+    add_option(
+        group,
+        "--max-cost",
+        default.max_cost,
+        "what calibration may cost, as a share of the FP32 validation error: up to it, nothing is "
+        "trained; -1 trains always",
     )
     group.add_argument(
         "--learn-zero-points",

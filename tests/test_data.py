@@ -230,7 +230,7 @@ def test_ett_sets_take_the_ett_split(tmp_path, monkeypatch, name):
     assert len(load_dataset(str(tmp_path / file_name), 96, 96, "ett").train) == 8449
 
 
-def public_table(name: str, num_rows: int = 2000) -> pd.DataFrame:
+def public_table(name: str, num_rows: int = 300) -> pd.DataFrame:
     """Rows such as those of a public set that is no ETT set."""
     variables = {"weather": 21, "electricity": 321, "traffic": 862}[name]
     series = a_series(num_rows, variables)
@@ -242,14 +242,14 @@ def public_table(name: str, num_rows: int = 2000) -> pd.DataFrame:
 @pytest.mark.parametrize("name", ["weather", "electricity", "traffic"])
 def test_other_public_sets_are_read_in_order(tmp_path, monkeypatch, name):
     table = public_table(name)
-    table.loc[700, "date"] = table.loc[699, "date"]  # twice, and then one is missing
+    table.loc[70, "date"] = table.loc[69, "date"]  # twice, and then one is missing
     table.to_csv(tmp_path / f"{name}.csv", index=False)
     monkeypatch.setenv("CMAMBA_DATA", str(tmp_path))
     series = datasets.DATASETS[name]()
     assert series.columns == tuple(table.columns[1:]) and series.frequency == "h"
     np.testing.assert_array_equal(series.values, table.iloc[:, 1:].to_numpy())
-    splits = load_dataset(name, 96, 96)
-    assert (len(splits.train), len(splits.val), len(splits.test)) == (1209, 105, 305)
+    splits = load_dataset(name, 24, 8)
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (179, 23, 53)
     assert splits.record.split == "ratio" and splits.record.dataset == name
 
 

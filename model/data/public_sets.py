@@ -136,7 +136,7 @@ def _read_in_order(path: Path, variables: int) -> Series:
     """
     try:
         table = pd.read_csv(path, float_precision="round_trip")
-        dates = pd.to_datetime(table.pop("date")).to_numpy(dtype="datetime64[s]")
+        dates = pd.to_datetime(table.pop("date"), format="ISO8601").to_numpy(dtype="datetime64[s]")
         values = table.to_numpy(dtype=np.float64)
     except KeyError:
         raise DataError(f"{path}: row 1: expected a column 'date', found none") from None

@@ -1,5 +1,6 @@
 """The virtual ZCU102 as PYNQ.remote clients see it, good and bad ones; small build."""
 
+import ipaddress
 import os
 import signal
 import socket
@@ -34,9 +35,12 @@ from golden.integer_model import IntegerModel
 from golden.random_programs import random_package
 from host.virtual_board import VirtualBoard, overlay, server, services, write_overlay
 from host.virtual_board.__main__ import main
-from host.virtual_board.files import FPGA_MANAGER, MAX_FILE_BYTES, MAX_FILES
+from host.virtual_board.calls import Call, Calls, Limits, Messages
+from host.virtual_board.clients import Clients
+from host.virtual_board.files import FPGA_MANAGER, MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES
 from rtl.regs import registers as reg
 from rtl.simulator import SimulationError
+from tests import attacks
 from tests.virtual_boards import RawClient, connect, keep_pynq_state_in, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pynq's own
@@ -55,7 +59,7 @@ def bit(tmp_path_factory):
 @pytest.fixture(scope="module")
 def board(bit):
     with VirtualBoard(
-        "small", port=0, memory_bytes=MEMORY_BYTES, stream_idle_seconds=IDLE_SECONDS
+        "small", port=0, memory_bytes=MEMORY_BYTES, limits=Limits(idle_seconds=IDLE_SECONDS)
     ) as board:
         yield board
 
@@ -449,12 +453,19 @@ def test_a_file_that_breaks_off_is_not_written(board, client_is_gone):
             return True
 
     def messages(context):
-        yield remote_device_pb2.WriteFileRequest(file_path=path, data=b"half")
+        request = remote_device_pb2.WriteFileRequest(file_path=path, data=b"half")
+        yield request.SerializeToString()
         if client_is_gone:
             context.callback()
 
     context = Context()
-    services.RemoteDevice(board, board._streams).writefile(messages(context), context)
+    requests = Messages(
+        messages(context),
+        remote_device_pb2.WriteFileRequest.FromString,
+        context,
+        Call(context, Limits()),
+    )
+    services.RemoteDevice(board).writefile(requests, context)
     assert board.files.exists(path) != client_is_gone
 
 
@@ -505,8 +516,10 @@ def test_files_are_bounded(device, board):
     assert not device.exists_file("/tmp/2").exists and device.exists_file("/tmp/3").exists
     for i in range(5):
         device.write_file(f"/tmp/large{i}", bytes(MAX_FILE_BYTES))
-    assert not device.exists_file("/tmp/large0").exists
-    assert device.exists_file("/tmp/large1").exists
+    kept = MAX_TOTAL_BYTES // MAX_FILE_BYTES
+    assert [i for i in range(5) if device.exists_file(f"/tmp/large{i}").exists] == [
+        *range(5 - kept, 5)
+    ]
     for i in range(MAX_FILES):
         device.write_file(f"/tmp/{i}", b"x")
     requests = [
@@ -534,7 +547,9 @@ def test_buffers(device, board):
         assert board.memory.buffers == before + 1
     assert board.memory.buffers == before
     for use in (buffer.flush, buffer.invalidate, lambda: buffer.physical_address):
-        with pytest.raises(RuntimeError, match=r"there is no buffer '0:\d+', or it has been freed"):
+        with pytest.raises(
+            RuntimeError, match=r"there is no buffer '\w{32}', or it has been freed"
+        ):
             use()
     stub = device._stub["buffer"]
     with pytest.raises(grpc.RpcError, match="there is no buffer 'x'"):
@@ -588,6 +603,62 @@ def test_memory_of_clients_that_are_gone_is_used_again(device, board):
     assert board.memory.buffers == before + 1
     kept.sync_from_device()
     assert (kept == 7).all()
+
+
+def test_a_client_that_comes_back_has_its_buffers(device, board):
+    """By another connection, after its own has ended; another client is short of memory then."""
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    names = []
+    with grpc.insecure_channel(f"{board.address}:{board.port}", options) as channel:
+        stub = buffer_pb2_grpc.RemoteBufferStub(channel)
+        for _ in range(2):
+            allocated = stub.allocate(buffer_pb2.AllocateRequest(size=20 << 20))
+            names.append(allocated.buffer_id)
+    with grpc.insecure_channel(f"{board.address}:{board.port}", options) as channel:
+        stub = buffer_pb2_grpc.RemoteBufferStub(channel)
+        assert not stub.flush(buffer_pb2.FlushRequest(buffer_id=names[0])).msg
+        with pytest.raises(grpc.RpcError, match="no 41943040 contiguous bytes"):
+            device.allocate((40 << 20,), "u1")
+        for name in names:
+            assert not stub.invalidate(buffer_pb2.InvalidateRequest(buffer_id=name)).msg
+            stub.freebuffer(buffer_pb2.FreeBufferRequest(buffer_id=name))
+
+
+def test_another_client_at_the_same_port_is_another_one(monkeypatch):
+    sockets = {}
+    monkeypatch.setattr(Clients, "_connections", lambda self: sockets)
+    clients, peer = Clients(), "ipv4:127.0.0.1:40000"
+    place = (ipaddress.ip_address("127.0.0.1"), 40000)
+    sockets[place] = 1
+    first = clients.of(peer)
+    assert clients.of(peer) is first and not clients.gone([first])
+    sockets[place] = 2
+    second = clients.of(peer)
+    assert second is not first and clients.gone([first, second]) == [first]
+    # It comes back by a port of its own, and is there again.
+    sockets[place[0], 40001] = 3
+    clients.has_come(first, "ipv4:127.0.0.1:40001")
+    assert clients.gone([first, second]) == []
+    assert clients.of("ipv4:127.0.0.1:40001") is first and clients.of(peer) is second
+    # One that is gone before anybody has looked.
+    assert len(clients.gone([clients.of("ipv4:127.0.0.1:40002")])) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::"])
+def test_connections_are_found(host):
+    """On `::` those of IPv4, too."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    server = socket.create_server((host, 0), family=family, dualstack_ipv6=host == "::")
+    other = ("127.0.0.1" if host == "::" else host, server.getsockname()[1])
+    with server, socket.create_connection(other) as connection:
+        accepted, (address, port, *_) = server.accept()
+        with accepted:
+            clients = Clients()
+            clients.port = server.getsockname()[1]
+            quoted = address.replace(":", "%3A")
+            peer = f"ipv6:%5B{quoted}%5D:{port}" if ":" in host else f"ipv4:{address}:{port}"
+            assert clients.of(peer).connection == os.fstat(accepted.fileno()).st_ino
+            assert port == connection.getsockname()[1]
 
 
 @pytest.mark.parametrize(
@@ -677,8 +748,9 @@ def test_messages_that_are_no_messages(board, client, method, message):
     with grpc.insecure_channel(f"{board.address}:{board.port}") as channel:
         kind = channel.unary_unary if "Mmio" in method else channel.stream_unary
         call = kind(method, request_serializer=bytes, response_deserializer=bytes)
-        with pytest.raises(grpc.RpcError):
+        with pytest.raises(grpc.RpcError, match="bytes that are not the message") as caught:
             call(message if "Mmio" in method else iter([message]), timeout=5)
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert client.read(reg.ERROR) == 0
 
 
@@ -689,6 +761,144 @@ def test_messages_beyond_the_limit(board, client):
         stub.writefile(iter([request]))
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert client.read(reg.ERROR) == 0
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_compressed_messages_are_refused(board, client, compression):
+    """Whatever they would unpack to."""
+    address = f"{board.address}:{board.port}"
+    with grpc.insecure_channel(address, compression=compression) as channel:
+        stub = remote_device_pb2_grpc.RemoteDeviceStub(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.existsfile(remote_device_pb2.ExistsFileRequest(file_path="x" * 1000), timeout=5)
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert client.read(reg.ERROR) == 0
+
+
+def test_no_more_connections_than_the_limit(board, client):
+    connections = [raw_connection(board) for _ in range(server.MAX_CONNECTIONS + 20)]
+    for connection in connections:
+        connection.sendall(attacks.PREFACE + attacks.frame(attacks.SETTINGS, 0, 0))
+    assert client.read(reg.ERROR) == 0
+
+    def closed(connection):
+        with suppress(ConnectionResetError):
+            return connection.recv(1 << 16) == b""
+        return True
+
+    assert sum(closed(connection) for connection in connections) >= 20
+    for connection in connections:
+        connection.close()
+    assert connect(board).name == "ZCU102"
+
+
+def test_a_connection_without_calls_is_closed(bit, monkeypatch):
+    """Its client makes another one when it calls again, and has its buffers."""
+    limits = dict(server.OPTIONS) | {"grpc.max_connection_idle_ms": 500}
+    monkeypatch.setattr(server, "OPTIONS", tuple(limits.items()))
+    with VirtualBoard("small", port=0, memory_bytes=MEMORY_BYTES) as board:
+        client = RawClient(connect(board), bit)
+        buffer = client.buffer(20 << 20)
+        with (
+            attacks.Connection((board.address, board.port)) as connection,
+            pytest.raises(ConnectionError, match="closed"),
+        ):
+            connection.wait_for(attacks.DATA)
+        buffer.flush()
+        with pytest.raises(grpc.RpcError, match="contiguous bytes"):
+            connect(board).allocate((60 << 20,), "u1")
+        buffer.invalidate()
+
+
+def test_calls_that_send_nothing_give_way(board, client):
+    with attacks.Connection((board.address, board.port)) as connection:
+        for path in (attacks.READ, attacks.WRITE_FILE):
+            for _ in range(server.MAX_SINGLE):
+                connection.call(path)
+        connection.wait_for(attacks.SETTINGS)
+        begin = time.monotonic()
+        client.device.write_file("/tmp/x", b"x")
+        assert client.read(reg.ERROR) == 0
+        assert time.monotonic() - begin < IDLE_SECONDS
+
+
+class Caller:
+    """The context of a call."""
+
+    def __init__(self):
+        self.cancelled = False
+
+    def add_callback(self, callback):
+        return True
+
+    def cancel(self):
+        self.cancelled = True
+
+    def abort(self, code, details):
+        raise RuntimeError(f"{code.name}: {details}")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_call_goes_on_at_a_rate(clock):
+    def ends(seconds, nbytes, total_seconds=1e6):
+        """When a call is overdue that sends so many bytes every `seconds`."""
+        clock[0] = 0.0
+        limits = Limits(idle_seconds=10, total_seconds=total_seconds, bytes_per_second=100)
+        call = Call(Caller(), limits)
+        while not call.is_overdue(clock[0]) and clock[0] < 1000:
+            clock[0] += seconds / 2
+            if call.is_overdue(clock[0]):
+                break
+            clock[0] += seconds / 2
+            call.go_on(nbytes)
+            call.wait()
+        return clock[0]
+
+    assert 10 <= ends(4, 0) <= 14  # messages without data
+    assert 40 <= ends(4, 320) <= 50  # loses 0.8 s with each
+    assert ends(4, 400) >= 1000
+    assert 10 <= ends(30, 100_000) <= 15
+    assert 60 <= ends(4, 400, total_seconds=60) <= 64
+
+
+def test_the_time_of_the_board_does_not_count(clock):
+    call = Call(Caller(), Limits(idle_seconds=10))
+    call.go_on(5)
+    clock[0] = 100
+    assert not call.is_overdue(clock[0]) and call.lingers(clock[0]) == 0
+    call.wait()
+    clock[0] = 109
+    assert not call.is_overdue(clock[0]) and call.lingers(clock[0]) > 8
+    clock[0] = 111
+    assert call.is_overdue(clock[0])
+
+
+def test_the_call_that_lingers_most_gives_way():
+    calls = Calls(2, Limits())
+    try:
+        idle, busy, late = Caller(), Caller(), Caller()
+        calls.begin(idle)
+        time.sleep(0.1)
+        call = calls.begin(busy)
+        begin = time.monotonic()
+        calls.begin(late)  # waits until the first one lingers
+        assert time.monotonic() - begin < 0.9
+        assert (idle.cancelled, busy.cancelled, len(calls)) == (True, False, 2)
+        call.go_on(5)  # the board works on it
+        calls.begin(Caller())
+        assert (late.cancelled, busy.cancelled) == (True, False)
+        for running in list(calls._open):
+            running.go_on(5)
+        with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED: more than 2 calls at once"):
+            calls.begin(Caller())
+    finally:
+        calls.close()
 
 
 def endless(request, stop):
@@ -715,11 +925,12 @@ def test_streams_that_do_not_go_on_are_ended(board, client, package):
                 calls.append(stub.write.future(endless(to_buffer, stop)))
         wait_until(lambda: sum(call.done() for call in calls) >= 6)
         refused = [call for call in calls if call.done()]
-        assert {call.code() for call in refused} <= {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        ended = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}
+        assert {call.code() for call in refused} <= ended
         assert client.read(reg.ERROR) == 0
         begin = time.monotonic()
         for call in calls:
-            assert call.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+            assert call.code() in ended
         assert time.monotonic() - begin < 3 * IDLE_SECONDS
         assert not client.device.exists_file("/tmp/half").exists
         works(client, package)

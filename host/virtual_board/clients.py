@@ -1,109 +1,107 @@
-"""Clients that are gone, or do not go on with what they have begun."""
+"""Who has which buffers, and which clients are gone.
+
+PYNQ.remote has no sessions. A client is known by the names of its buffers, which are tokens: where
+one is used from another connection, the client has come back by that one, with all of its buffers.
+An address alone says nothing, for another client may have the same port later.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import os
+import socket
+import stat
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import unquote
 
-import grpc
-
-_TCP_ESTABLISHED = 1
-
-
-def connected_ports() -> set[int] | None:
-    """The ports at the other ends of this machine's TCP connections; None if it is not Linux."""
-    if not Path("/proc/net/tcp").exists():
-        return None
-    ports = set()
-    for table in Path("/proc/net").glob("tcp*"):
-        for line in table.read_text().splitlines()[1:]:
-            _, _, remote, state = line.split()[:4]
-            if int(state, 16) == _TCP_ESTABLISHED:
-                ports.add(int(remote.rpartition(":")[2], 16))
-    return ports
+_Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Place = tuple[_Ip, int]
 
 
-class Stream:
-    """A stream of a client that a call works on."""
+@dataclass(eq=False)
+class Client:
+    """One who has buffers.
 
-    def __init__(self, context: grpc.ServicerContext) -> None:
-        self._context = context
-        self._ended = threading.Event()
-        if not context.add_callback(self._ended.set):
-            self._ended.set()
-        self.alive()
-
-    def alive(self) -> None:
-        """The client went on with it."""
-        self.since = time.monotonic()
-
-    def cancel(self) -> None:
-        """End it from our side."""
-        self._ended.set()
-        self._context.cancel()
-
-    def is_whole(self) -> bool:
-        """Whether it is the client who said that there are no more messages.
-
-        When the client is gone, gRPC also ends the messages, and says why a moment later.
-        """
-        return not self._ended.wait(0.05)
-
-
-class Streams:
-    """Keeps clients that open streams and do not go on with them from blocking the others.
-
-    Args:
-        limit: streams that may be open at once.
-        idle_seconds: a stream in which nothing happens for so long is cancelled.
+    Attributes:
+        peer: where it has called from last, as gRPC says it: ``ipv4:127.0.0.1:40000``.
+        connection: that one, by a number that no other has; None if it was gone at once.
     """
 
-    def __init__(self, limit: int, idle_seconds: float) -> None:
-        self._limit = limit
-        self._idle_seconds = idle_seconds
-        self._condition = threading.Condition()
-        self._open: set[Stream] = set()
-        self._closed = False
-        self._thread = threading.Thread(target=self._watch, name="streams", daemon=True)
-        self._thread.start()
+    peer: str
+    connection: int | None
 
-    @contextmanager
-    def open(self, context: grpc.ServicerContext) -> Iterator[Stream]:
-        """The stream of a call; aborts the call if there are too many."""
-        stream = Stream(context)
-        with self._condition:
-            full = len(self._open) >= self._limit
-            if not full:
-                self._open.add(stream)
-                self._condition.notify()
-        if full:
-            context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, f"more than {self._limit} streams at once"
-            )
-        try:
-            yield stream
-        finally:
-            with self._condition:
-                self._open.remove(stream)
 
-    def __len__(self) -> int:
-        return len(self._open)
+class Clients:
+    """The clients of a server in this process. May be used by several threads.
 
-    def close(self) -> None:
-        """End the thread that watches."""
-        with self._condition:
-            self._closed = True
-            self._condition.notify()
-        self._thread.join()
+    Attributes:
+        port: that the server listens on.
+    """
 
-    def _watch(self) -> None:
-        with self._condition:
-            while not self._closed:
-                overdue = time.monotonic() - self._idle_seconds
-                for stream in self._open:
-                    if stream.since < overdue:
-                        stream.cancel()
-                self._condition.wait(self._idle_seconds / 4 if self._open else None)
+    port: int
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at: dict[str, Client] = {}
+
+    def of(self, peer: str) -> Client:
+        """The client that calls from there; a new one if that is a new connection."""
+        connections = self._connections()
+        with self._lock:
+            self._at = {p: c for p, c in self._at.items() if _is_among(c, connections)}
+            if peer not in self._at:
+                self._at[peer] = Client(peer, connections.get(_place(peer)))
+            return self._at[peer]
+
+    def has_come(self, client: Client, peer: str) -> None:
+        """A client has named one of its buffers, from there."""
+        if client.peer == peer:
+            return
+        connection = self._connections().get(_place(peer))
+        with self._lock:
+            if self._at.get(client.peer) is client:
+                del self._at[client.peer]
+            client.peer, client.connection = peer, connection
+            self._at[peer] = client
+
+    def gone(self, clients: Iterable[Client]) -> list[Client]:
+        """Those of some clients that are not connected any more."""
+        connections = self._connections()
+        return [client for client in clients if not _is_among(client, connections)]
+
+    def _connections(self) -> dict[_Place, int]:
+        """What is connected to the server: the inode of its socket by the other end's address."""
+        found = {}
+        for name in os.listdir("/proc/self/fd"):
+            with suppress(OSError):  # it has been closed since, or is no connection
+                status = os.fstat(int(name))
+                if stat.S_ISSOCK(status.st_mode):
+                    other = socket.socket(fileno=int(name))
+                    try:
+                        if other.getsockname()[1:2] == (self.port,):
+                            host, port = other.getpeername()[:2]
+                            found[_plain(host), port] = status.st_ino
+                    finally:
+                        other.detach()
+        return found
+
+
+def _is_among(client: Client, connections: dict[_Place, int]) -> bool:
+    connection = connections.get(_place(client.peer))
+    return connection is not None and connection == client.connection
+
+
+def _place(peer: str) -> _Place:
+    """Of gRPC: ipv4:127.0.0.1:40000, or ipv6:%5B::1%5D:40000."""
+    address, _, port = unquote(peer).partition(":")[2].rpartition(":")
+    return _plain(address.strip("[]")), int(port)
+
+
+def _plain(text: str) -> _Ip:
+    """An address without its scope; one of IPv4 as such, also where a socket of IPv6 has it."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address if mapped is None else mapped

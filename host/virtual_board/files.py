@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from common.errors import CmambaError
 
@@ -13,12 +14,20 @@ FIRMWARE = "/lib/firmware"
 MAX_FILE_BYTES = 32 << 20  # the .bin of a full bitstream has 26.5 MB on this device
 # Of all that clients have written. The oldest files go when there is more.
 MAX_FILES = 16
-MAX_TOTAL_BYTES = 128 << 20
+MAX_TOTAL_BYTES = 64 << 20
+# Of files beyond the first size, so many are received at once; one more waits so long.
+SMALL_FILE_BYTES = 1 << 20
+MAX_LARGE_FILES = 2
+LARGE_FILE_SECONDS = 2.0
 MAX_NAME = 128
 
 
 class FileRefusedError(CmambaError):
     """A path that may not be written, or too many bytes."""
+
+
+class TooManyFilesError(CmambaError):
+    """Too many large files are on their way at once."""
 
 
 class Files:
@@ -40,6 +49,7 @@ class Files:
             f"{FPGA_MANAGER}/flags": b"0\n",
         }
         self._written: dict[str, bytes] = {}
+        self._large = threading.Semaphore(MAX_LARGE_FILES)
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file."""
@@ -65,6 +75,18 @@ class Files:
                 f"{path[:MAX_NAME]!r} cannot be written: only {FIRMWARE}/NAME, /tmp/NAME and "
                 f"{FPGA_MANAGER}/{{flags,firmware}} can"
             )
+
+    @contextmanager
+    def receive_large(self) -> Iterator[None]:
+        """While a file of more than `SMALL_FILE_BYTES` is on its way. Raises TooManyFilesError."""
+        if not self._large.acquire(timeout=LARGE_FILE_SECONDS):
+            raise TooManyFilesError(
+                f"{MAX_LARGE_FILES} files of more than {SMALL_FILE_BYTES} bytes are on their way"
+            )
+        try:
+            yield
+        finally:
+            self._large.release()
 
     def write(self, path: str, content: bytes) -> None:
         """Write a whole file; that of the FPGA manager programs the PL.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,12 +26,19 @@ class DecodeError(CmambaError):
 
 @dataclass(frozen=True)
 class Buffer:
-    """Contiguous memory: address of its first byte, size in bytes, and who asked for it."""
+    """Contiguous memory.
+
+    Attributes:
+        name: a token that nobody can guess: whoever names the buffer has been told.
+        address: of its first byte.
+        size: in bytes.
+        owner: who asked for it.
+    """
 
     name: str
     address: int
     size: int
-    owner: str
+    owner: Hashable
 
 
 class Memory:
@@ -57,7 +66,6 @@ class Memory:
         self._max_buffers = max_buffers
         self._lock = threading.Lock()
         self._buffers: dict[str, Buffer] = {}
-        self._next_name = 0
 
     @property
     def size(self) -> int:
@@ -80,7 +88,7 @@ class Memory:
         start = buffer.address - HIGH_BASE
         return self._high[start : start + buffer.size]
 
-    def allocate(self, size: int, owner: str = "") -> Buffer:
+    def allocate(self, size: int, owner: Hashable = None) -> Buffer:
         """A new buffer, whose content is what was there before. Raises OutOfMemoryError."""
         if size <= 0:
             raise OutOfMemoryError(f"a buffer has at least 1 byte, asked for {size}")
@@ -96,8 +104,7 @@ class Memory:
                     f"no {size} contiguous bytes: {used} of {self.size} bytes are in use, "
                     f"by {len(self._buffers)} buffers"
                 )
-            buffer = Buffer(f"0:{self._next_name}", start, size, owner)
-            self._next_name += 1
+            buffer = Buffer(secrets.token_hex(16), start, size, owner)
             self._buffers[buffer.name] = buffer
             return buffer
 
@@ -121,12 +128,12 @@ class Memory:
         with self._lock:
             self._buffers.pop(name, None)
 
-    def owners(self) -> set[str]:
+    def owners(self) -> set[Hashable]:
         """Those who have buffers."""
         with self._lock:
             return {buffer.owner for buffer in self._buffers.values()}
 
-    def free_all(self, owner: str) -> int:
+    def free_all(self, owner: Hashable) -> int:
         """Give back what somebody has; how many buffers."""
         with self._lock:
             names = [b.name for b in self._buffers.values() if b.owner == owner]

@@ -12,20 +12,29 @@ from pynq.remote import buffer_pb2_grpc, mmio_pb2_grpc, remote_device_pb2_grpc
 
 from host.virtual_board import services
 from host.virtual_board.board import DEFAULT_MEMORY_BYTES, Board
-from host.virtual_board.clients import Streams
+from host.virtual_board.calls import Calls, Limits, WatchedCalls
+from host.virtual_board.clients import Clients
 
 DEFAULT_PORT = 7967
-# One call occupies one worker. Streams, which depend on their client to come to an end, may not
-# occupy all of them.
-WORKERS = 16
+# One call occupies one worker, also while it waits to be let in. Streams may not occupy all.
+MAX_SINGLE = 8
 MAX_STREAMS = 8
-STREAM_IDLE_SECONDS = 20.0
-_OPTIONS = (
+WORKERS = 2 * (MAX_SINGLE + MAX_STREAMS)
+MAX_CONNECTIONS = 128
+CONNECTION_IDLE_SECONDS = 600.0
+OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port in use is an error
     ("grpc.max_receive_message_length", 4 << 20),
-    ("grpc.max_concurrent_streams", 64),
+    # A message of 4 MiB may unpack to 4 GiB, and is unpacked before anything looks at it.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+    ("grpc.per_message_decompression", 0),
+    ("grpc.max_concurrent_streams", 16),
+    ("grpc.http2.bdp_probe", 0),  # it would let a client have more in flight
     ("grpc.max_metadata_size", 8 << 10),
+    ("grpc.absolute_max_metadata_size", 16 << 10),
     ("grpc.server_handshake_timeout_ms", 5000),
+    ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+    ("grpc.max_connection_idle_ms", int(1000 * CONNECTION_IDLE_SECONDS)),
 )
 
 
@@ -52,7 +61,7 @@ class VirtualBoard(Board):
         memory_bytes: DDR that clients can allocate.
         high_addresses: small buffers lie where no master reaches them, as those of XRT 2.17 do.
         seed: of random stalls.
-        stream_idle_seconds: a client's stream in which nothing happens for so long is cancelled.
+        limits: of the calls of clients.
 
     Attributes:
         address: the address listened on.
@@ -73,7 +82,7 @@ class VirtualBoard(Board):
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         high_addresses: bool = False,
         seed: int = 1,
-        stream_idle_seconds: float = STREAM_IDLE_SECONDS,
+        limits: Limits = Limits(),  # noqa: B008, it cannot be changed
     ) -> None:
         _check_free(host, port)
         super().__init__(
@@ -84,27 +93,32 @@ class VirtualBoard(Board):
             seed=seed,
         )
         self.address = host
-        self._streams = Streams(MAX_STREAMS, stream_idle_seconds)
+        clients = Clients()
+        self._single = Calls(MAX_SINGLE, limits)
+        self._streams = Calls(MAX_STREAMS, limits)
         self._server = grpc.server(
             ThreadPoolExecutor(WORKERS, thread_name_prefix="grpc"),
-            options=_OPTIONS,
+            interceptors=(WatchedCalls(self._single, self._streams),),
+            options=OPTIONS,
             maximum_concurrent_rpcs=WORKERS,
         )
         remote_device_pb2_grpc.add_RemoteDeviceServicer_to_server(
-            services.RemoteDevice(self, self._streams), self._server
+            services.RemoteDevice(self), self._server
         )
         mmio_pb2_grpc.add_MmioServicer_to_server(services.Mmio(self), self._server)
         buffer_pb2_grpc.add_RemoteBufferServicer_to_server(
-            services.RemoteBuffer(self, self._streams), self._server
+            services.RemoteBuffer(self, clients), self._server
         )
         self.port = self._server.add_insecure_port(
             f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         )
+        clients.port = self.port
         self._server.start()
 
     def close(self) -> None:
         """Stop the server and the clock, within a second or so, whatever clients are doing."""
         self._server.stop(grace=0.2).wait(2)
+        self._single.close()
         self._streams.close()
         super().close()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from contextlib import ExitStack
 
 import grpc
 from pynq.remote import (
@@ -21,12 +21,18 @@ from pynq.remote import (
 )
 
 from host.virtual_board.board import AddressError, Board
-from host.virtual_board.clients import Stream, Streams, connected_ports
+from host.virtual_board.calls import Messages
+from host.virtual_board.clients import Clients
 from host.virtual_board.clock import ClosedError
 from host.virtual_board.dma import DmaUsageError
 from host.virtual_board.fabric import FabricError
-from host.virtual_board.files import MAX_FILE_BYTES, FileRefusedError
-from host.virtual_board.memory import OutOfMemoryError
+from host.virtual_board.files import (
+    MAX_FILE_BYTES,
+    SMALL_FILE_BYTES,
+    FileRefusedError,
+    TooManyFilesError,
+)
+from host.virtual_board.memory import Buffer, OutOfMemoryError
 from host.virtual_board.overlay import NotOurOverlayError
 
 CHUNK_BYTES = 2 << 20  # of a stream; gRPC's limit for a message is 4 MiB
@@ -38,53 +44,54 @@ _log = logging.getLogger(__name__)
 class RemoteDevice(remote_device_pb2_grpc.RemoteDeviceServicer):
     """Files and programming."""
 
-    def __init__(self, board: Board, streams: Streams) -> None:
+    def __init__(self, board: Board) -> None:
         self._files = board.files
-        self._streams = streams
 
     def existsfile(self, request, context):
         return remote_device_pb2.ExistsFileResponse(exists=self._files.exists(request.file_path))
 
     def readfile(self, request, context):
+        start = 0
         try:
-            content = self._files.read(request.file_path)
+            # Nothing but the part is kept for a client that takes its time.
+            while part := self._files.read(request.file_path)[start : start + CHUNK_BYTES]:
+                yield remote_device_pb2.ReadFileResponse(data=part)
+                start += len(part)
         except FileNotFoundError as error:
             context.abort(_CODES.NOT_FOUND, str(error))
-        with self._streams.open(context) as stream:
-            for start in range(0, len(content), CHUNK_BYTES):
-                chunk = content[start : start + CHUNK_BYTES]
-                yield remote_device_pb2.ReadFileResponse(data=chunk)
-                stream.alive()
 
     def writefile(self, request_iterator, context):
         try:
-            with self._streams.open(context) as stream:
-                file = self._receive(request_iterator, stream)
+            file = self._receive(request_iterator)
             if file is not None:
                 self._files.write(*file)
         except FileRefusedError as error:
             context.abort(_CODES.PERMISSION_DENIED, str(error))
+        except TooManyFilesError as error:
+            context.abort(_CODES.RESOURCE_EXHAUSTED, str(error))
         except FileNotFoundError as error:
             context.abort(_CODES.NOT_FOUND, str(error))
         except (NotOurOverlayError, ClosedError) as error:
             context.abort(_CODES.FAILED_PRECONDITION, str(error))
         return remote_device_pb2.WriteFileResponse()
 
-    def _receive(self, requests: Iterator, stream: Stream) -> tuple[str, bytes] | None:
+    def _receive(self, requests: Messages) -> tuple[str, bytes] | None:
         """Path and content of a file; None if it has not come to its end."""
-        path, parts, size = None, [], 0
-        for request in requests:
-            stream.alive()
-            if path is None:
-                path = request.file_path
-                self._files.check_writable(path)
-            if request.file_path != path:
-                raise FileRefusedError(f"{path} and {request.file_path[:99]!r} in one stream")
-            parts.append(request.data)
-            size += len(request.data)
-            if size > MAX_FILE_BYTES:
-                raise FileRefusedError(f"{path}: more than {MAX_FILE_BYTES} bytes")
-        return (path, b"".join(parts)) if path is not None and stream.is_whole() else None
+        path, content = None, bytearray()
+        with ExitStack() as stack:
+            for request in requests:
+                if path is None:
+                    path = request.file_path
+                    self._files.check_writable(path)
+                if request.file_path != path:
+                    raise FileRefusedError(f"{path} and {request.file_path[:99]!r} in one stream")
+                is_small = len(content) <= SMALL_FILE_BYTES
+                content += request.data
+                if is_small and len(content) > SMALL_FILE_BYTES:
+                    stack.enter_context(self._files.receive_large())
+                if len(content) > MAX_FILE_BYTES:
+                    raise FileRefusedError(f"{path}: more than {MAX_FILE_BYTES} bytes")
+            return (path, bytes(content)) if path is not None and requests.is_whole() else None
 
     def _unsupported(self, request, context):
         context.abort(_CODES.UNIMPLEMENTED, "not used by pynq's client, and not supported")
@@ -145,84 +152,89 @@ class Mmio(mmio_pb2_grpc.MmioServicer):
 class RemoteBuffer(buffer_pb2_grpc.RemoteBufferServicer):
     """Contiguous memory. There are no caches: flush and invalidate have nothing to do."""
 
-    def __init__(self, board: Board, streams: Streams) -> None:
+    def __init__(self, board: Board, clients: Clients) -> None:
         self._memory = board.memory
-        self._streams = streams
+        self._clients = clients
 
     def allocate(self, request, context):
+        client = self._clients.of(context.peer())
         try:
             try:
-                buffer = self._memory.allocate(request.size, context.peer())
+                buffer = self._memory.allocate(request.size, client)
             except OutOfMemoryError:
                 self._free_abandoned()
-                buffer = self._memory.allocate(request.size, context.peer())
+                buffer = self._memory.allocate(request.size, client)
         except OutOfMemoryError as error:
             context.abort(_CODES.RESOURCE_EXHAUSTED, str(error))
         return buffer_pb2.AllocateResponse(buffer_id=buffer.name)
 
     def _free_abandoned(self) -> None:
-        """Free the buffers of clients whose connection is gone; they would stay for ever."""
-        connected = connected_ports()
-        for owner in self._memory.owners():
-            if connected is not None and int(owner.rpartition(":")[2]) not in connected:
-                n = self._memory.free_all(owner)
-                _log.info("freed %d buffers of %s, which is not connected any more", n, owner)
+        """Free the buffers of clients that are gone; they would stay for ever."""
+        for client in self._clients.gone(self._memory.owners()):
+            n = self._memory.free_all(client)
+            _log.info("freed %d buffers of %s, which is not connected any more", n, client.peer)
+
+    def _find(self, name: str, context: grpc.ServicerContext) -> Buffer:
+        """The buffer that a client has named. Raises KeyError."""
+        buffer = self._memory.find(name)
+        if buffer.owner is not None:
+            self._clients.has_come(buffer.owner, context.peer())
+        return buffer
 
     def write(self, request_iterator, context):
         name, offset = None, 0
-        with self._streams.open(context) as stream:
-            for request in request_iterator:
-                stream.alive()
-                name = request.buffer_id if name is None else name
-                try:
-                    self._memory.write(name, offset, request.data)
-                except KeyError:
-                    return buffer_pb2.BufferWriteResponse(msg=_gone(name))
-                except ValueError as error:
-                    return buffer_pb2.BufferWriteResponse(msg=str(error))
-                offset += len(request.data)
+        for request in request_iterator:
+            try:
+                if name is None:
+                    name = request.buffer_id
+                    self._find(name, context)
+                self._memory.write(name, offset, request.data)
+            except KeyError:
+                return buffer_pb2.BufferWriteResponse(msg=_gone(name))
+            except ValueError as error:
+                return buffer_pb2.BufferWriteResponse(msg=str(error))
+            offset += len(request.data)
         return buffer_pb2.BufferWriteResponse()
 
     def read(self, request, context):
         offset = 0
-        with self._streams.open(context) as stream:
-            try:
-                while part := self._memory.read(request.buffer_id, offset, CHUNK_BYTES):
-                    yield buffer_pb2.BufferReadResponse(data=part)
-                    offset += len(part)
-                    stream.alive()
-            except KeyError:
-                context.abort(_CODES.NOT_FOUND, _gone(request.buffer_id))
+        try:
+            self._find(request.buffer_id, context)
+            while part := self._memory.read(request.buffer_id, offset, CHUNK_BYTES):
+                yield buffer_pb2.BufferReadResponse(data=part)
+                offset += len(part)
+        except KeyError:
+            context.abort(_CODES.NOT_FOUND, _gone(request.buffer_id))
 
     def freebuffer(self, request, context):
         self._memory.free(request.buffer_id)
         return buffer_pb2.FreeBufferResponse()
 
     def flush(self, request, context):
-        return buffer_pb2.FlushResponse(msg=self._missing(request.buffer_id))
+        return buffer_pb2.FlushResponse(msg=self._missing(request.buffer_id, context))
 
     def invalidate(self, request, context):
-        return buffer_pb2.InvalidateResponse(msg=self._missing(request.buffer_id))
+        return buffer_pb2.InvalidateResponse(msg=self._missing(request.buffer_id, context))
 
     def physical_address(self, request, context):
-        return self._address(request.buffer_id)
+        return self._address(request.buffer_id, context)
 
     def virtual_address(self, request, context):
-        return self._address(request.buffer_id)
+        return self._address(request.buffer_id, context)
 
     def cacheable(self, request, context):
-        msg = self._missing(request.buffer_id)
+        msg = self._missing(request.buffer_id, context)
         return buffer_pb2.CacheableResponse(msg=msg, cacheable=not msg)
 
-    def _address(self, name: str) -> buffer_pb2.AddressResponse:
+    def _address(self, name: str, context: grpc.ServicerContext) -> buffer_pb2.AddressResponse:
         try:
-            return buffer_pb2.AddressResponse(address=self._memory.find(name).address)
+            return buffer_pb2.AddressResponse(address=self._find(name, context).address)
         except KeyError:
             return buffer_pb2.AddressResponse(msg=_gone(name))
 
-    def _missing(self, name: str) -> str:
+    def _missing(self, name: str, context: grpc.ServicerContext) -> str:
         try:
-            self._memory.find(name)
+            self._find(name, context)
         except KeyError:
             return _gone(name)
         return ""

@@ -6,7 +6,7 @@
 #     HP3 <-- SmartConnect <-- AXI DMA (MM2S) --> accelerator (s_axis): patches
 #     HP1 <-- SmartConnect <-- AXI DMA (S2MM) <-- accelerator (m_axis): forecasts
 #
-# One clock, PL clock 0; one reset, synchronous to it; interrupts to pl_ps_irq0.
+# One clock, PL clock 0; one reset, synchronous to it. No interrupts: the driver polls.
 
 proc bd_pin {path} {
   return [get_bd_pins $path]
@@ -54,7 +54,7 @@ proc create_processor {cell frequency_mhz ports} {
   apply_bd_automation -rule xilinx.com:bd_rule:zynq_ultra_ps_e -config {apply_board_preset "1"} \
       [get_bd_cells $cell]
   set settings [list PSU__FPGA_PL0_ENABLE 1 \
-      PSU__USE__M_AXI_GP0 1 PSU__USE__M_AXI_GP1 0 PSU__USE__M_AXI_GP2 0 PSU__USE__IRQ0 1]
+      PSU__USE__M_AXI_GP0 1 PSU__USE__M_AXI_GP1 0 PSU__USE__M_AXI_GP2 0 PSU__USE__IRQ0 0]
   foreach port $ports {
     set number [expr {[hp_number $port] + 2}]
     lappend settings PSU__USE__S_AXI_GP$number 1 \
@@ -91,16 +91,6 @@ proc create_smartconnect {cell master slaves} {
     connect_bd_intf_net [bd_interface $cell/[format M%02d_AXI $i]] [bd_interface $slave]
     incr i
   }
-}
-
-# From 2024.2 there is a concat of another kind, and the old one is to go. PYNQ knows the old one.
-proc create_concat {cell n} {
-  if {[llength [get_ipdefs xilinx.com:ip:xlconcat:*]]} {
-    create_bd_cell -type ip -vlnv [find_ip xilinx.com:ip:xlconcat] $cell
-  } else {
-    create_bd_cell -type inline_hdl -vlnv xilinx.com:inline_hdl:ilconcat $cell
-  }
-  configure_cell $cell [list NUM_PORTS $n]
 }
 
 # Of the segments behind the interface `slave`, the one called `segment` is mapped into the address
@@ -170,15 +160,6 @@ proc create_block_design {vlnv frequency_mhz} {
   foreach cell $connects {
     connect_bd_net [bd_pin proc_sys_reset_0/interconnect_aresetn] [bd_pin $cell/aresetn]
   }
-
-  # Interrupts.
-  create_concat interrupts [llength $design::interrupts_pins]
-  set i 0
-  foreach source $design::interrupts_pins {
-    connect_bd_net [bd_pin $source] [bd_pin interrupts/In$i]
-    incr i
-  }
-  connect_bd_net [bd_pin interrupts/dout] [bd_pin $ps/pl_ps_irq0]
 
   # Addresses.
   map_address $ps/$design::processor_master $core/$design::accelerator_interface * \

@@ -82,11 +82,6 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Interrupts:
-    pins: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Design:
     """All of ``design.toml``; addresses and ranges in bytes."""
 
@@ -97,7 +92,6 @@ class Design:
     hls: Hls
     dma: Dma
     memory: Memory
-    interrupts: Interrupts
 
 
 def _table(kind: type, name: str, table: object):
@@ -112,13 +106,8 @@ def _table(kind: type, name: str, table: object):
     values = {}
     for key, value in table.items():
         expected = types_of[key]
-        if expected == tuple[str, ...]:
-            correct = isinstance(value, list) and all(isinstance(v, str) for v in value)
-            values[key] = tuple(value) if correct else value
-        else:
-            correct = type(value) is expected
-            values[key] = value
-        if not correct:
+        values[key] = value
+        if type(value) is not expected:
             kind_name = getattr(expected, "__name__", str(expected))
             raise ValueError(f"{SOURCE.name}: {name}.{key} is {value!r}, expected {kind_name}")
     return kind(**values)
@@ -173,13 +162,6 @@ def _validate(design: Design) -> None:
     )
     _check(
         design.processor.master == "M_AXI_HPM0_FPD", "processor.master: only M_AXI_HPM0_FPD is used"
-    )
-    instances = {a.instance, d.instance}
-    pins = design.interrupts.pins
-    _check(1 <= len(pins) <= 8, "interrupts.pins: pl_ps_irq0 takes 1 to 8")
-    _check(
-        all(pin.count("/") == 1 and pin.split("/")[0] in instances for pin in pins),
-        f"interrupts.pins: INSTANCE/PIN of {' or '.join(sorted(instances))}",
     )
     clock = design.clock
     _check(

@@ -31,7 +31,6 @@ namespace eval design {
   variable memory_gmem_port S_AXI_HP0_FPD
   variable memory_mm2s_port S_AXI_HP3_FPD
   variable memory_s2mm_port S_AXI_HP1_FPD
-  variable interrupts_pins {cmamba_0/interrupt axi_dma_0/mm2s_introut axi_dma_0/s2mm_introut}
 
   # Beats of the longest burst on m_axi_gmem, and bursts under way.
   variable gmem_burst_beats 32

@@ -3,7 +3,7 @@
 It is written on `pynq` and knows no difference between the board it runs on, a board on the network
 (PYNQ.remote) and the virtual board: Overlay, MMIO, and buffers with flush and invalidate are the
 same in all three. What differs is the price. Over a network a register access costs half a
-millisecond, so a forecast makes few of them; and there are no interrupts, so the driver polls.
+millisecond, so a forecast makes few of them. The design has no interrupts, so the driver polls.
 
 How a forecast runs:
 

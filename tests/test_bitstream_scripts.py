@@ -170,7 +170,6 @@ def test_stale_files_are_found_and_mended(tmp_path, monkeypatch, capsys):
         ("frequency_mhz = 250", "", r"\[clock\] lacks frequency_mhz"),
         ("slowest_mhz = 150", "slowest_mhz = 150\nphase = 0", "phase too many"),
         ("[dma]", "[dmas]", "the tables are"),
-        ("axi_dma_0/mm2s", "axi_dma_1/mm2s", "INSTANCE/PIN of"),
         ("[dma]", "[dma", "Expected"),
     ],
 )
@@ -352,11 +351,11 @@ def test_the_board_is_preset(design, calls):
     assert {c.options["-part"] for c in find(calls, "create_project")} == {DESIGN.board.part}
 
 
-def test_interrupts(design):
-    driver = drivers(design)
-    assert driver[f"{PS}/pl_ps_irq0"] == "interrupts/dout"
-    assert tuple(driver[f"interrupts/In{i}"] for i in range(3)) == DESIGN.interrupts.pins
-    assert design.config["interrupts"]["NUM_PORTS"] == "3"
+def test_no_interrupt_is_wired(design):
+    """The board's preset enables the processing system's."""
+    assert design.config[PS]["PSU__USE__IRQ0"] == "0"
+    sources = {f"{CORE}/interrupt", f"{DMA}/mm2s_introut", f"{DMA}/s2mm_introut"}
+    assert not sources & set(drivers(design).values())
 
 
 def test_addresses_are_those_of_the_design_and_of_the_hwh(design, hwh):
@@ -467,11 +466,7 @@ def test_the_export_of_vitis_hls_has_that_name():
 # What is replaced in block_design.tcl, by what, and what is said of it.
 MUTATIONS = [
     # A connection less.
-    (
-        "  connect_bd_net [bd_pin interrupts/dout] [bd_pin $ps/pl_ps_irq0]\n",
-        "",
-        "pl_ps_irq0 is not",
-    ),
+    ("$ps/maxihpm0_fpd_aclk ", "", "maxihpm0_fpd_aclk is not connected"),
     (
         "connect_bd_net [bd_pin $ps/pl_resetn0] [bd_pin proc_sys_reset_0/ext_reset_in]",
         "",
@@ -501,16 +496,16 @@ MUTATIONS = [
         "$core/s_axis] [bd_interface $dma/S",
         "does not go with",
     ),
-    ("[bd_pin interrupts/In$i]", "[bd_pin interrupts/In0]", "is driven 3 times"),
     ("$core/m_axi_gmem $design", "$core/s_axis $design", "connected"),
     # Other settings.
+    ("PSU__USE__IRQ0 0", "PSU__USE__IRQ0 1", "pl_ps_irq0 is not connected"),
     ("PSU__USE__M_AXI_GP1 0", "PSU__USE__M_AXI_GP1 1", "maxihpm1_fpd_aclk is not connected"),
     ("c_include_sg 0", "c_include_sg 1", "m_axi_sg_aclk is not connected"),
     ("expr {[hp_number $port] + 2}", "expr {[hp_number $port] + 3}", "no pin"),
     ("c_m_axi_mm2s_data_width $design::dma_data_bits", "c_m_axi_mm2s_data_width 64", "is 64"),
     ("c_s_axis_s2mm_tdata_width $design::dma_data_bits", "c_s_axis_s2mm_tdata_width 32", "is 32"),
     ("NUM_SI 1 NUM_MI [llength", "NUM_SI 2 NUM_MI [llength", "S01_AXI is connected 0"),
-    ("NUM_PORTS $n", "NUM_PORTS 4", "In3 is not connected"),
+    ("NUM_SI 1", "NUM_SI 2", "S01_AXI is connected 0 times"),
     # Other addresses.
     ("$design::dma_base $design::dma_range", "$design::accelerator_base 0x10000", "overlap"),
     ("$design::dma_base $design::dma_range", "0xA0011000 0x10000", "no multiple"),
@@ -575,13 +570,9 @@ def test_releases(tmp_path, ip, release):
     design = block_design(Run(tmp_path, Vivado(release)).calls())
     assert list(violations(design, ip, PORTS)) == []
     has = RELEASES[release].ipdefs
-    ours = (DESIGN.accelerator.vlnv, "xilinx.com:inline_hdl:ilconcat")
-    assert all(cell in has or cell in ours for cell in design.cells.values())
+    assert all(cell in has or cell == DESIGN.accelerator.vlnv for cell in design.cells.values())
     processor = {"2022.2": "3.4"}.get(release, "3.5")
     assert design.cells[PS] == f"{DESIGN.processor.ip}:{processor}"
-    assert design.cells["interrupts"] == (
-        ours[1] if release == "without xlconcat" else "xilinx.com:ip:xlconcat:2.1"
-    )
 
 
 @pytest.mark.parametrize(
@@ -591,14 +582,6 @@ def test_releases(tmp_path, ip, release):
         ("2023.2", "[find_ip $design::processor_ip]", "xilinx.com:ip:zynq_ultra_ps_e:3.4", "VLNV"),
         ("2024.2", "[find_ip $design::processor_ip]", "xilinx.com:ip:zynq_ultra_ps_e:3.4", "VLNV"),
         ("2025.2", "[find_ip $design::processor_ip]", "xilinx.com:ip:zynq_ultra_ps_e:3.4", "VLNV"),
-        ("2022.2", "{[llength [get_ipdefs xilinx.com:ip:xlconcat:*]]}", "{0}", "ilconcat"),
-        ("2023.2", "{[llength [get_ipdefs xilinx.com:ip:xlconcat:*]]}", "{0}", "ilconcat"),
-        (
-            "without xlconcat",
-            "{[llength [get_ipdefs xilinx.com:ip:xlconcat:*]]}",
-            "{1}",
-            "no IP xilinx.com:ip:xlconcat",
-        ),
         ("2025.2", "[find_ip $design::dma_ip]", "xilinx.com:ip:axi_dma:8.0", "VLNV"),
     ],
 )
@@ -632,7 +615,7 @@ def test_no_version_of_an_ip_is_written():
     """Versions are looked up; the accelerator's own is ours."""
     for name in SCRIPTS:
         text = (ROOT / "bitstream_scripts" / name).read_text()
-        assert not re.search(r"xilinx\.com:(ip|inline_hdl):\w+:\d", text), name
+        assert not re.search(r"xilinx\.com:ip:\w+:\d", text), name
         assert not re.search(r"part0:\d", text), name
 
 

@@ -155,29 +155,24 @@ class Release:
 
     Attributes:
         ipdefs: VLNV of its IP.
-        inline_hdl: of its cells of inline HDL.
         board_parts: files of the ZCU102 that are installed.
     """
 
     ipdefs: tuple[str, ...]
-    inline_hdl: tuple[str, ...] = ()
     board_parts: tuple[str, ...] = ("xilinx.com:zcu102:part0:3.4",)
 
 
-def _ip(processor: str, *others: str) -> tuple[str, ...]:
-    names = ("axi_dma:7.1", "smartconnect:1.0", "proc_sys_reset:5.0", *others)
-    return tuple(f"xilinx.com:ip:{n}" for n in (f"zynq_ultra_ps_e:{processor}", *names))
+def _ip(processor: str) -> tuple[str, ...]:
+    names = (f"zynq_ultra_ps_e:{processor}", "axi_dma:7.1", "smartconnect:1.0")
+    return tuple(f"xilinx.com:ip:{n}" for n in (*names, "proc_sys_reset:5.0"))
 
 
-_INLINE = ("xilinx.com:inline_hdl:ilconcat:1.0",)
-# The processing system is 3.5 from 2023.1 on. Inline HDL came with 2024.2; the utility IP that it
-# replaces is to go in 2026, which the last entry is about.
+# The processing system is 3.5 from 2023.1 on.
 RELEASES = {
-    "2022.2": Release(_ip("3.4", "xlconcat:2.1")),
-    "2023.2": Release(_ip("3.5", "xlconcat:2.1")),
-    "2024.2": Release(_ip("3.5", "xlconcat:2.1"), _INLINE),
-    "2025.2": Release(_ip("3.5", "xlconcat:2.1"), _INLINE),
-    "without xlconcat": Release(_ip("3.5"), _INLINE),
+    "2022.2": Release(_ip("3.4")),
+    "2023.2": Release(_ip("3.5")),
+    "2024.2": Release(_ip("3.5")),
+    "2025.2": Release(_ip("3.5")),
 }
 
 
@@ -264,9 +259,8 @@ class Vivado:
         boards = release.board_parts if self.board_parts is None else self.board_parts
         values = {
             "record": folder / "record",
-            "version": self.version or self.release.replace("without xlconcat", "2026.2"),
+            "version": self.version or self.release,
             "ipdefs": " ".join(release.ipdefs),
-            "inline_hdl": " ".join(release.inline_hdl),
             "board_parts": " ".join(boards),
             "parts": " ".join(self.parts),
             "strategies": STRATEGIES,
@@ -545,12 +539,6 @@ def _smartconnect(config: dict[str, str]) -> tuple[dict[str, Pin], dict[str, Int
     return pins, interfaces
 
 
-def _concat(config: dict[str, str]) -> tuple[dict[str, Pin], dict[str, Interface]]:
-    n = int(config.get("NUM_PORTS", 2))
-    pins = {f"In{i}": Pin("in", "interrupt") for i in range(n)}
-    return {**pins, "dout": Pin("out", "interrupt")}, {}
-
-
 def _accelerator(ip: Ip, widths: dict[str, int]) -> tuple[dict[str, Pin], dict[str, Interface]]:
     pins, interfaces = {}, {}
     for name, bus in ip.interfaces.items():
@@ -563,7 +551,7 @@ def _accelerator(ip: Ip, widths: dict[str, int]) -> tuple[dict[str, Pin], dict[s
         if kind == "reset":
             polarity = {"ACTIVE_LOW": "low", "ACTIVE_HIGH": "high"}[bus.parameters["POLARITY"]]
             kind = f"reset_{polarity}"
-        pins[name] = Pin(direction, kind)
+        pins[name] = Pin(direction, kind, required=direction == "in")
     return pins, interfaces
 
 
@@ -591,8 +579,6 @@ def violations(design: BlockDesign, ip: Ip, widths: dict[str, int]) -> Iterator[
                 "axi_dma": lambda c: _dma(c),
                 "proc_sys_reset": lambda c: _reset(),
                 "smartconnect": _smartconnect,
-                "xlconcat": _concat,
-                "ilconcat": _concat,
             }
             found = kinds[name](config)
         pins |= {f"{cell}/{n}": pin for n, pin in found[0].items()}

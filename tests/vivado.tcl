@@ -80,12 +80,10 @@ proc vivado::pl_clock {object} {
 
 # VLNV of the catalog that a VLNV, with or without version, stands for.
 proc vivado::check_vlnv {type vlnv} {
-  if {$type eq "inline_hdl"} {
-    set known $vivado::inline_hdl
-  } else {
-    set known $vivado::ipdefs
+  if {$type ne "ip"} {
+    error "ERROR: \[Common 17-170\] Unknown value '$type' of -type"
   }
-  foreach candidate $known {
+  foreach candidate $vivado::ipdefs {
     if {$vlnv eq $candidate || [string match "$vlnv:*" $candidate]} {
       return
     }

@@ -33,6 +33,7 @@ from torch.autograd.profiler import profile
 
 from common import command_line
 from evaluation.forecaster import Forecaster
+from evaluation.threads import cores
 from golden.cases import CHECKPOINT_CASES, CompiledCase, build_case
 from model.data import DataError, spread
 from model.metrics import evaluate, torch_forecaster
@@ -139,14 +140,14 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.repeats < 1:
         parser.error(f"--repeats: expected at least 1, found {args.repeats}")
-    cores = os.cpu_count() or 1
-    torch.set_num_threads(cores)
+    threads = cores()
+    torch.set_num_threads(threads)
 
     def state() -> str:
         return f"load of the last minute {os.getloadavg()[0]:.1f}"
 
     print(
-        f"{cores} cores, {cores} threads for each side, PyTorch {torch.__version__}, {state()} "
+        f"{threads} cores, {threads} threads for each side, PyTorch {torch.__version__}, {state()} "
         f"at the start; medians of {args.repeats}\n"
     )
     print(

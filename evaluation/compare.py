@@ -5,7 +5,8 @@
 Over all windows of the validation and the test split. These, and what standardizes them, are those
 that each checkpoint was trained with, where it says so; checkpoints of different ones are refused.
 A checkpoint from quantization-aware training has its own number formats, and an int8 line only;
-others are calibrated on the training split.
+others are calibrated on the training split. A file that several checkpoints were trained on is read
+once.
 """
 
 from __future__ import annotations
@@ -16,35 +17,39 @@ if __name__ == "__main__":
     command_line.begin()
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from common import command_line
 from evaluation.forecaster import Forecaster
+from evaluation.progress import progress
+from evaluation.threads import cores, torch_threads
 from golden.cases import compile_on
+from hls.bindings import extension
 from model.data import DEFAULT_DATASET, DataError, Splits
 from model.data.csv_options import add_csv_options, csv_options
+from model.data.datasets import read_dataset
 from model.data_record import DataRecord
 from model.inputs import add_split_options, cut_in_words, load_splits
 from model.io import load_model
-from model.metrics import Figures, comparison, evaluate, torch_forecaster
+from model.metrics import Figures, ForecastFn, comparison, evaluate, torch_forecaster
 from model.quantization.calibrate import calibration_windows
 from model.quantization.parameters import is_prepared
 from model.quantization.structure import Quantizable
 
 
-def compare(model: Quantizable, name: str, splits: Splits, backend: str) -> dict[str, Figures]:
-    """(validation, test) figures of one checkpoint, by what ran."""
+def forecasters(
+    model: Quantizable, name: str, splits: Splits, backend: str, **options: int
+) -> dict[str, ForecastFn]:
+    """What a checkpoint is compared as, by what runs; `options` are those of `Forecaster`."""
     package = compile_on(model, calibration_windows(splits))
     method = package.metadata["quantization"]["method"]
-    forecasts = {} if is_prepared(model) else {f"{name} FP32": torch_forecaster(model)}
-    forecasts[f"{name} int8, {method}"] = Forecaster(package, backend)
-    return {
-        label: (evaluate(forecast, splits.val), evaluate(forecast, splits.test))
-        for label, forecast in forecasts.items()
-    }
+    fp32 = {} if is_prepared(model) else {f"{name} FP32": torch_forecaster(model)}
+    return fp32 | {f"{name} int8, {method}": Forecaster(package, backend, **options)}
 
 
 def require_same_data(path: Path, found: DataRecord, first: Path, expected: DataRecord) -> None:
@@ -83,21 +88,53 @@ def main(argv: list[str] | None = None) -> int:
         default="hls",
         help="the HLS C++ (`make bindings`), or the same bits in PyTorch, slower",
     )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=cores(),
+        help="of PyTorch and of the HLS C++; 1 is faster where other programs use the cores "
+        "(default: one for each core, %(default)s)",
+    )
     add_csv_options(parser)
     args = parser.parse_args(argv)
+    if args.threads < 1:
+        parser.error(f"--threads: expected at least 1, found {args.threads}")
     options = csv_options(args)
+    if args.backend == "hls":
+        extension()  # before minutes of work
     models = [load_model(path) for path in args.weights]
     data: list[Splits] = []
+    read_once = functools.cache(read_dataset)
     for path, model in zip(args.weights, models, strict=True):
         try:
-            data.append(load_splits(model, args.dataset, args.split, args.other_data, options))
+            splits = load_splits(
+                model, args.dataset, args.split, args.other_data, options, read=read_once
+            )
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
-        print(f"{path.name}: {cut_in_words(model, data[-1])}", file=sys.stderr)
+        data.append(splits)
+        print(f"{path.name}: {cut_in_words(model, splits)}", file=sys.stderr)
         require_same_data(path, data[-1].record, args.weights[0], data[0].record)
-    rows: dict[str, Figures] = {}
-    for path, model, splits in zip(args.weights, models, data, strict=True):
-        rows |= compare(model, path.stem, splits, args.backend)
+    of_backend = {"threads": args.threads} if args.backend == "hls" else {}
+    with torch_threads(args.threads):
+        # All programs before the first forecast: what cannot be run says so at once.
+        compared: list[tuple[str, ForecastFn, Splits]] = []
+        steps = tqdm(
+            zip(args.weights, models, data, strict=True),
+            total=len(models),
+            desc="calibrate and compile",
+            leave=False,
+            disable=None,
+        )
+        for path, model, splits in steps:
+            found = forecasters(model, path.stem, splits, args.backend, **of_backend)
+            compared += [(label, forecast, splits) for label, forecast in found.items()]
+        windows = sum(len(splits.val) + len(splits.test) for _, _, splits in compared)
+        rows: dict[str, Figures] = {}
+        with progress("forecast", windows) as counted:
+            for label, forecast, splits in compared:
+                both = splits.val, splits.test
+                rows[label] = tuple(evaluate(counted(forecast), split) for split in both)
     print(comparison(rows))
     return 0
 

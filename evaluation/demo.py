@@ -15,12 +15,10 @@ if __name__ == "__main__":
     command_line.begin()
 
 import argparse
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,13 +31,15 @@ from common import command_line
 from common.atomic_write import atomic_write, require_writable_folder
 from compiler.estimate import Estimate, estimate
 from evaluation.forecaster import Forecaster
+from evaluation.progress import progress
+from evaluation.threads import cores, torch_threads
 from golden.cases import CHECKPOINT_CASES, Case, CompiledCase, build_case
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
 from hls.bindings import Accelerator, extension
 from isa.fitting import fitting_build
 from model.data import DataError, spread
-from model.metrics import ForecastFn, evaluate, torch_forecaster
+from model.metrics import evaluate, torch_forecaster
 
 # Build of the HLS C++; `make demo` compiles it alone.
 _BUILD = "default"
@@ -80,29 +80,13 @@ def compare_bits(compiled: CompiledCase) -> tuple[int, int]:
     return values, differing
 
 
-@contextmanager
-def _progress(name: str, total: int) -> Iterator[Callable[[ForecastFn], ForecastFn]]:
-    """What makes a forecaster advance a bar of `total` windows. Quiet where it is no terminal."""
-    with tqdm(total=total, desc=name, unit="window", leave=False, disable=None) as bar:
-
-        def counted(forecast_fn: ForecastFn) -> ForecastFn:
-            def forecast(x: np.ndarray) -> np.ndarray | torch.Tensor:
-                y = forecast_fn(x)
-                bar.update(len(x))
-                return y
-
-            return forecast
-
-        yield counted
-
-
 def run(case: Case) -> Result:
     """Compile one case, and measure it. Raises DataError where its data set is missing."""
     start = time.perf_counter()
     compiled = build_case(case)
     test = compiled.splits.test
     values, differing = compare_bits(compiled)
-    with _progress(case.name, 2 * len(test)) as counted:
+    with progress(case.name, 2 * len(test)) as counted:
         fp32 = evaluate(counted(torch_forecaster(compiled.model)), test)
         int8 = evaluate(counted(Forecaster(compiled.package, "hls", build=_BUILD)), test)
     return Result(
@@ -117,24 +101,12 @@ def run(case: Case) -> Result:
     )
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """PyTorch on one core a thread of Python. Its own threads wait for each other actively, after
-    operations of microseconds, which takes most of the time where other processes run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def run_all(cases: Sequence[Case]) -> list[Result]:
     """The cases whose data are there, one on each core; says how it goes."""
     results = []
     for native in (False, True):  # threads must not load a module at the same time
         extension(native, _BUILD)
-    with _one_thread(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with torch_threads(1), ThreadPoolExecutor(cores()) as pool:
         print("each: calibrate, compile, forecast in FP32, int8 and HLS ...", flush=True)
         futures = [pool.submit(run, case) for case in cases]
         try:

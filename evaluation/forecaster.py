@@ -11,12 +11,12 @@ All compute the same bits.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from evaluation.threads import cores
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
 from isa.fitting import fitting_build
@@ -25,24 +25,27 @@ from isa.streams import Runner
 
 
 class _ParallelHls:
-    """One accelerator for each core; the bindings release the interpreter lock."""
+    """An accelerator for each thread; the bindings release the interpreter lock."""
 
-    def __init__(self, package: Package, build: str | None = None) -> None:
+    def __init__(
+        self, package: Package, build: str | None = None, threads: int | None = None
+    ) -> None:
         from hls.bindings import Accelerator  # built by `make bindings`
 
         data, build = package.to_bytes(), build or fitting_build(package)
-        cores = len(os.sched_getaffinity(0))
         self._iterations = package.iterations
-        self._accelerators: list[Runner] = [Accelerator(data, build=build) for _ in range(cores)]
+        self._accelerators: list[Runner] = [
+            Accelerator(data, build=build) for _ in range(threads or cores())
+        ]
 
     def run(self, tokens: np.ndarray) -> np.ndarray:
         """As `isa.streams.Runner.run`."""
-        cores = len(self._accelerators)
+        threads = len(self._accelerators)
         forecasts = len(tokens) // self._iterations
-        ends = np.linspace(0, forecasts, cores + 1).astype(int) * self._iterations
+        ends = np.linspace(0, forecasts, threads + 1).astype(int) * self._iterations
         parts = [tokens[a:b] for a, b in itertools.pairwise(ends)]
         busy = [(a, p) for a, p in zip(self._accelerators, parts, strict=True) if len(p)]
-        with ThreadPoolExecutor(cores) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             return np.concatenate(list(pool.map(lambda ap: ap[0].run(ap[1]), busy)))
 
 
@@ -76,13 +79,16 @@ BACKENDS: dict[str, Callable[..., Runner]] = {
 class Forecaster:
     """`forecaster(x)`: float32 [B, V, L] -> float32 [B, V, H]."""
 
-    def __init__(self, package: Package, backend: str = "int8", **options: str | None) -> None:
+    def __init__(
+        self, package: Package, backend: str = "int8", **options: str | int | None
+    ) -> None:
         """
         Args:
             package: what to run.
             backend: one of `BACKENDS`.
-            options: of the back end: `build` of hls, instead of the first that holds the package;
-                `address` and `bitfile` of the board.
+            options: of the back end: `build` of hls, instead of the first that holds the package,
+                and its `threads`, instead of one for each core; `address` and `bitfile` of the
+                board.
 
         Raises:
             ValueError: unknown back end.

@@ -12,7 +12,7 @@ from model.args import ModelArgs
 from model.cmamba import instance_statistics
 from model.data import DATASETS, DEFAULT_DATASET, CsvOptions, DataError, Splits, load_dataset
 from model.data.csv_reader import say_on_stderr
-from model.data.datasets import load_as_trained
+from model.data.datasets import Read, load_as_trained, read_dataset
 from model.data.frame_datasets import load_frames
 from model.data.frames import FrameSplits
 from model.data_record import SPLIT_NAMES
@@ -62,13 +62,14 @@ def load_splits(
     other_data: bool | None = None,
     options: CsvOptions = CsvOptions(),  # noqa: B008, frozen
     say: Callable[[str], None] = say_on_stderr,
+    read: Read = read_dataset,
 ) -> Splits | FrameSplits:
     """A data set for a model: of series, by name or CSV; for a regressor, a folder of frames.
 
     Where the model has a record of its data, they are read, cut and standardized as it says, and
     `dataset`, `split` and `options` must not contradict it, but for `other_data`
     (`load_as_trained`). Without a `dataset`, it is the one of the record, or else the default.
-    `options` and `say` are those of `load_dataset`.
+    `options`, `say` and `read` are those of `load_dataset`.
 
     Raises DataError, ValueError (also for data of another number of variables or features than the
     model's), OSError.
@@ -86,8 +87,8 @@ def load_splits(
     else:
         lengths = args.seq_len, args.forecast_len
         if record:
-            return load_as_trained(record, dataset, *lengths, split, other_data, options, say)
-        splits = load_dataset(dataset, *lengths, split, options, say)
+            return load_as_trained(record, dataset, *lengths, split, other_data, options, say, read)
+        splits = load_dataset(dataset, *lengths, split, options, say, read)
         name, found, expected = "variables", splits.train.num_channels, args.num_channels
     if found != expected:
         raise ValueError(

@@ -3,12 +3,15 @@
 import re
 
 import pytest
+import torch
+from tqdm import tqdm
 
+from evaluation import compare, progress
 from evaluation.compare import main
 from evaluation.forecaster import Forecaster
 from golden.cases import compile_on
 from model.args import ModelArgs
-from model.data import load_dataset
+from model.data import datasets, load_dataset
 from model.io import load_model, save_checkpoint
 from model.metrics import evaluate, torch_forecaster
 from model.quantization.calibrate import calibration_windows
@@ -44,6 +47,79 @@ def test_a_line_for_what_each_checkpoint_is(files, capsys):
     assert lines[1].endswith("+0.00%")
 
 
+def arguments(files, *more):
+    """Of two checkpoints and a CSV."""
+    data = csv_of_sines(files / "sines.csv")
+    paths = files / "a.safetensors", files / "b.safetensors"
+    return [*map(str, paths), "--dataset", str(data), "--backend", "int8", *more]
+
+
+def test_a_file_is_read_once_for_all_checkpoints(files, monkeypatch, capsys):
+    digested = []
+
+    def sha256_of(path):
+        digested.append(path.name)
+        return "0" * 64
+
+    monkeypatch.setattr(datasets, "sha256_of", sha256_of)
+    monkeypatch.setattr(compare, "evaluate", lambda *_: {"mse": 1.0, "mae": 1.0})
+    assert main(arguments(files)) == 0
+    assert digested == ["sines.csv"]
+    assert capsys.readouterr().err.count("sines.csv: ") == 1  # how it was read
+
+
+def test_missing_bindings_are_said_before_anything_is_loaded(files, monkeypatch, capsys):
+    def extension():
+        raise ImportError("cmamba_native.so does not exist; `make bindings` builds it")
+
+    monkeypatch.setattr(compare, "extension", extension)
+    assert main(["none.pt"]) == 1
+    assert "`make bindings`" in capsys.readouterr().err
+
+
+def test_a_program_that_cannot_run_is_said_before_the_first_forecast(files, monkeypatch, capsys):
+    def forecaster(package, backend, **_):
+        if package.metadata["quantization"]["method"] == "learned":  # the second checkpoint
+            raise ImportError("`make bindings BUILD=large`")
+        return Forecaster(package, backend)
+
+    monkeypatch.setattr(compare, "Forecaster", forecaster)
+    monkeypatch.setattr(compare, "evaluate", lambda *_: pytest.fail("nothing was to be forecast"))
+    assert main(arguments(files)) == 1
+    assert "BUILD=large" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("backend", ["hls", "int8"])
+def test_threads_are_of_pytorch_and_of_the_hls_core(files, monkeypatch, backend):
+    seen, before = [], torch.get_num_threads()
+
+    def forecaster(package, name, **options):
+        seen.append(options)
+        return Forecaster(package)
+
+    def evaluate(*_):
+        seen.append(torch.get_num_threads())
+        return {"mse": 1.0, "mae": 1.0}
+
+    monkeypatch.setattr(compare, "extension", lambda: None)
+    monkeypatch.setattr(compare, "Forecaster", forecaster)
+    monkeypatch.setattr(compare, "evaluate", evaluate)
+    assert main(arguments(files, "--backend", backend, "--threads", str(before + 1))) == 0
+    options = {"threads": before + 1} if backend == "hls" else {}
+    assert seen == [options] * 2 + [before + 1] * 6 and torch.get_num_threads() == before
+
+
+def test_progress_counts_all_windows(files, monkeypatch, capsys):
+    def shown(**options):
+        return tqdm(**options | {"disable": False, "mininterval": 0})
+
+    monkeypatch.setattr(progress, "tqdm", shown)
+    assert main(arguments(files)) == 0
+    splits = load_dataset(str(files / "sines.csv"), ARGS.seq_len, ARGS.forecast_len)
+    total = 3 * (len(splits.val) + len(splits.test))
+    assert f"{total}/{total}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -61,3 +137,9 @@ def test_errors_are_one_line(files, monkeypatch, capsys, arguments, message):
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and re.search(message, error)
+
+
+def test_no_threads(capsys):
+    with pytest.raises(SystemExit):
+        main(["a.safetensors", "--threads", "0"])
+    assert "--threads: expected at least 1, found 0" in capsys.readouterr().err

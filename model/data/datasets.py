@@ -122,6 +122,10 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+Read = Callable[[str, CsvOptions, Callable[[str], None]], tuple[Series, str]]
+"""`read_dataset`, or what keeps its results."""
+
+
 def read_dataset(
     name: str,
     options: CsvOptions = CsvOptions(),  # noqa: B008, frozen
@@ -194,16 +198,17 @@ def load_dataset(
     split: str = "auto",
     options: CsvOptions = CsvOptions(),  # noqa: B008, frozen
     say: Callable[[str], None] = say_on_stderr,
+    read: Read = read_dataset,
 ) -> Splits:
     """The standardized windows of a named data set or of the CSV at a path, with their record.
 
     `split`: 'ett' (12/4/4 months of 30 days), 'ratio' (0.7/0.1/0.2 of the rows), or 'auto' ('ett'
-    for the ETT sets, 'ratio' for all others). `options` and `say` are those of `read_dataset`.
+    for the ETT sets, 'ratio' for all others). `options` and `say` are those of `read`.
 
     Raises: DataError (not found, bad content, too short), ValueError (an unknown split, or options
     of a CSV for a named data set).
     """
-    series, sha256 = read_dataset(name, options, say)
+    series, sha256 = read(name, options, say)
     return cut(name, series, sha256, seq_len, forecast_len, split, options)
 
 
@@ -224,13 +229,14 @@ def load_as_trained(
     other_data: bool | None = None,
     options: CsvOptions = CsvOptions(),  # noqa: B008, frozen
     say: Callable[[str], None] = say_on_stderr,
+    read: Read = read_dataset,
 ) -> Splits:
     """The windows of the data that a model was trained on, read, cut and standardized as then.
 
     With `other_data`, `name` may be another file of the same columns and frequency, such as a
     longer one. It is cut by `split`, by default the rule of the record, and standardized as the
     model's data were. None stands for False where there is no option --other-data. Without
-    `options`, a CSV is read as the record says; `say` is that of `read_dataset`.
+    `options`, a CSV is read as the record says; `say` is that of `read`.
 
     Raises: DataError (as `load_dataset`; other data, another reading or another cut than the
     record's).
@@ -238,7 +244,7 @@ def load_as_trained(
     is_file = name not in DATASETS
     if is_file and options == CsvOptions():
         options = _options_of(record)
-    series, sha256 = read_dataset(name, options, say)
+    series, sha256 = read(name, options, say)
     trained = f"the model was trained on {record.file_in_words}"
     if len(series.columns) != len(record.columns):
         found, expected = len(series.columns), len(record.columns)

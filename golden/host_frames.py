@@ -30,10 +30,10 @@ class FrameHost:
         self.forecast_shape = (2,)
         self.index = np.arange(args.seq_len * args.num_features)  # a token is a frame
 
-        self._mean = vector(metadata, "statistics.frame_mean", args.num_features)
-        self._scale = vector(metadata, "statistics.frame_scale", args.num_features)
-        self._position_mean = vector(metadata, "statistics.position_mean", 2)
-        self._position_std = vector(metadata, "statistics.position_std", 2)
+        self.frame_mean = vector(metadata, "statistics.frame_mean", args.num_features)
+        self.frame_scale = vector(metadata, "statistics.frame_scale", args.num_features)
+        self.position_mean = vector(metadata, "statistics.position_mean", 2)
+        self.position_std = vector(metadata, "statistics.position_std", 2)
 
     def check(self, x: np.ndarray) -> None:
         """Raises ValueError unless the shape is [B, T, Din] with T >= 1."""
@@ -46,7 +46,7 @@ class FrameHost:
     def normalize(self, x: np.ndarray) -> tuple[np.ndarray, None]:
         """[B, T, Din] -> [B, L, Din]: the last L frames, standardized, or zeros before them."""
         length = self.args.seq_len
-        x = (x[:, -length:] - self._mean) * self._scale
+        x = (x[:, -length:] - self.frame_mean) * self.frame_scale
         return np.pad(x, ((0, 0), (length - x.shape[1], 0), (0, 0))), None
 
     def statistics(self, x: np.ndarray) -> None:
@@ -54,4 +54,4 @@ class FrameHost:
 
     def from_core(self, y: np.ndarray, statistics: None) -> np.ndarray:
         """[B, 1, 2] -> [B, 2], in the units of the data."""
-        return y.reshape(-1, 2) * self._position_std + self._position_mean
+        return y.reshape(-1, 2) * self.position_std + self.position_mean

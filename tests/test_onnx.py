@@ -1,0 +1,249 @@
+"""The ONNX graph of a package computes every tensor of the integer model."""
+
+import dataclasses
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from compiler.compile import compile_learned
+from golden.cases import CASES, CHECKPOINT_CASES, build_case, compile_on
+from golden.export_onnx import compare, main, run_results
+from golden.host import HostSide
+from golden.integer_model import IntegerModel
+from golden.onnx_graph import onnx_model
+from golden.tensor_reads import tensor_reads
+from isa.package import Package
+from model.args import ModelArgs
+from model.data import DataError
+from model.published_args import PublishedArgs
+from model.regressor_args import RegressorArgs
+from tests.compiled_models import (
+    SMALL,
+    learned_model,
+    model_args,
+    random_model,
+    random_windows,
+)
+from tests.compiled_regressors import (
+    compile_regressor,
+    random_frames,
+    regressor_args,
+)
+from tests.published_models import (
+    SMALL_PUBLISHED,
+    published_args,
+    random_published,
+)
+
+REGRESSOR = {"num_features": 5, "num_channels": 9, "seq_len": 12, "patch_len": 5, "stride": 2}
+VARIANTS = {
+    "mixing": {"instance_norm": True},
+    "independent": {"channel_mode": "independent"},
+    "nested": {"topology": "nested", "channel_mode": "independent"},
+    "several_iterations": {
+        "channel_mode": "independent",
+        "num_channels": 24,
+        "seq_len": 100,
+        "n_layer": 1,
+    },
+    "split_head": {"num_channels": 9, "forecast_len": 480, "n_layer": 1},
+    "one_tap": {"d_conv": 1, "d_state": 1, "bias": True},
+}
+
+
+def package_of(args: ModelArgs) -> Package:
+    if isinstance(args, RegressorArgs):
+        return compile_regressor(args)
+    model = (random_published if isinstance(args, PublishedArgs) else random_model)(args)
+    return compile_on(model, random_windows(args))
+
+
+def windows_of(args: ModelArgs, count: int = 8) -> np.ndarray:
+    random = random_frames if isinstance(args, RegressorArgs) else random_windows
+    return random(args, count, seed=2).numpy()
+
+
+def differing(package: Package, x: np.ndarray) -> dict[str, int]:
+    """Of each result that is not everywhere that of the integer model: how many values are not."""
+    model, host = onnx_model(package), HostSide(package)
+    onnx.checker.check_model(model, full_check=True)
+    trace = {}
+    expected = {"y": host.forecast(IntegerModel(package).run(host.tokens(x), trace), x)}
+    expected |= {name: values.numpy() for name, values in trace.items()}
+    names = ["y", *(value.name for value in model.graph.value_info)]
+    results = dict(zip(names, run_results(model, x, *names), strict=True))
+    for step in tensor_reads(package):  # the scans of coupled sequences, in one tensor
+        for sequence in range(step.shape[0]):
+            if f"{step.name}.{sequence}" in trace:
+                results[f"{step.name}.{sequence}"] = results[step.name][:, sequence]
+    wrong = {}
+    for name, values in expected.items():
+        found = results[name].reshape(values.shape)
+        assert found.dtype == values.dtype
+        if count := int((found != values).sum()):
+            wrong[name] = count
+    return wrong
+
+
+def all_args() -> dict[str, ModelArgs]:
+    return {
+        **{name: ModelArgs(**(SMALL | given)) for name, given in VARIANTS.items()},
+        "published": PublishedArgs(**SMALL_PUBLISHED),
+        "regressor": RegressorArgs(**REGRESSOR, d_model=12, n_layer=1),
+    }
+
+
+@pytest.mark.parametrize("name", all_args())
+def test_every_tensor_is_that_of_the_integer_model(name):
+    args = all_args()[name]
+    package, x = package_of(args), windows_of(args, 3)
+    if name == "several_iterations":
+        assert package.iterations > 1
+    assert differing(package, np.concatenate([x, 40 * x])) == {}  # the latter are clamped
+
+
+def test_learned_formats_and_one_window():
+    args = ModelArgs(**(SMALL | {"instance_norm": True}))
+    assert differing(compile_learned(learned_model(args)), windows_of(args, 1)) == {}
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(args=model_args() | published_args() | regressor_args())
+def test_any_model(args):
+    assert differing(package_of(args), windows_of(args, 3)) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_golden_packages(case):
+    try:
+        compiled = build_case(case)
+    except DataError as error:
+        assert case not in CHECKPOINT_CASES[:1] and case.dataset == "etth1", error
+        return
+    if compiled.splits is None:
+        x = windows_of(compiled.model.args, 4)
+    else:
+        test = compiled.splits.test
+        x = np.float32(test.batch(slice(0, None, len(test) // 24))[0])
+    assert differing(compiled.package, x) == {}
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[Package, np.ndarray]:
+    args = ModelArgs(**(SMALL | {"instance_norm": True}))
+    return package_of(args), windows_of(args)
+
+
+def test_other_tools_compute_the_same(small):
+    package, x = small
+    model = onnx_model(package)
+    (expected,) = run_results(model, x, "y")
+    (found,) = ReferenceEvaluator(model).run(None, {"x": x})
+    np.testing.assert_array_equal(found, expected)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    (found,) = onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, {"x": x})
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_weights_are_int8_and_metadata_go_with_them(small):
+    package, _ = small
+    model = onnx_model(package)
+    weights = {t.name: t.data_type for t in model.graph.initializer if t.name.endswith("/weight")}
+    assert "blocks.0.in_proj_u/weight" in weights and "blocks.1.conv1d/weight" in weights
+    assert set(weights.values()) == {onnx.TensorProto.INT8}
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    assert properties["weights_sha256"] == package.metadata["weights_sha256"]
+    assert json.loads(properties["model"]) == package.metadata["model"]
+    assert model.SerializeToString(deterministic=True) == onnx_model(package).SerializeToString(
+        deterministic=True
+    )
+
+
+def with_rows(package: Package, rows: np.ndarray) -> Package:
+    return dataclasses.replace(package, schedule=package.schedule[rows])
+
+
+def test_reads_that_are_no_tensor_are_refused(small):
+    package, _ = small
+    opcodes = np.array([i.opcode for i in package.instructions])
+    of = package.schedule["instruction"]
+    late = np.argsort(opcodes[of] == "RECV", kind="stable")  # all else comes before it
+    with pytest.raises(ValueError, match=r"patch_embedding: .* reads what no entry has written"):
+        tensor_reads(with_rows(package, late))
+    first, second = np.flatnonzero(opcodes[of] == "CONV")[[0, 2]]  # of one, there are two
+    rows = np.insert(np.delete(np.arange(len(of)), first), second, first)
+    with pytest.raises(ValueError, match="tap 1 at sequence 0, position 1 is not the row"):
+        tensor_reads(with_rows(package, rows))
+
+
+# ------------------------------------------------------------------------------ the command
+
+
+@pytest.fixture
+def files(small, tmp_path):
+    package, x = small
+    package.write(tmp_path / "model.bin")
+    np.savez(tmp_path / "x.npz", x=x)
+    return {
+        "package": tmp_path / "model.bin",
+        "output": tmp_path / "out" / "model.onnx",
+        "check": tmp_path / "x.npz",
+    }
+
+
+def run(options: dict) -> int:
+    return main([str(a) for name, v in options.items() for a in (f"--{name}", v)])
+
+
+def test_it_writes_a_graph_and_compares_it(files, small, capsys):
+    assert run(files) == 0
+    model = onnx.load(files["output"])
+    out = capsys.readouterr().out
+    assert f"{len(model.graph.node)} nodes, opset 21" in out
+    assert "8 windows by onnxruntime: 0 of 192 values differ from the integer model" in out
+    assert compare(model, *small) == (192, 0, 0)
+
+
+def test_a_difference_is_found(small):
+    package, x = small
+    model = onnx_model(package)
+    (weight,) = [t for t in model.graph.initializer if t.name == "blocks.0.in_proj_u/weight"]
+    values = numpy_helper.to_array(weight).copy()
+    values[:, 0] = -values[:, 0]
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    count, wrong, steps = compare(model, package, x)
+    assert count == 192 and wrong > 0 and steps > 0
+
+
+def test_a_difference_is_a_failure(files, capsys, monkeypatch):
+    monkeypatch.setattr("golden.export_onnx.compare", lambda *_: (192, 3, 2))
+    assert run(files) == 1
+    assert "3 of 192 values differ from the integer model, the largest by 2 steps" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"output": "package"}, "would be overwritten, and is the file of --package"),
+        ({"package": "check"}, "BAD_MAGIC"),
+        ({"check": "package"}, "model.bin"),
+    ],
+)
+def test_bad_input_is_one_line(files, change, message, capsys):
+    options = files | {name: files[other] for name, other in change.items()}
+    before = {name: path.read_bytes() for name, path in files.items() if path.is_file()}
+    assert run(options) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+    assert {n: p.read_bytes() for n, p in files.items() if p.is_file()} == before

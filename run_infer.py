@@ -46,7 +46,7 @@ from model.data.csv_options import add_csv_options, csv_options
 from model.folded_regressor import FoldedRegressor
 from model.inputs import compilable, read_args, read_windows
 from model.io import load_model, weights_sha256
-from model.metrics import ForecastFn, torch_forecaster
+from model.metrics import ForecastFn, in_batches, require_finite, torch_forecaster
 from model.position_error import distances, in_words, summarize
 from model.quantization.calibrate import CALIBRATION_WINDOWS, Histogram, calibrate
 from model.quantization.fake import QUANT_MODES, set_quant_mode
@@ -54,8 +54,6 @@ from model.quantization.parameters import is_prepared, prepare_calibrated
 from model.quantization.structure import Quantizable
 from model.registry import args_from_json, args_of_use, entry_of
 from model.series_forecast import SeriesWindows, read_series_windows, write_forecasts
-
-BATCH = 256
 
 Calibration = Callable[[], torch.Tensor]
 """Reads the windows of the input to calibrate on, [n, V, L]."""
@@ -113,12 +111,6 @@ def fake_int8(model: Quantizable, x: Calibration, args: argparse.Namespace) -> F
     return torch_forecaster(model)
 
 
-def in_batches(forecast: ForecastFn, x: np.ndarray) -> np.ndarray:
-    """[B, V, L] -> [B, V, H]; all windows of a series at once were too many."""
-    batches = (np.array(x[i : i + BATCH], np.float32, order="C") for i in range(0, len(x), BATCH))
-    return np.concatenate([np.asarray(forecast(batch)) for batch in batches])
-
-
 def difference_in_words(y: np.ndarray, reference: np.ndarray) -> str:
     """How far `y` is from the reference."""
     # float64 holds the square of any float32.
@@ -132,16 +124,6 @@ def difference_in_words(y: np.ndarray, reference: np.ndarray) -> str:
         f"largest difference {np.abs(error).max():.5f}, mean {np.abs(error).mean():.5f}, "
         f"SQNR {sqnr:.1f} dB"
     )
-
-
-def require_finite(reference: np.ndarray, args: argparse.Namespace) -> None:
-    """Raises ValueError where the FP32 forecast of a window is none."""
-    bad = np.argwhere(~np.isfinite(reference))
-    if len(bad):
-        raise ValueError(
-            f"{args.input}: the FP32 forecast of window {bad[0][0]} is NaN or infinite: its values "
-            f"or the weights in {args.weights} are too large for float32"
-        )
 
 
 def require_options_of_input(args: argparse.Namespace, options: CsvOptions, series: bool) -> None:
@@ -245,7 +227,7 @@ def main(argv: list[str] | None = None) -> int:
         return torch.from_numpy(windows.to_calibrate(CALIBRATION_WINDOWS) if series else x)
 
     reference = in_batches(torch_forecaster(model), x)
-    require_finite(reference, args)
+    require_finite(reference, args.input, args.weights)
     y = reference
     if fake or args.backend != "fp32":
         model = compilable(model)

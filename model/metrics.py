@@ -37,6 +37,23 @@ def torch_forecaster(model: nn.Module) -> ForecastFn:
     return forecast
 
 
+def in_batches(forecast: ForecastFn, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """[B, V, L] -> [B, V, H]; all windows of a series at once were too many."""
+    starts = range(0, len(x), batch_size)
+    batches = (np.array(x[i : i + batch_size], np.float32, order="C") for i in starts)
+    return np.concatenate([np.asarray(forecast(batch)) for batch in batches])
+
+
+def require_finite(forecasts: np.ndarray, data: object, weights: object) -> None:
+    """Raises ValueError, naming data and weights, where the FP32 forecast of a window is none."""
+    bad = np.argwhere(~np.isfinite(forecasts))
+    if len(bad):
+        raise ValueError(
+            f"{data}: the FP32 forecast of window {bad[0][0]} is NaN or infinite: its values "
+            f"or the weights in {weights} are too large for float32"
+        )
+
+
 def evaluate(forecast_fn: ForecastFn, windows: Windows, batch_size: int = 256) -> dict[str, float]:
     """{'mse', 'mae'} of `forecast_fn` over all `windows`, in order, in batches of `batch_size`.
 

@@ -171,20 +171,41 @@ def write_forecasts(path: Path, windows: SeriesWindows, y: np.ndarray) -> None:
     A row a step, in the units of the file; of several windows, ORIGIN stands first. Dates that were
     turned into UTC say so. Raises: DataError, OSError.
     """
-    style, H = windows.series.style, windows.args.forecast_len
-    values = windows.in_units(y).reshape(-1, len(windows.series.columns))
-    written = np.asarray(_written(windows.stamps, windows.series))
-    table = pd.DataFrame(values, columns=list(windows.series.columns))
-    steps = (windows.ends[:, None] + np.arange(H)).ravel()
-    table.insert(0, style.date_column, written[steps], allow_duplicates=True)
-    if len(windows.ends) > 1:
-        origins = written[windows.ends - 1].repeat(H)
-        table.insert(0, ORIGIN, origins, allow_duplicates=True)
+    style = windows.series.style
+    table = _table(windows, y, _written(windows.stamps, windows.series))
     text = table.to_csv(
         index=False, sep=style.separator, decimal=style.decimal, float_format=_FORMAT
     )
     with atomic_write(path) as file:
         file.write(text.encode())
+
+
+def forecast_frame(windows: SeriesWindows, y: np.ndarray) -> pd.DataFrame:
+    """Forecasts [B,V,H] in the units of the file: a row a step, a column a variable.
+
+    The index has the dates, of several windows behind ORIGIN; dates that were turned into UTC say
+    so. Raises: DataError.
+    """
+    stamps = windows.stamps
+    table = _table(windows, y, stamps.tz_localize("UTC") if windows.series.style.utc else stamps)
+    levels = table.shape[1] - len(windows.series.columns)
+    index, values = table.iloc[:, :levels], table.iloc[:, levels:]
+    return values.set_index(
+        pd.Index(index.iloc[:, 0]) if levels == 1 else pd.MultiIndex.from_frame(index)
+    )
+
+
+def _table(windows: SeriesWindows, y: np.ndarray, stamps: pd.Index) -> pd.DataFrame:
+    """Forecasts [B,V,H], with their `stamps` [T + H] in front, and of several windows ORIGIN."""
+    H = windows.args.forecast_len
+    values = windows.in_units(y).reshape(-1, len(windows.series.columns))
+    table = pd.DataFrame(values, columns=list(windows.series.columns))
+    steps = (windows.ends[:, None] + np.arange(H)).ravel()
+    name = windows.series.style.date_column
+    table.insert(0, name, stamps[steps], allow_duplicates=True)
+    if len(windows.ends) > 1:
+        table.insert(0, ORIGIN, stamps[windows.ends - 1].repeat(H), allow_duplicates=True)
+    return table
 
 
 def _written(stamps: pd.DatetimeIndex, series: Series) -> pd.Index:

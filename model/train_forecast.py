@@ -31,6 +31,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from common import command_line
@@ -57,9 +58,11 @@ from model.training.command import (
     add_option,
     args_from,
     chosen_model,
+    prepare,
     run_command,
 )
-from model.training.distributed import ProcessGroup
+from model.training.distributed import ProcessGroup, process_group
+from model.training.loops import resume_path
 from model.training.qat import add_qat_options, read_source, refuse_qat_options
 
 MODELS = [name for name, entry in REGISTRY.items() if not issubclass(entry.build, MambaRegressor)]
@@ -123,9 +126,7 @@ def settings_of(argv: list[str]) -> dict[str, Any]:
 
     Where it runs (`--device`, `--threads`) is not among them. Raises: DataError, ValueError.
     """
-    parser = _parser()
-    parser.error = _refuse  # else it ends the process
-    options = parser.parse_args(argv)
+    options = _parsed(argv)
     if options.qat:
         return {"training": dataclasses.asdict(args_from(options, QatArgs))}
     model_args, train_args, splits = _fp32_settings(options, say=lambda _: None)
@@ -136,8 +137,39 @@ def settings_of(argv: list[str]) -> dict[str, Any]:
     }
 
 
+def _parsed(argv: list[str]) -> argparse.Namespace:
+    """Raises ValueError where the command would end the process."""
+    parser = _parser()
+    parser.error = _refuse
+    return parser.parse_args(argv)
+
+
 def _refuse(message: str) -> NoReturn:
     raise ValueError(message)
+
+
+def option_names() -> frozenset[str]:
+    """What an option is called as a name of Python, but for --help."""
+    return frozenset(action.dest for action in _parser()._actions) - {"help"}
+
+
+def train(argv: list[str]) -> Trainer:
+    """Trains with the options of the command, and returns the training that has run.
+
+    Raises: DataError, TrainingError, ValueError, OSError.
+    """
+    options = _parsed(argv)
+    with process_group(options.device) as group:
+        loop = prepare(options, _make_fp32, _make_qat, group, _inputs(options))
+        loop.run()
+        if group.first:
+            resume_path(loop.out).unlink(missing_ok=True)
+    return loop
+
+
+def _inputs(options: argparse.Namespace) -> list[Path]:
+    """The files of --data."""
+    return data_files(getattr(options, "data", TrainArgs.data))
 
 
 def _fp32_settings(
@@ -212,8 +244,7 @@ def _qat_figures(loop: QatTrainer) -> dict[str, Figures]:
 @command_line.command()
 def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    data = getattr(options, "data", TrainArgs.data)
-    return run_command(options, _make_fp32, _make_qat, report, inputs=data_files(data))
+    return run_command(options, _make_fp32, _make_qat, report, inputs=_inputs(options))
 
 
 if __name__ == "__main__":

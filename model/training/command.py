@@ -184,27 +184,11 @@ def run_command(
     process alone. Then the state to resume from is removed. `inputs` are the files of --data, and
     `beside` the endings of what `report` writes beside `out`.
     """
-    keep_freed_memory()
     out: Path = options.out
     with process_group(options.device) as group:
         name = "error" if group.first else f"error in process {group.rank}"
         try:
-            if options.threads is not None:
-                if options.threads < 1:
-                    raise ValueError(f"--threads: expected at least 1, found {options.threads}")
-                torch.set_num_threads(options.threads)
-            _require_device(group.device)
-            if out.suffix != ".safetensors":
-                raise ValueError(f"--out: expected a name ending in .safetensors, found {out}")
-            if out.is_dir():
-                raise ValueError(f"--out: expected a file, found the folder {out}")
-            out.parent.mkdir(parents=True, exist_ok=True)
-            _require_outputs(options, inputs, beside)
-            loop = (make_qat if options.qat else make_fp32)(options, group)
-            if group.first:
-                print(loop.summary())
-            if options.resume:
-                loop.load_state()
+            loop = prepare(options, make_fp32, make_qat, group, inputs, beside)
             try:
                 loop.run()
             except KeyboardInterrupt:
@@ -217,3 +201,36 @@ def run_command(
         except REPORTED as error:
             return exit_status.report(name, error)
     return 0
+
+
+def prepare(
+    options: argparse.Namespace,
+    make_fp32: Callable[[argparse.Namespace, ProcessGroup], Loop],
+    make_qat: Callable[[argparse.Namespace, ProcessGroup], Loop],
+    group: ProcessGroup,
+    inputs: Iterable[Path],
+    beside: Iterable[str] = (),
+) -> Loop:
+    """The training of the options, ready to run, as `run_command` has it.
+
+    Raises what `common.errors.REPORTED` names.
+    """
+    keep_freed_memory()
+    out: Path = options.out
+    if options.threads is not None:
+        if options.threads < 1:
+            raise ValueError(f"--threads: expected at least 1, found {options.threads}")
+        torch.set_num_threads(options.threads)
+    _require_device(group.device)
+    if out.suffix != ".safetensors":
+        raise ValueError(f"--out: expected a name ending in .safetensors, found {out}")
+    if out.is_dir():
+        raise ValueError(f"--out: expected a file, found the folder {out}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _require_outputs(options, inputs, beside)
+    loop = (make_qat if options.qat else make_fp32)(options, group)
+    if group.first:
+        print(loop.summary())
+    if options.resume:
+        loop.load_state()
+    return loop

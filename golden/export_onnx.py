@@ -23,10 +23,10 @@ import numpy as np
 import onnx
 
 from common import command_line, exit_status
-from common.atomic_write import atomic_write, require_writable
+from common.atomic_write import require_writable
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
-from golden.onnx_graph import onnx_model
+from golden.onnx_graph import write_onnx
 from isa.fitting import fitting_build
 from isa.package import Package
 from model.inputs import read_windows
@@ -85,11 +85,9 @@ def main(argv: list[str] | None = None) -> int:
     require_writable(args.output, new_folder=True)
     package = Package.read(args.package)
     fitting_build(package, str(args.package))  # raises where there is none
-    model = onnx_model(package)
     windows = args.check and read_windows(args.check, HostSide(package).args).numpy()
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(args.output) as file:
-        file.write(model.SerializeToString(deterministic=True))
+    model = write_onnx(package, args.output)
     print(
         f"{args.output}: {args.output.stat().st_size:,} bytes, {len(model.graph.node)} nodes, "
         f"opset {model.opset_import[0].version}"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -21,6 +22,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import isa
+from common.atomic_write import atomic_write
 from golden import arithmetic
 from golden.host import HostSide
 from golden.host_frames import FrameHost
@@ -512,10 +514,22 @@ def onnx_model(package: Package) -> onnx.ModelProto:
     helper.set_model_props(
         model,
         {
-            name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in package.metadata.items()
+            name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            for name, value in sorted(package.metadata.items())
         },
     )
+    return model
+
+
+def write_onnx(package: Package, path: Path) -> onnx.ModelProto:
+    """Writes the graph of a package, and returns it.
+
+    The file appears complete or not at all, and the same package gives the same bytes. Raises as
+    `onnx_model`, and OSError.
+    """
+    model = onnx_model(package)
+    with atomic_write(path) as file:
+        file.write(model.SerializeToString(deterministic=True))
     return model
 
 

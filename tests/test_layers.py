@@ -20,6 +20,7 @@ LAYERS = (
     "bitstream_scripts",
     "host",
     "evaluation",
+    "cmamba",
     "experiments",
     "run_infer",
     "tests",

@@ -11,6 +11,7 @@ Symbols: N iterations of the schedule in a batch, S sequences, P positions, n fe
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -143,7 +144,7 @@ class _Lowering:
         self.graph = graph
         self.steps = tensor_reads(package)
         self.tokens = tokens  # int8 [N, tokens of the stream, token_bytes]
-        self.decay = self._decay_table()
+        self.decay = decay_table()
 
     def run(self) -> str:
         """All steps; the forecasts, int16 [N, S, 1, n]."""
@@ -268,7 +269,7 @@ class _Lowering:
     def _part(self, step: Step, read: Read, part: slice) -> str:
         """Some of the elements of an operand."""
         of_part = Read(read.writers[..., part], read.elements[..., part])
-        return self._operand(Step(step.name, step.instruction, step.shape, {"": of_part}), "")
+        return self._operand(dataclasses.replace(step, reads={"": of_part}), "")
 
     def _states(self, step: Step, drive: str, delta: str, b: str, c: str) -> str:
         """sum_n h[e][n] * C[n] of all tokens, float64 [N, S, P, n]: the loop over the tokens."""
@@ -384,11 +385,11 @@ class _Lowering:
     def _send(self, step: Step) -> str:
         return self.graph.op("Identity", self._operand(step, "src"), result=step.name)
 
-    @staticmethod
-    def _decay_table() -> np.ndarray:
-        """decay(t) up to the first t where it is zero."""
-        values = arithmetic.decay(torch.arange(19 << 12)).numpy()
-        return values[: int(np.argmin(values)) + 1]
+
+def decay_table() -> np.ndarray:
+    """decay(t) up to the first t where it is zero, as it is from there on."""
+    values = arithmetic.decay(torch.arange(19 << 12)).numpy()
+    return values[: int(np.argmin(values)) + 1]
 
 
 def _columns(elements: np.ndarray, shape: tuple[int, int, int]) -> int | None:
@@ -497,13 +498,39 @@ def onnx_model(package: Package) -> onnx.ModelProto:
     with graph.scope("host"):
         _decode(graph, host, forecasts, statistics)
     real = helper.make_tensor_value_info
-    proto = helper.make_graph(
-        graph.nodes,
-        "cmamba",
+    return _model(
+        lowering,
         [real("x", TensorProto.FLOAT, ["batch", *host.window_shape])],
         [real("y", TensorProto.FLOAT, ["batch", *host.forecast_shape])],
-        graph.initializers,
-        value_info=[_value_info(step) for step in lowering.steps],
+    )
+
+
+def onnx_core(package: Package) -> onnx.ModelProto:
+    """The instructions alone, without the host's work: input `tokens`, int8 [n, S, P, token_bytes],
+    and an output for each of the instructions.
+
+    Raises ValueError as `onnx_model`.
+    """
+    graph, shape = _Graph(), (package.n_sequences, package.n_positions, package.token_bytes)
+    with graph.scope("stream"):
+        tokens = graph.reshape("tokens", 0, shape[0] * shape[1], shape[2])
+    lowering = _Lowering(package, tokens, graph)
+    lowering.run()
+    value = helper.make_tensor_value_info("tokens", TensorProto.INT8, ["n", *shape])
+    return _model(lowering, [value], [_value_info(step) for step in lowering.steps])
+
+
+def _model(
+    lowering: _Lowering, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
+) -> onnx.ModelProto:
+    names = {value.name for value in outputs}
+    proto = helper.make_graph(
+        lowering.graph.nodes,
+        "cmamba",
+        inputs,
+        outputs,
+        lowering.graph.initializers,
+        value_info=[_value_info(step) for step in lowering.steps if step.name not in names],
     )
     model = helper.make_model(
         proto,
@@ -511,11 +538,12 @@ def onnx_model(package: Package) -> onnx.ModelProto:
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
     )
+    metadata = sorted(lowering.package.metadata.items())
     helper.set_model_props(
         model,
         {
             name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-            for name, value in sorted(package.metadata.items())
+            for name, value in metadata
         },
     )
     return model

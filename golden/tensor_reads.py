@@ -43,10 +43,12 @@ class Read:
 class Step:
     """An instruction, or one of several sequences that has a twin for each of the others.
 
-    `shape` of the result is (S, R, n), as `IntegerModel.run` has it in its trace.
+    `names`: its own, or of all of these in their order. `shape` of the result is (S, R, n), as
+    `IntegerModel.run` has it in its trace.
     """
 
     name: str
+    names: list[str]
     instruction: isa.Instruction
     shape: tuple[int, int, int]
     reads: dict[str, Read] = field(default_factory=dict)
@@ -134,9 +136,10 @@ def _steps(package: Package) -> tuple[list[Step], list[tuple[int, int]]]:
             first = step.shape[0]
             step.shape = (first + sequences, *step.shape[1:])
             step.name = step.name.removesuffix(".0")
+            step.names.append(name)
         else:
             shape = sequences, rows_per_sequence(instruction), result_elements(instruction)
-            steps.append(Step(name, instruction, shape))
+            steps.append(Step(name, [name], instruction, shape))
         places.append((len(steps) - 1, first))
     return steps, places
 

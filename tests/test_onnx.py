@@ -7,16 +7,19 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from compiler.compile import compile_learned
+from golden import arithmetic, random_programs
 from golden.cases import CASES, CHECKPOINT_CASES, build_case, compile_on
 from golden.export_onnx import compare, main, run_results
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
-from golden.onnx_graph import onnx_model
+from golden.onnx_graph import decay_table, onnx_core, onnx_model
 from golden.tensor_reads import tensor_reads
 from isa.package import Package
 from model.args import ModelArgs
@@ -42,6 +45,7 @@ from tests.published_models import (
 )
 
 REGRESSOR = {"num_features": 5, "num_channels": 9, "seq_len": 12, "patch_len": 5, "stride": 2}
+PROGRAMS = [random_programs.random_package, random_programs.random_published]
 VARIANTS = {
     "mixing": {"instance_norm": True},
     "independent": {"channel_mode": "independent"},
@@ -78,10 +82,16 @@ def differing(package: Package, x: np.ndarray) -> dict[str, int]:
     expected |= {name: values.numpy() for name, values in trace.items()}
     names = ["y", *(value.name for value in model.graph.value_info)]
     results = dict(zip(names, run_results(model, x, *names), strict=True))
+    return wrong_values(package, results, expected)
+
+
+def wrong_values(
+    package: Package, results: dict[str, np.ndarray], expected: dict[str, np.ndarray]
+) -> dict[str, int]:
     for step in tensor_reads(package):  # the scans of coupled sequences, in one tensor
-        for sequence in range(step.shape[0]):
-            if f"{step.name}.{sequence}" in trace:
-                results[f"{step.name}.{sequence}"] = results[step.name][:, sequence]
+        if len(step.names) > 1:
+            of_all = results[step.name]
+            results |= {name: of_all[:, k] for k, name in enumerate(step.names)}
     wrong = {}
     for name, values in expected.items():
         found = results[name].reshape(values.shape)
@@ -89,6 +99,41 @@ def differing(package: Package, x: np.ndarray) -> dict[str, int]:
         if count := int((found != values).sum()):
             wrong[name] = count
     return wrong
+
+
+@pytest.mark.parametrize("make", PROGRAMS)
+@pytest.mark.parametrize("seed", range(3))
+def test_random_programs(make, seed):
+    """Numbers that no calibrated model has, up to the ends of their ranges."""
+    rng = np.random.default_rng(seed)
+    package = make(rng)
+    assert core_differing(package, rng) == {}
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 1 << 32), make=st.sampled_from(PROGRAMS))
+def test_any_program(seed, make):
+    rng = np.random.default_rng(seed)
+    assert core_differing(make(rng), rng) == {}
+
+
+def core_differing(package: Package, rng: np.random.Generator) -> dict[str, int]:
+    """As `differing`, of the instructions alone, on random tokens."""
+    shape = 4, package.n_sequences, package.n_positions, package.token_bytes
+    tokens = rng.integers(-128, 128, shape, dtype=np.int8)
+    trace = {}
+    IntegerModel(package).run(tokens, trace)
+    session = onnxruntime.InferenceSession(onnx_core(package).SerializeToString())
+    names = [value.name for value in session.get_outputs()]
+    results = dict(zip(names, session.run(names, {"tokens": tokens}), strict=True))
+    return wrong_values(package, results, {name: v.numpy() for name, v in trace.items()})
+
+
+def test_decay_is_the_one_of_the_contract():
+    exponents = torch.arange(40 << 12)
+    table = torch.from_numpy(decay_table())
+    assert torch.equal(table[exponents.clamp(max=len(table) - 1)], arithmetic.decay(exponents))
 
 
 def all_args() -> dict[str, ModelArgs]:

@@ -40,7 +40,7 @@ _STATE_BITS, _SUM_BITS = 24, 16
 _EXPONENTS = range(-15, 9)  # e of NORM, of sums below 2^48
 
 
-class _Graph:
+class Graph:
     """Nodes and initializers; names of values begin with the scopes that they are made in."""
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class _Graph:
 class _Lowering:
     """Nodes for the steps of a package. A result is [N, S, R, n], called as its step."""
 
-    def __init__(self, package: Package, tokens: str, graph: _Graph) -> None:
+    def __init__(self, package: Package, tokens: str, graph: Graph) -> None:
         self.package = package
         self.graph = graph
         self.steps = tensor_reads(package)
@@ -325,20 +325,7 @@ class _Lowering:
         graph, i, params = self.graph, step.instruction, self._params(step)
         x = self._double(step, "src")
         S = graph.add(graph.op("ReduceSumSquare", x, graph.axes(-1), keepdims=1), float(i.eps))
-        # e counts the powers of four from 2^32 on, as 15 + e those from 2^2 on.
-        powers = graph.constant([4.0 ** (e + 16) for e in _EXPONENTS[:-1]])
-        reached = graph.cast(graph.op("GreaterOrEqual", S, powers), TensorProto.INT32)
-        index = graph.op("ReduceSum", reached, graph.axes(-1), keepdims=1)
-        scale = graph.op("Gather", graph.constant([4.0**-e for e in _EXPONENTS]), index)
-        m = graph.cast(graph.op("Floor", graph.op("Mul", S, scale)), TensorProto.INT64)
-        # floor(2^64 / m), in int64
-        quarter = graph.constant(1 << 62, np.int64)
-        four = graph.constant(4, np.int64)
-        left = graph.op("Mul", graph.op("Mod", quarter, m), four)
-        whole = graph.op("Mul", graph.op("Div", quarter, m), four)
-        square = graph.cast(graph.op("Add", whole, graph.op("Div", left, m)))
-        most = graph.constant((1 << arithmetic.RECIPROCAL_BITS) - 1)
-        r = graph.op("Min", graph.op("Floor", graph.op("Sqrt", square)), most)
+        r, index = reciprocal_sqrt(graph, S)
         shift = graph.op(
             "Gather", graph.constant([64 * 2.0 ** -(15 + e) for e in _EXPONENTS]), index
         )
@@ -392,6 +379,23 @@ def decay_table() -> np.ndarray:
     return values[: int(np.argmin(values)) + 1]
 
 
+def reciprocal_sqrt(graph: Graph, s: str) -> tuple[str, str]:
+    """Of sums [..., 1]: r, and which of _EXPONENTS e is."""
+    # It counts the powers of four from 2^2 on.
+    powers = graph.constant([4.0 ** (e + 16) for e in _EXPONENTS[:-1]])
+    reached = graph.cast(graph.op("GreaterOrEqual", s, powers), TensorProto.INT32)
+    index = graph.op("ReduceSum", reached, graph.axes(-1), keepdims=1)
+    scale = graph.op("Gather", graph.constant([4.0**-e for e in _EXPONENTS]), index)
+    m = graph.cast(graph.op("Floor", graph.op("Mul", s, scale)), TensorProto.INT64)
+    # r^2 is at most floor(2^64 / m), which int64 has from four times floor(2^62 / m).
+    quarter, four = graph.constant(1 << 62, np.int64), graph.constant(4, np.int64)
+    left = graph.op("Mul", graph.op("Mod", quarter, m), four)
+    whole = graph.op("Mul", graph.op("Div", quarter, m), four)
+    square = graph.cast(graph.op("Add", whole, graph.op("Div", left, m)))
+    most = graph.constant((1 << arithmetic.RECIPROCAL_BITS) - 1)
+    return graph.op("Min", graph.op("Floor", graph.op("Sqrt", square)), most), index
+
+
 def _columns(elements: np.ndarray, shape: tuple[int, int, int]) -> int | None:
     """The first of those elements of a result that [S, P, n] are in each of its rows; None where
     they are anything else."""
@@ -418,7 +422,7 @@ def _narrowed(read: Read) -> Read:
 # ------------------------------------------------------------------------------ the host's work
 
 
-def _encode_series(graph: _Graph, host: HostSide) -> tuple[str, tuple[str, str] | None]:
+def _encode_series(graph: Graph, host: HostSide) -> tuple[str, tuple[str, str] | None]:
     """x [B, V, L] normalized, and mean and deviation of the windows, float32 [B, V, 1]."""
     if not host.args.instance_norm:
         return "x", None
@@ -438,7 +442,7 @@ def _encode_series(graph: _Graph, host: HostSide) -> tuple[str, tuple[str, str] 
     return normalized, (mean32, deviation32)
 
 
-def _encode(graph: _Graph, host: HostSide, package: Package) -> tuple[str, object]:
+def _encode(graph: Graph, host: HostSide, package: Package) -> tuple[str, object]:
     """Tokens int8 [N, tokens of an iteration, token_bytes], and statistics of the windows."""
     statistics = None
     if isinstance(host.model, FrameHost):
@@ -456,7 +460,7 @@ def _encode(graph: _Graph, host: HostSide, package: Package) -> tuple[str, objec
     return graph.reshape(tokens, -1, count, package.token_bytes), statistics
 
 
-def _decode(graph: _Graph, host: HostSide, y: str, statistics: object) -> None:
+def _decode(graph: Graph, host: HostSide, y: str, statistics: object) -> None:
     """int16 [N, S, 1, n] to forecasts."""
     shape = graph.constant((-1, *host.forecast_shape), np.int64)
     scale = graph.constant(host.output_scale, np.float32, "scale")
@@ -490,7 +494,7 @@ def onnx_model(package: Package) -> onnx.ModelProto:
         ValueError: it is a program that is no model of the compiler's.
     """
     host = HostSide(package)
-    graph = _Graph()
+    graph = Graph()
     with graph.scope("host"):
         tokens, statistics = _encode(graph, host, package)
     lowering = _Lowering(package, tokens, graph)
@@ -511,7 +515,7 @@ def onnx_core(package: Package) -> onnx.ModelProto:
 
     Raises ValueError as `onnx_model`.
     """
-    graph, shape = _Graph(), (package.n_sequences, package.n_positions, package.token_bytes)
+    graph, shape = Graph(), (package.n_sequences, package.n_positions, package.token_bytes)
     with graph.scope("stream"):
         tokens = graph.reshape("tokens", 0, shape[0] * shape[1], shape[2])
     lowering = _Lowering(package, tokens, graph)

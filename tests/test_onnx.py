@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from compiler.compile import compile_learned
@@ -19,7 +19,15 @@ from golden.cases import CASES, CHECKPOINT_CASES, build_case, compile_on
 from golden.export_onnx import compare, main, run_results
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
-from golden.onnx_graph import decay_table, onnx_core, onnx_model
+from golden.onnx_graph import (
+    IR_VERSION,
+    OPSET,
+    Graph,
+    decay_table,
+    onnx_core,
+    onnx_model,
+    reciprocal_sqrt,
+)
 from golden.tensor_reads import tensor_reads
 from isa.package import Package
 from model.args import ModelArgs
@@ -134,6 +142,34 @@ def test_decay_is_the_one_of_the_contract():
     exponents = torch.arange(40 << 12)
     table = torch.from_numpy(decay_table())
     assert torch.equal(table[exponents.clamp(max=len(table) - 1)], arithmetic.decay(exponents))
+
+
+def test_reciprocals_are_those_of_the_contract():
+    """At the ends of their ranges, where a root is whole, and anywhere else."""
+    rng = np.random.default_rng(0)
+    powers = np.int64(1) << np.arange(48)
+    squares = np.arange(1 << 16, 1 << 17, 97, dtype=np.int64) ** 2
+    near = np.concatenate([powers, squares, rng.integers(1, 1 << 48, 1000)])
+    sums = np.concatenate([near - 1, near, near + 1])
+    sums = sums[(sums > 0) & (sums < 1 << 48)]
+    graph = Graph()
+    results = reciprocal_sqrt(graph, "s")
+    types = TensorProto.DOUBLE, TensorProto.INT32
+    value = helper.make_tensor_value_info
+    proto = helper.make_graph(
+        graph.nodes,
+        "reciprocal",
+        [value("s", TensorProto.DOUBLE, ["n", 1])],
+        [value(name, kind, ["n", 1]) for name, kind in zip(results, types, strict=True)],
+        graph.initializers,
+    )
+    opset = helper.make_opsetid("", OPSET)
+    model = helper.make_model(proto, opset_imports=[opset], ir_version=IR_VERSION)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    r, index = session.run(None, {"s": sums[:, None].astype(np.float64)})
+    expected = arithmetic.reciprocal_sqrt(torch.from_numpy(sums[:, None]))
+    np.testing.assert_array_equal(r, expected[0])
+    np.testing.assert_array_equal(index - 15, expected[1])
 
 
 def all_args() -> dict[str, ModelArgs]:

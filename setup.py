@@ -7,11 +7,16 @@ what they import of each other is imported from there.
 
 import re
 import shutil
-import tomllib
+import sys
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
+
+try:
+    import tomllib
+except ImportError:
+    sys.exit("cmamba: found Python {}.{}, expected 3.11 to 3.14".format(*sys.version_info))
 
 ROOT = Path(__file__).resolve().parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -30,6 +30,7 @@ from golden.onnx_graph import write_onnx
 from isa.fitting import fitting_build
 from isa.package import Package
 from model.inputs import read_windows
+from model.io import InputError
 
 
 def run_results(model: onnx.ModelProto, x: np.ndarray, *names: str) -> list[np.ndarray]:
@@ -67,6 +68,18 @@ def compare(model: onnx.ModelProto, package: Package, x: np.ndarray) -> tuple[in
     return forecasts.size, int((found != forecasts).sum()), int(steps.max())
 
 
+def _windows(path: Path, package: Package) -> np.ndarray:
+    """Those of a file, as the graph takes them. Raises InputError."""
+    host = HostSide(package)
+    x = read_windows(path, host.args).numpy()
+    if x.shape[1:] != host.window_shape:  # a regressor's host takes any number of frames
+        raise InputError(
+            f"{path}: 'x': found shape {list(x.shape)}, expected [B, T, Din] = "
+            f"[B, {host.window_shape[0]}, {host.window_shape[1]}]"
+        )
+    return x
+
+
 @command_line.command()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
@@ -85,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     require_writable(args.output, new_folder=True)
     package = Package.read(args.package)
     fitting_build(package, str(args.package))  # raises where there is none
-    windows = args.check and read_windows(args.check, HostSide(package).args).numpy()
+    windows = args.check and _windows(args.check, package)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     model = write_onnx(package, args.output)
     print(

@@ -328,3 +328,19 @@ def test_bad_input_is_one_line(files, change, message, capsys):
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1
     assert {n: p.read_bytes() for n, p in files.items() if p.is_file()} == before
+
+
+def test_a_window_of_a_regressor_has_all_frames(tmp_path, capsys):
+    args = all_args()["regressor"]
+    compile_regressor(args).write(tmp_path / "r.bin")
+    options = {name: tmp_path / f"r.{end}" for name, end in (("package", "bin"), ("check", "npz"))}
+    options["output"] = tmp_path / "r.onnx"
+    x = windows_of(args, 3)
+    np.savez(options["check"], x=x)
+    assert run(options) == 0
+    assert "3 windows by onnxruntime: 0 of 6 values differ" in capsys.readouterr().out
+    options["output"].unlink()
+    np.savez(options["check"], x=x[:, :-1])
+    assert run(options) == 2
+    message = "found shape [3, 11, 5], expected [B, T, Din] = [B, 12, 5]"
+    assert message in capsys.readouterr().err and not options["output"].exists()

@@ -219,6 +219,7 @@ SPACE_NAMES: tuple[str, ...] = tuple(SPACES)
 _OPERAND_FIELDS = _pack(_SRC["operand"]["fields"])
 OPERAND = Format("operand", sum(f.bits for f in _OPERAND_FIELDS), _OPERAND_FIELDS)
 SCHEDULE = Format("schedule entry", _SRC["schedule"]["bits"], _pack(_SRC["schedule"]["fields"]))
+PHASE = Format("phase", _SRC["phase"]["bits"], _pack(_SRC["phase"]["fields"]))
 PARAM = Format("parameter word", _SRC["param"]["bits"], _pack(_SRC["param"]["fields"]))
 INSTRUCTION_BITS: int = _SRC["instruction"]["bits"]
 OPCODES: Mapping[str, Opcode] = MappingProxyType(

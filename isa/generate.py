@@ -153,6 +153,7 @@ def isa_header() -> str:
         "",
     ]
     lines += _struct("ScheduleEntry", isa.SCHEDULE, "Run one instruction on one token.")
+    lines += _struct("Phase", isa.PHASE, "Entries of the schedule, executed several times.")
     lines += _struct("ParamWord", isa.PARAM, "Requantization parameters.")
     for op in isa.OPCODES.values():
         lines += _struct(f"{camel(op.name)}Instruction", op.format, op.doc, skip=("opcode",))
@@ -286,7 +287,7 @@ def _header_table() -> str:
         if not f.name.startswith(sections):
             count = f" x {f.count}" if f.count > 1 else ""
             rows.append([f.lsb // 8, f"u{f.bits}{count}", f"`{f.name}`", f.doc])
-    table_at = rows[-1][0] + 2 * len(isa.UNITS)
+    table_at = next(f.lsb for f in isa.HEADER.fields if f.name.startswith(sections)) // 8
     rows.append(
         [table_at, f"3 x u32 x {len(isa.SECTIONS)}", "sections", "offset, size, CRC-32 of each"]
     )
@@ -315,6 +316,7 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "operand": lambda: _table(_FIELD_HEAD, _field_rows(isa.OPERAND.fields)),
     "schedule": lambda: _table(_FIELD_HEAD, _field_rows(isa.SCHEDULE.fields)),
+    "phase": lambda: _table(_FIELD_HEAD, _field_rows(isa.PHASE.fields)),
     "param": lambda: _table(_FIELD_HEAD, _field_rows(isa.PARAM.fields)),
     "instructions": _instructions,
     "limits": lambda: _table(

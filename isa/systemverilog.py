@@ -172,6 +172,12 @@ def package() -> str:
         isa.SCHEDULE.fields,
         "ScheduleEntryBits",
     )
+    lines += _struct(
+        "phase",
+        "Entries of the schedule, executed several times.",
+        isa.PHASE.fields,
+        "PhaseBits",
+    )
     lines += _struct("param_word", "Requantization parameters.", isa.PARAM.fields)
     lines += [_parameter("ParamWordBits", isa.PARAM.bits), ""]
     for op in isa.OPCODES.values():

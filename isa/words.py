@@ -20,6 +20,7 @@ def _dtype(fmt: isa.Format) -> np.dtype:
 
 PARAM_DTYPE = _dtype(isa.PARAM)
 SCHEDULE_DTYPE = _dtype(isa.SCHEDULE)
+PHASE_DTYPE = _dtype(isa.PHASE)
 MAX_TAPS = isa.LIMITS["taps"]
 CONV_PARAM_DTYPE = np.dtype([*PARAM_DTYPE.descr, ("taps", "i1", (MAX_TAPS,))])
 

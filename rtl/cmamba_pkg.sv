@@ -8,8 +8,8 @@ package cmamba_pkg;
   // verilator lint_off UNUSEDPARAM
   // verilator lint_off UNUSEDSIGNAL
 
-  localparam int unsigned VersionMajor = 1;
-  localparam int unsigned VersionMinor = 1;
+  localparam int unsigned VersionMajor = 2;
+  localparam int unsigned VersionMinor = 0;
   localparam logic [31:0] Magic = 32'h31424D43;
   localparam int unsigned HeaderBytes = 256;
   localparam int unsigned SectionAlign = 64;
@@ -17,7 +17,7 @@ package cmamba_pkg;
   localparam int unsigned ScheduleBits = 128;
   localparam int unsigned NumUnits = 6;
   localparam int unsigned NumSpaces = 11;
-  localparam int unsigned NumSections = 13;
+  localparam int unsigned NumSections = 14;
 
   // What a loader allows.
   localparam int unsigned LimitShift = 48;
@@ -73,18 +73,19 @@ package cmamba_pkg;
   // Parts of the package.
   typedef enum logic [3:0] {
     SectionInstructions = 4'd0,
-    SectionSchedule     = 4'd1,
-    SectionWeights      = 4'd2,
-    SectionArrayParams  = 4'd3,
-    SectionConvParams   = 4'd4,
-    SectionConvTables   = 4'd5,
-    SectionScanParams   = 4'd6,
-    SectionScanDecay    = 4'd7,
-    SectionScanTables   = 4'd8,
-    SectionVectorParams = 4'd9,
-    SectionVectorTables = 4'd10,
-    SectionResidImage   = 4'd11,
-    SectionMetadata     = 4'd12
+    SectionPhases       = 4'd1,
+    SectionSchedule     = 4'd2,
+    SectionWeights      = 4'd3,
+    SectionArrayParams  = 4'd4,
+    SectionConvParams   = 4'd5,
+    SectionConvTables   = 4'd6,
+    SectionScanParams   = 4'd7,
+    SectionScanDecay    = 4'd8,
+    SectionScanTables   = 4'd9,
+    SectionVectorParams = 4'd10,
+    SectionVectorTables = 4'd11,
+    SectionResidImage   = 4'd12,
+    SectionMetadata     = 4'd13
   } section_e;
 
   // Error codes.
@@ -109,7 +110,7 @@ package cmamba_pkg;
 
   // Bytes of one element of each section.
   localparam int unsigned SectionElementBytes[NumSections] = '{
-    64, 16, 1, 8, 16, 256, 8, 2, 512, 8, 512, 2, 1
+    64, 32, 16, 1, 8, 16, 256, 8, 2, 512, 8, 512, 2, 1
   };
   // Bits of one element of each activation memory.
   localparam int unsigned SpaceBits[NumSpaces] = '{8, 8, 8, 8, 8, 8, 8, 8, 8, 16, 16};
@@ -126,9 +127,9 @@ package cmamba_pkg;
   typedef logic signed [13:0] wait_count_t;
   // Run one instruction on one token.
   typedef struct packed {
-    wait_count_t [5:0] wait_count;      // per unit: entries of this iteration that must have
-                                        // completed; at or below zero counts back into the
-                                        // iteration before
+    wait_count_t [5:0] wait_count;      // per unit: entries of this repeat that must have
+                                        // completed; at or below zero counts back into the repeat
+                                        // before
     logic [9:0]        sequence_index;  // index of the sequence among those of this iteration that
                                         // the instruction works on
     logic [11:0]       position;        // position of the token in its sequence; 0 restarts
@@ -137,6 +138,18 @@ package cmamba_pkg;
     logic [9:0]        instruction;     // index into the instruction table
   } schedule_entry_t;
   localparam int unsigned ScheduleEntryBits = $bits(schedule_entry_t);
+
+  typedef logic [15:0] unit_entries_t;
+  // Entries of the schedule, executed several times.
+  typedef struct packed {
+    unit_entries_t [5:0] unit_entries;   // of the entries, those of each unit
+    logic [9:0]          sequence_step;  // added to `sequence` with each repeat
+    logic [11:0]         position_step;  // added to `position` with each repeat
+    logic [11:0]         token_step;     // added to `token` with each repeat, modulo 4096
+    logic [15:0]         repeats;        // how often they are executed
+    logic [15:0]         entries;        // schedule entries, from the end of the phase before
+  } phase_t;
+  localparam int unsigned PhaseBits = $bits(phase_t);
 
   // Requantization parameters.
   typedef struct packed {
@@ -370,9 +383,8 @@ package cmamba_pkg;
   localparam int unsigned HeaderNPositionsAt = 20;
   localparam int unsigned HeaderTokenBytesAt = 22;
   localparam int unsigned HeaderForecastElementsAt = 24;
-  localparam int unsigned HeaderUnitEntriesAt = 28;
   // The section table: offset, bytes and CRC of each section, 32 bits each.
-  localparam int unsigned HeaderSectionTableAt = 40;
+  localparam int unsigned HeaderSectionTableAt = 28;
   localparam int unsigned HeaderSectionEntryBytes = 12;
   localparam int unsigned HeaderCrcAt = 252;
 

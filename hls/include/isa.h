@@ -5,15 +5,15 @@
 
 namespace cmamba {
 
-constexpr int kVersionMajor = 1;
-constexpr int kVersionMinor = 1;
+constexpr int kVersionMajor = 2;
+constexpr int kVersionMinor = 0;
 constexpr unsigned kMagic = 0x31424D43;
 constexpr int kHeaderBytes = 256;
 constexpr int kSectionAlign = 64;
 constexpr int kInstructionBits = 512;
 constexpr int kUnits = 6;
 constexpr int kSpaces = 11;
-constexpr int kSections = 13;
+constexpr int kSections = 14;
 
 // What a loader allows.
 constexpr int kMaxShift = 48;
@@ -69,18 +69,19 @@ enum Space {
 // Parts of the package.
 enum SectionId {
   SECTION_INSTRUCTIONS = 0,
-  SECTION_SCHEDULE = 1,
-  SECTION_WEIGHTS = 2,
-  SECTION_ARRAY_PARAMS = 3,
-  SECTION_CONV_PARAMS = 4,
-  SECTION_CONV_TABLES = 5,
-  SECTION_SCAN_PARAMS = 6,
-  SECTION_SCAN_DECAY = 7,
-  SECTION_SCAN_TABLES = 8,
-  SECTION_VECTOR_PARAMS = 9,
-  SECTION_VECTOR_TABLES = 10,
-  SECTION_RESID_IMAGE = 11,
-  SECTION_METADATA = 12,
+  SECTION_PHASES = 1,
+  SECTION_SCHEDULE = 2,
+  SECTION_WEIGHTS = 3,
+  SECTION_ARRAY_PARAMS = 4,
+  SECTION_CONV_PARAMS = 5,
+  SECTION_CONV_TABLES = 6,
+  SECTION_SCAN_PARAMS = 7,
+  SECTION_SCAN_DECAY = 8,
+  SECTION_SCAN_TABLES = 9,
+  SECTION_VECTOR_PARAMS = 10,
+  SECTION_VECTOR_TABLES = 11,
+  SECTION_RESID_IMAGE = 12,
+  SECTION_METADATA = 13,
 };
 
 // Error codes.
@@ -104,7 +105,7 @@ enum Error {
 };
 
 // Bytes of one element of each section.
-constexpr int kSectionElementBytes[kSections] = {64, 16, 1, 8, 16, 256, 8, 2, 512, 8, 512, 2, 1};
+constexpr int kSectionElementBytes[kSections] = {64, 32, 16, 1, 8, 16, 256, 8, 2, 512, 8, 512, 2, 1};
 // Bits of one element of each activation memory.
 constexpr int kSpaceBits[kSpaces] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 16, 16};
 
@@ -145,6 +146,32 @@ inline ScheduleEntry decode_schedule_entry(const word_t<128>& w) {
   f.wait[3] = sbits<99, 86>(w);
   f.wait[4] = sbits<113, 100>(w);
   f.wait[5] = sbits<127, 114>(w);
+  return f;
+}
+
+// Entries of the schedule, executed several times.
+struct Phase {
+  uint_t<16> entries;
+  uint_t<16> repeats;
+  uint_t<12> token_step;
+  uint_t<12> position_step;
+  uint_t<10> sequence_step;
+  uint_t<16> unit_entries[6];
+};
+constexpr int kPhaseUsedBits = 162;
+inline Phase decode_phase(const word_t<256>& w) {
+  Phase f;
+  f.entries = bits<15, 0>(w);
+  f.repeats = bits<31, 16>(w);
+  f.token_step = bits<43, 32>(w);
+  f.position_step = bits<55, 44>(w);
+  f.sequence_step = bits<65, 56>(w);
+  f.unit_entries[0] = bits<81, 66>(w);
+  f.unit_entries[1] = bits<97, 82>(w);
+  f.unit_entries[2] = bits<113, 98>(w);
+  f.unit_entries[3] = bits<129, 114>(w);
+  f.unit_entries[4] = bits<145, 130>(w);
+  f.unit_entries[5] = bits<161, 146>(w);
   return f;
 }
 
@@ -436,9 +463,8 @@ constexpr int kHeaderIterationsAt = 18;
 constexpr int kHeaderNPositionsAt = 20;
 constexpr int kHeaderTokenBytesAt = 22;
 constexpr int kHeaderForecastElementsAt = 24;
-constexpr int kHeaderUnitEntriesAt = 28;
 // The section table: offset, bytes and CRC of each section, 32 bits each.
-constexpr int kHeaderSectionTableAt = 40;
+constexpr int kHeaderSectionTableAt = 28;
 constexpr int kHeaderSectionEntryBytes = 12;
 constexpr int kHeaderCrcAt = 252;
 

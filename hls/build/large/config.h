@@ -15,6 +15,7 @@ constexpr int kScanLanes = 64;
 
 // Capacities, in elements (weights: tiles).
 constexpr int kMaxInstructions = 256;
+constexpr int kMaxPhases = 64;
 constexpr int kMaxSchedule = 2048;
 constexpr int kMaxWeights = 3328;
 constexpr int kMaxArrayParams = 8192;

@@ -15,6 +15,7 @@ constexpr int kScanLanes = 16;
 
 // Capacities, in elements (weights: tiles).
 constexpr int kMaxInstructions = 128;
+constexpr int kMaxPhases = 16;
 constexpr int kMaxSchedule = 2048;
 constexpr int kMaxWeights = 8192;
 constexpr int kMaxArrayParams = 4096;

@@ -15,6 +15,7 @@ constexpr int kScanLanes = 128;
 
 // Capacities, in elements (weights: tiles).
 constexpr int kMaxInstructions = 256;
+constexpr int kMaxPhases = 64;
 constexpr int kMaxSchedule = 4096;
 constexpr int kMaxWeights = 1024;
 constexpr int kMaxArrayParams = 16384;

@@ -16,6 +16,7 @@ package cmamba_build_pkg;
 
   // Capacities, in elements (weights: tiles).
   localparam int unsigned MaxInstructions = 256;
+  localparam int unsigned MaxPhases = 64;
   localparam int unsigned MaxSchedule = 4096;
   localparam int unsigned MaxWeights = 2048;
   localparam int unsigned MaxArrayParams = 16384;

@@ -16,6 +16,7 @@ package cmamba_build_pkg;
 
   // Capacities, in elements (weights: tiles).
   localparam int unsigned MaxInstructions = 128;
+  localparam int unsigned MaxPhases = 16;
   localparam int unsigned MaxSchedule = 2048;
   localparam int unsigned MaxWeights = 8192;
   localparam int unsigned MaxArrayParams = 4096;

@@ -33,6 +33,7 @@ from compiler.schedule.check import ScheduleError, check_schedule
 from compiler.schedule.dataflow import DataflowError, check_dataflow
 from compiler.schedule.order import schedule
 from isa.package import Package
+from isa.phases import phase_of
 from isa.words import SCHEDULE_DTYPE
 from model.args import ModelArgs
 from model.cmamba import INSTANCE_NORM_EPS
@@ -266,6 +267,7 @@ def _assemble(program: _Program, order: np.ndarray, metadata: dict[str, object])
         token_bytes=args.token_features,
         forecast_elements=args.output_features,
         instructions=program.instructions,
+        phases=phase_of([program.instructions[i].unit for i in order["instruction"]]),
         schedule=order,
         **builder.sections(),
         metadata=metadata,

@@ -35,6 +35,7 @@ from compiler.schedule import timing
 from compiler.schedule.order import NO_WAIT
 from isa.fitting import fitting_build
 from isa.package import Package
+from isa.phases import drains
 from model.args import ModelArgs
 from model.inputs import compilable, read_args
 from model.published_args import PublishedArgs
@@ -70,7 +71,7 @@ REFERENCE_MODELS = {
 
 @dataclass(frozen=True)
 class Timeline:
-    """When each entry of each iteration ran: int64 [iterations, entries] in schedule order."""
+    """When each entry of each iteration ran: int64 [iterations, entries], as they are executed."""
 
     start: np.ndarray
     done: np.ndarray
@@ -79,15 +80,15 @@ class Timeline:
 
 
 def simulate(package: Package, build: isa.Build, iterations: int) -> Timeline:
-    """Run the schedule `iterations` times under the cycle model."""
-    schedule = package.schedule
-    n, n_units = len(schedule), len(isa.UNITS)
-    unit = np.array([package.instructions[i].unit for i in schedule["instruction"]])
+    """Run the phases `iterations` times under the cycle model."""
+    executed = package.executed()
+    n, n_units = len(executed), len(isa.UNITS)
+    units = [i.unit for i in package.instructions]
+    unit = np.array([units[i] for i in executed["instruction"]])
     costs = [
-        timing.cost(package.instructions[i], int(position), build)
-        for i, position in zip(schedule["instruction"], schedule["position"], strict=True)
+        timing.cost(package.instructions[i], position, build)
+        for i, position in executed[["instruction", "position"]].tolist()
     ]
-    count = np.bincount(unit, minlength=n_units)
     start = np.zeros((iterations, n), dtype=np.int64)
     done = np.zeros((iterations, n), dtype=np.int64)
     # Of each unit, in order: when its entries completed, and when they started.
@@ -95,22 +96,32 @@ def simulate(package: Package, build: isa.Build, iterations: int) -> Timeline:
     started: list[list[int]] = [[] for _ in range(n_units)]
     times = timing.UnitTimes(running_sums=True)
     read = -timing.FETCH  # when the next entry is read from the schedule: the first starts at 0
-    waits = schedule["wait"].tolist()
+    ended = 0  # when everything so far has completed
+    floor = [0] * n_units  # entries completed when the phase began
+    rounds = [(r.phase, r.repeat, r.entries["wait"].tolist()) for r in package.rounds()]
     for iteration in range(iterations):
-        for at in range(n):
-            u = unit[at]
-            ready = read + timing.FETCH
-            for v in range(n_units):
-                needed = iteration * count[v] + waits[at][v]
-                if waits[at][v] != NO_WAIT and needed > 0:
-                    ready = max(ready, completed[v][needed - 1] + timing.DISPATCH)
-            start[iteration, at], done[iteration, at] = times.run(u, costs[at], ready)
-            started[u].append(start[iteration, at])
-            completed[u].append(done[iteration, at])
-            # The next is read a cycle later, or when a full queue has room again.
-            read += 1
-            if len(started[u]) >= timing.QUEUE:
-                read = max(read, started[u][-timing.QUEUE] + 1)
+        at = 0
+        for phase, repeat, waits in rounds:
+            base = [len(of_unit) for of_unit in completed]
+            if drains(package.phases) and not repeat and (phase or iteration):
+                floor = base
+                read = max(read, ended + timing.DRAIN)
+            for wait in waits:
+                u = unit[at]
+                ready = read + timing.FETCH
+                for v in range(n_units):
+                    needed = base[v] + wait[v]
+                    if wait[v] != NO_WAIT and needed > floor[v]:
+                        ready = max(ready, completed[v][needed - 1] + timing.DISPATCH)
+                start[iteration, at], done[iteration, at] = times.run(u, costs[at], ready)
+                started[u].append(start[iteration, at])
+                completed[u].append(done[iteration, at])
+                ended = max(ended, done[iteration, at])
+                # The next is read a cycle later, or when a full queue has room again.
+                read += 1
+                if len(started[u]) >= timing.QUEUE:
+                    read = max(read, started[u][-timing.QUEUE] + 1)
+                at += 1
     return Timeline(start, done, np.array([c.busy for c in costs]), unit)
 
 
@@ -133,7 +144,7 @@ def estimate(package: Package, build: isa.Build) -> Estimate:
     # A unit starts a cycle before its first beat, and completes a cycle after its last.
     single = int(ends[0]) - 1
     interval = float(ends[-1] - ends[0]) / (_BACK_TO_BACK - 1)
-    steps = package.schedule["instruction"]
+    steps = package.executed()["instruction"]
     macs = per_forecast * sum(timing.macs(package.instructions[i]) for i in steps)
     busy = {
         name: per_forecast * float(timeline.busy[timeline.unit == u].sum()) / interval
@@ -144,12 +155,12 @@ def estimate(package: Package, build: isa.Build) -> Estimate:
 
 def instruction_table(package: Package, build: isa.Build) -> str:
     """A table of the instructions: entries, MACs, cycles, and how full the array's tiles are."""
-    schedule = package.schedule
+    executed = package.executed()
     lines = [
         f"{'instruction':44} {'opcode':7} {'entries':>7} {'MACs':>10} {'cycles':>8} {'fill':>6}"
     ]
     for index, instruction in enumerate(package.instructions):
-        positions = schedule["position"][schedule["instruction"] == index]
+        positions = executed["position"][executed["instruction"] == index]
         cycles = sum(timing.cost(instruction, int(p), build).busy for p in positions)
         macs = timing.macs(instruction) * len(positions)
         fill = f"{macs / (cycles * build.tile_macs):6.1%}" if macs else ""
@@ -196,7 +207,7 @@ def _random_model(args: ModelArgs) -> tuple[Quantizable, dict[str, Histogram]]:
 
 def streamed_tiles(package: Package, build: isa.Build) -> int:
     """Weight tiles that one forecast reads from DDR, as the chip has no room for them."""
-    steps = package.schedule[["instruction", "position"]].tolist()
+    steps = package.executed()[["instruction", "position"]].tolist()
     one = sum(timing.streamed_tiles(package.instructions[i], p, build) for i, p in steps)
     return package.iterations * one
 

@@ -1,8 +1,8 @@
 """Execute a package with integers only, entry by entry, on a model of the memories.
 
 This is the reference for the hardware: the schedule runs in list order, activations live in the
-memories and rings that the instructions name, sums and scan state in their units. Iterations
-of the schedule are independent of each other and run as a batch.
+memories and rings that the instructions name, sums and scan state in their units. Iterations of the
+phases are independent of each other and run as a batch.
 """
 
 from __future__ import annotations
@@ -152,6 +152,7 @@ class IntegerModel:
         if twice:
             raise ValueError(f"metadata, instructions: expected distinct names, found {twice}")
         self._steps = [self._prepare(instruction) for instruction in package.instructions]
+        self._entries = package.executed()
 
     def _prepare(self, instruction: isa.Instruction) -> _Step:
         package = self.package
@@ -184,7 +185,7 @@ class IntegerModel:
         return _Step(instruction, **parts)
 
     def run(self, tokens: np.ndarray, trace: dict[str, Tensor] | None = None) -> np.ndarray:
-        """Run the schedule once for each iteration, as `isa.streams.Runner.run`.
+        """Run the phases once for each iteration, as `isa.streams.Runner.run`.
 
         Args:
             tokens: int8 [n_iterations, n_sequences, n_positions, token_bytes], of any number of
@@ -237,8 +238,8 @@ class IntegerModel:
     def _run_batch(self, tokens: Tensor, results: list[Tensor] | None) -> Tensor:
         memory = _Memories.allocate(len(tokens), self.build, self.package.resid_image)
         run = _Run(memory, tokens.flatten(1, 2))
-        fields = ("instruction", "token", "position", "sequence")
-        for index, token, position, sequence in self.package.schedule[list(fields)].tolist():
+        fields = ["instruction", "token", "position", "sequence"]
+        for index, token, position, sequence in self._entries[fields].tolist():
             step = self._steps[index]
             execute = getattr(self, f"_{step.instruction.opcode.lower()}")
             result = execute(run, step, token, position, sequence)
@@ -404,7 +405,7 @@ def result_elements(instruction: isa.Instruction) -> int:
 def trace_sequences(package: Package) -> list[int]:
     """Sequences that each instruction works on: one where it serves one only, or all at once."""
     sequences = [0] * len(package.instructions)
-    for index, sequence in package.schedule[["instruction", "sequence"]].tolist():
+    for index, sequence in package.executed()[["instruction", "sequence"]].tolist():
         sequences[index] = max(sequences[index], sequence + 1)
     return sequences
 

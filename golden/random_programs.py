@@ -4,8 +4,8 @@
 with those of the published CMamba; between them they use every instruction. Sizes, rings, weights,
 parameters and tables are random, padding is zero. The list order is the plain one (sequence after
 sequence, or token after token where the sequences depend on each other) and the waits let nothing
-overlap; `shuffled` gives the same program another order and only the waits it needs, `with_padding`
-other padding.
+overlap; `shuffled` gives the same program another order and only the waits it needs, `phased` several
+phases, `with_padding` other padding.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from compiler.program import Entry
 from compiler.schedule.check import accesses
 from isa.package import Package
 from isa.padding import find_padding
+from isa.phases import TOKENS, drains, phase_of, repeated
 from isa.rules import PARAM_SECTIONS, address_multiples
 from isa.words import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE
 
@@ -211,10 +212,8 @@ class Assembler:
         schedule = np.zeros(len(entries), SCHEDULE_DTYPE)
         for name, column in zip(SCHEDULE_DTYPE.names[:4], zip(*entries, strict=True), strict=True):
             schedule[name] = column
-        completed = [0] * len(isa.UNITS)
-        for entry, (index, *_) in zip(schedule, entries, strict=True):
-            entry["wait"] = completed
-            completed[self.instructions[index].unit] += 1
+        units = [self.instructions[index].unit for index, *_ in entries]
+        schedule["wait"] = _one_by_one(units)
         build = self.build
         package = Package(
             tile_in=build.tile_in,
@@ -225,6 +224,7 @@ class Assembler:
             token_bytes=token_bytes,
             forecast_elements=forecast_elements,
             instructions=tuple(self.instructions),
+            phases=phase_of(units),
             schedule=schedule,
             weights=joined(self.weights, np.zeros((0, build.tile_out, build.tile_in), np.int8)),
             array_params=joined(self.params.get("array_params"), np.zeros(0, PARAM_DTYPE)),
@@ -549,14 +549,13 @@ def _resources(package: Package, entry: np.void) -> tuple[list, list]:
     return reads, writes, inside
 
 
-def _dependencies(touched: list[tuple[list, list, list]], iterations: int) -> list[dict[int, bool]]:
-    """For each entry of ``iterations`` repetitions: the entries before it that it depends on, and
-    whether a wait is needed (not inside a unit, which keeps its own order)."""
+def _dependencies(touched: Sequence[tuple[list, list, list]]) -> list[dict[int, bool]]:
+    """For each of the entries: those before it that it depends on, and whether a wait is needed
+    (not inside a unit, which keeps its own order)."""
     writer: dict = {}
     readers: dict = {}
     result = []
-    for number in range(iterations * len(touched)):
-        reads, writes, inside = touched[number % len(touched)]
+    for number, (reads, writes, inside) in enumerate(touched):
         needs: dict[int, bool] = {}
         for key in inside:
             if key in writer:
@@ -576,10 +575,29 @@ def _dependencies(touched: list[tuple[list, list, list]], iterations: int) -> li
 
 
 def shuffled(package: Package, rng: np.random.Generator) -> Package:
-    """The same program in a random order that keeps its meaning, with only the waits it needs."""
-    n = len(package.schedule)
-    needs = _dependencies([_resources(package, e) for e in package.schedule], 1)
-    left = [set(need) for need in needs]
+    """The same program, each phase in a random order that keeps its meaning, with only the waits it
+    needs."""
+    parts, first = [], 0
+    for phase in package.phases:
+        entries = package.schedule[first : first + phase["entries"]]
+        first += len(entries)
+        repeats = [repeated(entries, phase, r) for r in range(phase["repeats"])]
+        if not drains(package.phases):
+            repeats *= 2  # iterations
+        parts.append(_shuffled(package, entries, repeats, rng))
+    return dataclasses.replace(package, schedule=np.concatenate(parts))
+
+
+def _shuffled(
+    package: Package, entries: np.ndarray, repeats: Sequence[np.ndarray], rng: np.random.Generator
+) -> np.ndarray:
+    """The entries of a phase; `repeats`: what is executed, one after the other."""
+    n = len(entries)
+    touched = [[_resources(package, e) for e in repeat] for repeat in repeats]
+    left: list[set[int]] = [set() for _ in entries]
+    for repeat in touched:
+        for needs, more in zip(left, _dependencies(repeat), strict=True):
+            needs.update(more)
     order: list[int] = []
     ready = [i for i in range(n) if not left[i]]
     while ready:
@@ -590,28 +608,82 @@ def shuffled(package: Package, rng: np.random.Generator) -> Package:
                 left[i].remove(chosen)
                 if not left[i]:
                     ready.append(i)
-    schedule = package.schedule[order].copy()
 
-    units = [package.instructions[e["instruction"]].unit for e in schedule]
+    entries = entries[order]
+    units = [package.instructions[i].unit for i in entries["instruction"]]
     ordinal = [units[:i].count(unit) for i, unit in enumerate(units)]
-    needs = _dependencies([_resources(package, e) for e in schedule], 2)[n:]
-    schedule["wait"] = NO_WAIT
-    for entry, need in zip(schedule, needs, strict=True):
+    entries["wait"] = NO_WAIT
+    for number, need in enumerate(_dependencies([repeat[i] for repeat in touched for i in order])):
+        repeat, at = divmod(number, n)
         for other, wait in need.items():
             if wait:
-                unit = units[other % n]
-                count = ordinal[other % n] + 1 - (0 if other >= n else package.unit_entries[unit])
-                entry["wait"][unit] = max(entry["wait"][unit], count)
-    return dataclasses.replace(package, schedule=schedule)
+                earlier, index = divmod(other, n)
+                unit = units[index]
+                count = ordinal[index] + 1 - (repeat - earlier) * units.count(unit)
+                entries["wait"][at, unit] = max(entries["wait"][at, unit], count)
+    return entries
+
+
+def _one_by_one(units: Sequence[int]) -> np.ndarray:
+    """Waits of entries of these units, each for all before it: int32 [entries, units]."""
+    completed = np.cumsum(np.eye(len(isa.UNITS), dtype=np.int32)[list(units)], axis=0)
+    return np.concatenate([np.zeros_like(completed[:1]), completed[:-1]])
+
+
+def phased(package: Package, rng: np.random.Generator, build: isa.Build | str = "small") -> Package:
+    """The same program in phases, each entry waiting for all before it: what its list repeats with
+    steps is a phase of several repeats, where chance wants it."""
+    build = isa.build(build) if isinstance(build, str) else build
+    schedule, phases, parts, first = package.schedule, [], [], 0
+    while first < len(schedule):
+        n, repeats, steps = int(rng.integers(1, 60)), 1, (0, 0, 0)
+        if len(phases) == build.capacity["phases"] - 1:
+            n = len(schedule) - first
+        elif rng.integers(0, 4):
+            loops = [loop for b in range(1, 25) if (loop := _loop(schedule[first:], b))]
+            if loops:
+                n, repeats, steps = loops[int(rng.integers(len(loops)))]
+                repeats = max(2, repeats - int(rng.choice([0, 0, 1, 2])))
+        entries = schedule[first : first + n].copy()
+        units = [package.instructions[i].unit for i in entries["instruction"]]
+        entries["wait"] = _one_by_one(units)
+        phases.append(phase_of(units, repeats, *steps))
+        parts.append(entries)
+        first += len(entries) * repeats
+    return dataclasses.replace(
+        package, phases=np.concatenate(phases), schedule=np.concatenate(parts)
+    )
+
+
+def _loop(entries: np.ndarray, n: int) -> tuple[int, int, tuple[int, int, int]] | None:
+    """(n, repeats, steps) where the first n entries are repeated, with steps."""
+    columns = np.array([entries[name] for name in SCHEDULE_DTYPE.names[:4]])  # [4, entries]
+    if columns.shape[1] < 2 * n:
+        return None
+    step = columns[:, n] - columns[:, 0]
+    if step[0] or step[2] < 0 or step[3] < 0:
+        return None
+    repeats = 1
+    while np.array_equal(
+        columns[:, repeats * n : (repeats + 1) * n], columns[:, :n] + repeats * step[:, None]
+    ):
+        repeats += 1
+    return (n, repeats, (int(step[1]) % TOKENS, *step[2:].tolist())) if repeats > 1 else None
+
+
+def random_phased(
+    rng: np.random.Generator, build: isa.Build | str = "small", *, largest: int = 20
+) -> Package:
+    """A random program of either kind in several phases, in an order that keeps its meaning."""
+    kind = (random_package, random_published)[int(rng.integers(2))]
+    return shuffled(phased(kind(rng, build, largest=largest), rng, build), rng)
 
 
 def in_order(package: Package, order: list[int]) -> Package:
-    """The entries in another order, each waiting for all before it."""
+    """The entries in another order, each waiting for all before it; of a program of one phase."""
     schedule = package.schedule[order]
-    completed = [0] * len(isa.UNITS)
-    for entry in schedule:
-        entry["wait"] = completed
-        completed[package.instructions[entry["instruction"]].unit] += 1
+    units = [package.instructions[i].unit for i in schedule["instruction"]]
+    schedule["wait"] = _one_by_one(units)
     return dataclasses.replace(package, schedule=schedule)
 
 
@@ -652,6 +724,6 @@ def _fill(
 
 
 def entries_of(package: Package) -> list[Entry]:
-    """Its schedule entries, in list order."""
+    """What an iteration executes, in list order."""
     fields = ["instruction", "token", "position", "sequence"]
-    return [Entry(*values) for values in package.schedule[fields].tolist()]
+    return [Entry(*values) for values in package.executed()[fields].tolist()]

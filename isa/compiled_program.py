@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 import isa
 from isa.errors import PackageError
+from isa.phases import Round, executed, rounds
 from isa.sections import ARRAYS
 
 # Header fields that are attributes of a program.
@@ -29,12 +31,13 @@ class CompiledProgram:
 
     Attributes:
         tile_in, tile_out: weight tile of the build that the program was compiled for.
-        n_sequences: sequences in one iteration of the schedule.
-        iterations: iterations of the schedule that make one forecast.
+        n_sequences: sequences in one iteration of the phases.
+        iterations: iterations of the phases that make one forecast.
         n_positions: tokens of a sequence.
         token_bytes: int8 elements of an input token.
         forecast_elements: int16 elements that one sequence sends.
         instructions: the instruction table.
+        phases: PHASE_DTYPE [phases].
         schedule: SCHEDULE_DTYPE [entries].
         weights: int8 [tiles, tile_out, tile_in].
         array_params, scan_params, vector_params: PARAM_DTYPE [words].
@@ -57,6 +60,7 @@ class CompiledProgram:
     token_bytes: int
     forecast_elements: int
     instructions: tuple[isa.Instruction, ...]
+    phases: np.ndarray
     schedule: np.ndarray
     weights: np.ndarray
     array_params: np.ndarray
@@ -87,11 +91,18 @@ class CompiledProgram:
         return {name: getattr(self, name) for name in SIZES}
 
     @property
-    def unit_entries(self) -> tuple[int, ...]:
-        """Schedule entries of each unit in one iteration. Entries must name instructions."""
+    def units(self) -> np.ndarray:
+        """The unit of each schedule entry, int64 [entries]. Entries must name instructions."""
         units = np.array([instruction.unit for instruction in self.instructions], np.int64)
-        counts = np.bincount(units[self.schedule["instruction"]], minlength=len(isa.UNITS))
-        return tuple(int(n) for n in counts)
+        return units[self.schedule["instruction"]]
+
+    def rounds(self) -> Iterator[Round]:
+        """What one iteration executes, in list order."""
+        return rounds(self.phases, self.schedule)
+
+    def executed(self) -> np.ndarray:
+        """The same as one list of entries: SCHEDULE_DTYPE [n]."""
+        return executed(self.phases, self.schedule)
 
     def instruction_name(self, index: int) -> str:
         """Name of an instruction: from the metadata, or ``index:OPCODE`` where that has none."""

@@ -59,7 +59,7 @@ class Package(CompiledProgram):
         sections["weights"] = self.weights.tobytes()
         for name, (to_bytes, _) in CODECS.items():
             sections[name] = to_bytes(getattr(self, name))
-        return join_sections(self.sizes | {"unit_entries": self.unit_entries}, sections)
+        return join_sections(self.sizes, sections)
 
     @classmethod
     def from_bytes(
@@ -112,7 +112,7 @@ class Package(CompiledProgram):
                 raise_first(rules.instruction_faults(package, index, instruction, build))
             instructions.append(instruction)
         package = dataclasses.replace(package, instructions=tuple(instructions))
-        raise_first(rules.schedule_faults(package, header["unit_entries"]))
+        raise_first(rules.schedule_faults(package))
         return package
 
     # ------------------------------------------------------------------------ files

@@ -14,24 +14,24 @@ import numpy as np
 import isa
 from isa.compiled_program import CompiledProgram
 from isa.sections import ARRAYS
+from isa.words import PHASE_DTYPE
 
 # What the copies hold, by which they are known from other files.
-_JSON_KEYS = ["header", "instructions", "metadata"]
+_JSON_KEYS = ["header", "phases", "instructions", "metadata"]
 _ARRAYS = ["weights", *ARRAYS]
 
 
 def json_copy(program: CompiledProgram) -> bytes:
-    """Header, instructions and metadata."""
+    """Header, phases, instructions and metadata."""
 
     def values(fields: Mapping[str, Any]) -> dict[str, Any]:
         return {k: v.fields() if isinstance(v, isa.Operand) else v for k, v in fields.items()}
 
     content = {
-        "header": program.sizes
-        | {
-            "version": list(isa.VERSION),
-            "unit_entries": dict(zip(isa.UNITS, program.unit_entries, strict=True)),
-        },
+        "header": program.sizes | {"version": list(isa.VERSION)},
+        "phases": [
+            {name: phase[name].tolist() for name in PHASE_DTYPE.names} for phase in program.phases
+        ],
         "instructions": [
             {"name": program.instruction_name(i), "opcode": instruction.opcode}
             | values(instruction.fields)

@@ -6,7 +6,7 @@ What the sections hold is the matter of `isa.sections`.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import isa
@@ -19,7 +19,7 @@ def join_sections(fields: Mapping[str, Any], sections: Mapping[str, bytes]) -> b
     """The content of a file.
 
     Args:
-        fields: the header's sizes, and its `unit_entries`.
+        fields: the header's sizes.
         sections: the bytes of every section.
 
     Raises:
@@ -87,6 +87,18 @@ def read_header(data: bytes, build: isa.Build | None) -> dict[str, Any]:
     return header
 
 
+def _phase_faults(data: bytes) -> Iterator[PackageError]:
+    """BAD_SHAPE: a phase that executes nothing, or with a reserved bit."""
+    size = isa.PHASE.bits // 8
+    for index in range(len(data) // size):
+        try:
+            isa.PHASE.decode(int.from_bytes(data[index * size :][:size], "little"))
+        except isa.IsaError as error:
+            yield PackageError("BAD_SHAPE", f"phase {index}: {error}")
+    _, read = CODECS["phases"]
+    yield from rules.phase_faults(read(data))
+
+
 def read_sections(
     data: bytes, header: Mapping[str, Any], build: isa.Build | None
 ) -> dict[str, bytes]:
@@ -127,6 +139,8 @@ def read_sections(
         if section.name in rules.PARAM_SECTIONS:
             _, read = CODECS[section.name]
             raise_first(rules.param_word_faults(section.name, read(sections[section.name])))
+        elif section.name == "phases":
+            raise_first(_phase_faults(sections["phases"]))
         end = offset + size
     if any(data[end:]):
         raise PackageError(

@@ -7,7 +7,7 @@ instruction, and of the schedule, it is the first one: behind it, others may mea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 
 import numpy as np
@@ -164,12 +164,25 @@ def param_word_faults(name: str, words: np.ndarray) -> Iterator[PackageError]:
             )
 
 
+def phase_faults(phases: np.ndarray) -> Iterator[PackageError]:
+    """BAD_SHAPE: a phase that executes nothing."""
+    for index, phase in enumerate(phases):
+        for name in ("entries", "repeats"):
+            if phase[name] < 1:
+                found = phase[name]
+                yield PackageError(
+                    "BAD_SHAPE", f"phase {index}, {name}: expected at least 1, found {found}"
+                )
+
+
 def section_faults(program: CompiledProgram, build: isa.Build) -> Iterator[PackageError]:
-    """`section_size_faults` and `param_word_faults` of every section."""
+    """`section_size_faults`, and `param_word_faults` or `phase_faults`, of every section."""
     for section in isa.SECTIONS:
         yield from section_size_faults(section.name, len(getattr(program, section.name)), build)
         if section.name in PARAM_SECTIONS:
             yield from param_word_faults(section.name, getattr(program, section.name))
+        elif section.name == "phases":
+            yield from phase_faults(program.phases)
 
 
 def instruction_faults(
@@ -319,52 +332,66 @@ def _range_faults(
             )
 
 
-def schedule_faults(
-    program: CompiledProgram, unit_entries: Sequence[int] | None = None
-) -> Iterator[PackageError]:
-    """BAD_SCHEDULE: an entry names what does not exist, or a unit has a wrong number of entries.
-
-    Args:
-        program: with its instructions.
-        unit_entries: what the header says; without it, what the schedule itself has.
-    """
-    return islice(_schedule_faults(program, unit_entries), 1)
+def schedule_faults(program: CompiledProgram) -> Iterator[PackageError]:
+    """BAD_SCHEDULE: phases that are not those of the schedule, or an entry that names what does not
+    exist. `program` with its instructions."""
+    faults = chain(_phase_faults(program), _entry_faults(program), _count_faults(program))
+    return islice(faults, 1)
 
 
-def _schedule_faults(
-    program: CompiledProgram, unit_entries: Sequence[int] | None
-) -> Iterator[PackageError]:
+def _phase_faults(program: CompiledProgram) -> Iterator[PackageError]:
+    phases = program.phases
+    if not len(phases):
+        yield PackageError("BAD_SCHEDULE", "phases: expected at least 1, found none")
+    have, want = int(phases["entries"].sum()), len(program.schedule)
+    if have != want:
+        yield PackageError(
+            "BAD_SCHEDULE", f"phases, entries: expected the {want} of the schedule, found {have}"
+        )
+
+
+def _entry_faults(program: CompiledProgram) -> Iterator[PackageError]:
     schedule = program.schedule
 
-    def check(field: str, limit: np.ndarray | int) -> Iterator[PackageError]:
-        bad = np.flatnonzero((schedule[field] < 0) | (schedule[field] >= limit))
+    def check(what: str, found: np.ndarray, limit: np.ndarray | int) -> Iterator[PackageError]:
+        bad = np.flatnonzero((found < 0) | (found >= limit))
         if len(bad):
-            limits = np.broadcast_to(limit, schedule.shape)
+            limits = np.broadcast_to(limit, found.shape)
             yield PackageError(
                 "BAD_SCHEDULE",
-                f"schedule entry {bad[0]}, {field}: expected below {limits[bad[0]]}, "
-                f"found {schedule[field][bad[0]]}",
+                f"schedule entry {bad[0]}, {what}: expected below {limits[bad[0]]}, "
+                f"found {found[bad[0]]}",
             )
 
-    yield from check("instruction", len(program.instructions))
+    def last(field: str) -> np.ndarray:
+        """Of each entry, in the last repeat of its phase."""
+        steps = (program.phases["repeats"].astype(np.int64) - 1) * program.phases[f"{field}_step"]
+        return schedule[field] + np.repeat(steps, program.phases["entries"])
+
+    yield from check("instruction", schedule["instruction"], len(program.instructions))
     positions = np.array([i.n_positions for i in program.instructions], np.int64)
-    yield from check("position", positions[schedule["instruction"]])
-    yield from check("sequence", program.n_sequences)
-    counts = program.unit_entries
-    expected = list(unit_entries or counts)
-    for unit, (want, have) in enumerate(zip(expected, counts, strict=True)):
-        if want != have:
-            yield PackageError(
-                "BAD_SCHEDULE",
-                f"header field unit_entries, {isa.UNITS[unit]}: expected the schedule's {have}, "
-                f"found {want}",
-            )
+    yield from check("last position", last("position"), positions[schedule["instruction"]])
+    yield from check("last sequence", last("sequence"), program.n_sequences)
+
+
+def _count_faults(program: CompiledProgram) -> Iterator[PackageError]:
+    phases, units = program.phases, program.units
+    of_phase = np.repeat(np.arange(len(phases)), phases["entries"])
+    counts = np.zeros((len(phases), len(isa.UNITS)), np.int64)
+    np.add.at(counts, (of_phase, units), 1)
+    for index, unit in np.argwhere(counts != phases["unit_entries"]).tolist():
+        yield PackageError(
+            "BAD_SCHEDULE",
+            f"phase {index}, unit_entries of {isa.UNITS[unit]}: expected the schedule's "
+            f"{counts[index, unit]}, found {phases['unit_entries'][index, unit]}",
+        )
+    all_entries = (counts * phases["repeats"][:, None]).sum(axis=0)
     streams = {
         "stream_in": program.n_sequences * program.n_positions,
         "stream_out": program.n_sequences,
     }
     for unit, want in streams.items():
-        have = counts[isa.UNITS.index(unit)]
+        have = all_entries[isa.UNITS.index(unit)]
         if want != have:
             yield PackageError(
                 "BAD_SCHEDULE", f"schedule, entries of {unit}: expected {want}, found {have}"

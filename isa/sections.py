@@ -14,12 +14,14 @@ from isa.words import (
     CONV_PARAM_DTYPE,
     MAX_TAPS,
     PARAM_DTYPE,
+    PHASE_DTYPE,
     SCHEDULE_DTYPE,
     pack_words,
     unpack_words,
 )
 
 ARRAYS: dict[str, tuple[np.dtype, tuple[int, ...]]] = {
+    "phases": (PHASE_DTYPE, ()),
     "schedule": (SCHEDULE_DTYPE, ()),
     "array_params": (PARAM_DTYPE, ()),
     "conv_params": (CONV_PARAM_DTYPE, ()),
@@ -90,18 +92,20 @@ def _vector(dtype: str) -> tuple[Callable[[np.ndarray], bytes], Callable[[bytes]
     )
 
 
-_PARAMS = (
-    lambda params: pack_words(isa.PARAM, params).astype("<u8").tobytes(),
-    lambda data: unpack_words(isa.PARAM, _words(isa.PARAM, data)),
-)
+def _packed(fmt: isa.Format) -> tuple[Callable[[np.ndarray], bytes], Callable[[bytes], np.ndarray]]:
+    return (
+        lambda values: pack_words(fmt, values).astype("<u8").tobytes(),
+        lambda data: unpack_words(fmt, _words(fmt, data)),
+    )
+
+
+_PARAMS = _packed(isa.PARAM)
 
 # Section name: (array to bytes, bytes to array). `instructions` and `weights` are handled apart:
 # the one is decoded with its rules, the shape of the other depends on the header.
 CODECS: dict[str, tuple[Callable[[Any], bytes], Callable[[bytes], Any]]] = {
-    "schedule": (
-        lambda entries: pack_words(isa.SCHEDULE, entries).astype("<u8").tobytes(),
-        lambda data: unpack_words(isa.SCHEDULE, _words(isa.SCHEDULE, data)),
-    ),
+    "phases": _packed(isa.PHASE),
+    "schedule": _packed(isa.SCHEDULE),
     "array_params": _PARAMS,
     "conv_params": (_conv_bytes, _conv_params),
     "conv_tables": _table("i1"),

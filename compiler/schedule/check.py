@@ -1,8 +1,8 @@
-"""Prove that the waits of a schedule are sufficient: any timing of the units gives the same bits.
+"""Prove that the waits of a program are sufficient: any timing of the units gives the same bits.
 
 An entry starts after the entry before it in its unit has started, and after its waits; the entries
-of a unit complete in order, each after its start (``docs/instruction_set.md``, "Schedule"). From
-this follows, for each entry, how many entries of every unit have completed when it starts: its
+of a unit complete in order, each after its start; where there are several phases, each starts when
+the one before has completed (``docs/instruction_set.md``, "Phases and schedule"). From this follows, for each entry, how many entries of every unit have completed when it starts: its
 *clock*. The rows that it reads are right exactly if their last writer is within the clock, and it
 overwrites nothing too early exactly if the last readers and writer of what it writes are. An access
 outside the clock goes wrong under some timing.
@@ -19,8 +19,9 @@ import numpy as np
 import isa
 from common.errors import CmambaError
 from isa.package import Package
+from isa.phases import TOKENS, Round, drains
 
-ITERATIONS = 3  # an entry reaches back into the iteration before, so two would do
+ITERATIONS = 3  # an entry reaches back into the repeat before, so two would do
 NEVER = -1
 
 
@@ -129,7 +130,7 @@ def accesses(instruction: isa.Instruction, token: int, position: int, sequence: 
 
 
 class _Entry(NamedTuple):
-    """A schedule entry with plain integers."""
+    """An entry that is executed, with plain integers."""
 
     instruction: int
     token: int
@@ -151,57 +152,77 @@ class _Memory:
 
 
 class _Checker:
-    """Walks the list over several iterations. Entries are numbered on from one to the next."""
+    """Walks what is executed, over several iterations. Entries are numbered on from one to the
+    next."""
 
     def __init__(self, package: Package, build: isa.Build) -> None:
         self.package = package
-        self.schedule = [
-            _Entry(*(e[name].tolist() for name in _Entry._fields)) for e in package.schedule
-        ]
-        self.units = [package.instructions[e.instruction].unit for e in self.schedule]
-        self.unit_entries = package.unit_entries
+        self.drains = drains(package.phases)
+        self.units = [i.unit for i in package.instructions]
         self.memories = [_Memory.empty(build.spaces[name]) for name in isa.SPACE_NAMES]
         capacity = {"array": "reduce", "vector": "features", "scan": "state"}
         self.carried = {
             isa.UNITS.index(unit): np.full(build.capacity[name], NEVER)
             for unit, name in capacity.items()
         }
+        self.iteration = 0
+        self.iteration_first = 0  # entry
+        self.round: Round
+        # Completed entries of each unit when the round begins, and at least when it may begin.
+        self.base = np.zeros(len(isa.UNITS), np.int64)
+        self.floor = np.zeros(len(isa.UNITS), np.int64)
         self.completing: list[list[int]] = [[] for _ in isa.UNITS]  # entries of each unit
+        self.entries: list[_Entry] = []
+        self.places: list[tuple[int, int, int]] = []  # of each: in the schedule, repeat, iteration
         self.ordinals: list[int] = []  # of each entry in its unit
         self.clocks: list[np.ndarray] = []
         self.previous: dict[tuple[int, int], int] = {}  # last entry of an instruction and sequence
 
     def run(self, iterations: int) -> None:
-        for number in range(iterations * len(self.schedule)):
-            entry = self.entry(number)
-            unit = self.unit(number)
-            instruction = self.package.instructions[entry.instruction]
-            previous = self.previous.get((entry.instruction, entry.sequence), NEVER)
-            self.check_order(number, instruction.n_positions, previous)
-            self.clocks.append(self.clock(number))
-            touched = accesses(instruction, entry.token, entry.position, entry.sequence)
-            for access in touched.reads:
-                self.check_read(number, access)
-            for access in touched.writes:
-                self.check_write(number, access)
-            if touched.carries is not None:
-                self.check_carried(number, previous, *touched.carries)
-            self.previous[entry.instruction, entry.sequence] = number
-            self.ordinals.append(len(self.completing[unit]))
-            self.completing[unit].append(number)
+        for self.iteration in range(iterations):
+            self.iteration_first = len(self.entries)
+            for self.round in self.package.rounds():
+                self.base = np.array([len(entries) for entries in self.completing])
+                if self.drains and not self.round.repeat:
+                    self.floor = self.base
+                for index, values in enumerate(self.round.entries[list(_Entry._fields)].tolist()):
+                    self.places.append(
+                        (self.round.first + index, self.round.repeat, self.iteration)
+                    )
+                    self.step(_Entry(*values))
+
+    def step(self, entry: _Entry) -> None:
+        number = len(self.entries)
+        self.entries.append(entry)
+        unit = self.unit(number)
+        instruction = self.package.instructions[entry.instruction]
+        previous = self.previous.get((entry.instruction, entry.sequence), NEVER)
+        self.check_order(number, instruction.n_positions, previous)
+        self.clocks.append(self.clock(number))
+        touched = accesses(instruction, entry.token, entry.position, entry.sequence)
+        for access in touched.reads:
+            self.check_read(number, access)
+        for access in touched.writes:
+            self.check_write(number, access)
+        if touched.carries is not None:
+            self.check_carried(number, previous, *touched.carries)
+        self.previous[entry.instruction, entry.sequence] = number
+        self.ordinals.append(len(self.completing[unit]))
+        self.completing[unit].append(number)
 
     def entry(self, number: int) -> _Entry:
-        return self.schedule[number % len(self.schedule)]
+        return self.entries[number]
 
     def unit(self, number: int) -> int:
-        return self.units[number % len(self.schedule)]
+        return self.units[self.entries[number].instruction]
 
     def name(self, number: int) -> str:
-        iteration, index = divmod(number, len(self.schedule))
-        entry = self.schedule[index]
+        entry = self.entries[number]
+        index, repeat, iteration = self.places[number]
         return (
             f"entry {index} ({self.package.instruction_name(entry.instruction)}, "
-            f"sequence {entry.sequence}, position {entry.position}, iteration {iteration})"
+            f"sequence {entry.sequence}, position {entry.position}, repeat {repeat}, "
+            f"iteration {iteration})"
         )
 
     def check_order(self, number: int, n_positions: int, previous: int) -> None:
@@ -214,7 +235,7 @@ class _Checker:
             raise ScheduleError(f"{self.name(number)}: expected position {expected} next")
         instruction = self.package.instructions[entry.instruction]
         if instruction.opcode == "CONV" and instruction.kernel > 1 and entry.position:
-            expected = self.entry(previous).token + 1
+            expected = (self.entry(previous).token + 1) % TOKENS
             if entry.token != expected:  # its taps are the rows before
                 raise ScheduleError(
                     f"{self.name(number)}: expected token {expected}, found {entry.token}"
@@ -222,17 +243,16 @@ class _Checker:
 
     def clock(self, number: int) -> np.ndarray:
         """Entries of each unit, int [units], that have certainly completed when this one starts."""
-        iteration = number // len(self.schedule)
         own = self.completing[self.unit(number)]
         # In its unit, the entry before has started; the entries waited for have even completed.
         known = own[-1:]
         clock = np.zeros(len(isa.UNITS), np.int64)
         for unit, wait in enumerate(self.entry(number).wait):
-            count = iteration * self.unit_entries[unit] + wait
+            count = max(self.base[unit] + wait, self.floor[unit])
             if count > len(self.completing[unit]):
                 raise ScheduleError(
                     f"{self.name(number)}: deadlock, waits for entry {wait} of "
-                    f"{isa.UNITS[unit]} in this iteration, which is not before it in the list"
+                    f"{isa.UNITS[unit]} in this repeat, which is not before it in the list"
                 )
             if count > 0:
                 clock[unit] = count
@@ -253,8 +273,7 @@ class _Checker:
         constants = 0
         if isa.SPACE_NAMES[access.space] == "resid":
             constants = max(0, len(self.package.resid_image) - access.start)
-        first = number - number % len(self.schedule)
-        if np.any(memory.writer[part][constants:] < first):
+        if np.any(memory.writer[part][constants:] < self.iteration_first):
             raise ScheduleError(
                 f"{self.name(number)} reads {access}, which nothing before it in this iteration "
                 f"has written"
@@ -291,7 +310,7 @@ def check_schedule(
 ) -> None:
     """Check a valid package's schedule for units that run at the same time.
 
-    - No deadlock: an entry waits only for entries before it in the list, or of earlier iterations.
+    - No deadlock: an entry waits only for entries before it in the list, or of earlier repeats.
     - Every instruction visits the positions of a sequence in order, and reductions and scans do not
       disturb each other inside a unit.
     - Every row that is read was written in the same iteration, or is a constant.

@@ -72,7 +72,7 @@ def check_dataflow(
 
     Args:
         package: passes `Package.validate` for ``build``.
-        entries: those of its schedule, in the order that defines the program.
+        entries: what an iteration executes, in the order that defines the program.
         build: gives the sizes of the memories.
 
     Raises:
@@ -102,7 +102,7 @@ def check_dataflow(
 
     number = {entry: k for k, entry in enumerate(entries)}
     fields = ["instruction", "token", "position", "sequence"]
-    order = [number[Entry(*values)] for values in package.schedule[fields].tolist()]
+    order = [number[Entry(*values)] for values in package.executed()[fields].tolist()]
     for opcode in ("RECV", "SEND"):
         streamed = [
             k for k in order if package.instructions[entries[k].instruction].opcode == opcode

@@ -287,7 +287,7 @@ class ProgramBuilder:
         self.steps.append(step)
 
     def sections(self) -> dict[str, np.ndarray]:
-        """The arrays of the package, by section, but for its schedule."""
+        """The arrays of the package, by section, but for phases and schedule."""
         parts = {
             **self.params,
             **{name: [np.stack(tables)] for name, tables in self.tables.items()},
@@ -302,7 +302,7 @@ class ProgramBuilder:
         return {
             name: np.concatenate([np.zeros((0, *row), dtype), *parts.get(name, [])])
             for name, (dtype, row) in shapes.items()
-            if name != "schedule"
+            if name not in ("phases", "schedule")
         }
 
     def entries(self) -> list[Entry]:

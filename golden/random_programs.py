@@ -4,8 +4,8 @@
 with those of the published CMamba; between them they use every instruction. Sizes, rings, weights,
 parameters and tables are random, padding is zero. The list order is the plain one (sequence after
 sequence, or token after token where the sequences depend on each other) and the waits let nothing
-overlap; `shuffled` gives the same program another order and only the waits it needs, `phased` several
-phases, `with_padding` other padding.
+overlap; `shuffled` gives the same program another order and only the waits it needs, `phased`
+several phases, `with_padding` other padding.
 """
 
 from __future__ import annotations

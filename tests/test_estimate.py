@@ -71,7 +71,7 @@ def package():
 
 def test_the_simulation_obeys_waits_and_units(package):
     timeline = simulate(package, BUILD, 4)
-    waits, counts = package.schedule["wait"], package.unit_entries
+    waits, (counts,) = package.schedule["wait"], package.phases["unit_entries"].tolist()
     done = [np.sort(timeline.done[:, timeline.unit == u].reshape(-1)) for u in range(len(counts))]
     for iteration in range(4):
         for at in range(len(package.schedule)):

@@ -16,6 +16,7 @@ from isa.package import Package, PackageError
 from isa.words import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE, pack_words, unpack_words
 
 ARRAYS = (
+    "phases",
     "schedule",
     "weights",
     "array_params",
@@ -130,7 +131,6 @@ def test_layout_of_the_file(package, data):
     header = header_of(data)
     assert data[:4] == b"CMB1"
     assert header["total_bytes"] == len(data)
-    assert tuple(header["unit_entries"]) == package.unit_entries
     end = isa.HEADER_BYTES
     for section in isa.SECTIONS:
         offset, size = header[f"{section.name}_offset"], header[f"{section.name}_bytes"]
@@ -290,10 +290,35 @@ def test_instruction_words(data):
     refused(with_byte(63, 1), "BAD_OPCODE", "instruction 0", "reserved bits")
 
 
-def test_unit_entries_must_be_those_of_the_schedule(data):
-    entries = list(header_of(data)["unit_entries"])
+def test_phases(data):
+    offset, size = (header_of(data)[f"phases_{part}"] for part in ("offset", "bytes"))
+    assert size == isa.PHASE.bits // 8
+
+    def with_phase(**fields: int | tuple[int, ...]) -> bytes:
+        word = int.from_bytes(data[offset : offset + size], "little")
+        return with_word(isa.PHASE.encode(isa.PHASE.decode(word) | fields))
+
+    def with_word(word: int) -> bytes:
+        section = word.to_bytes(size, "little")
+        changed = data[:offset] + section + data[offset + size :]
+        return with_header(changed, phases_crc=zlib.crc32(section))
+
+    package = Package.from_bytes(data)
+    (entries,) = package.phases["unit_entries"].tolist()
+    n = len(package.schedule)
+    refused(with_phase(entries=0), "BAD_SHAPE", "phase 0, entries")
+    refused(with_phase(repeats=0), "BAD_SHAPE", "phase 0, repeats")
+    refused(with_word(1 << 255), "BAD_SHAPE", "phase 0", "reserved bits")
+    refused(with_phase(entries=n - 1), "BAD_SCHEDULE", f"the {n} of the schedule, found {n - 1}")
     entries[2] += 1
-    refused(with_header(data, unit_entries=entries), "BAD_SCHEDULE", "unit_entries, vector")
+    refused(with_phase(unit_entries=tuple(entries)), "BAD_SCHEDULE", "unit_entries of vector")
+    refused(
+        with_phase(repeats=2), "BAD_SCHEDULE", "entries of stream_in", f"found {2 * entries[0]}"
+    )
+    refused(with_phase(repeats=2, position_step=4095), "BAD_SCHEDULE", "last position")
+    refused(with_phase(repeats=65535, sequence_step=1023), "BAD_SCHEDULE", "last sequence")
+    none = with_header(data, phases_bytes=0, phases_crc=0)
+    refused(none[:offset] + bytes(size) + none[offset + size :], "BAD_SCHEDULE", "at least 1")
 
 
 # ------------------------------------------------------------------------------ files
@@ -308,7 +333,9 @@ def test_write_and_read(package, data, tmp_path):
 
     twin = json.loads((tmp_path / "model.json").read_text())
     assert twin["header"]["tile_in"] == package.tile_in
-    assert twin["header"]["unit_entries"]["stream_out"] == package.n_sequences
+    (phase,) = twin["phases"]
+    assert phase["entries"] == len(package.schedule)
+    assert phase["unit_entries"][isa.UNITS.index("stream_out")] == package.n_sequences
     assert [i["opcode"] for i in twin["instructions"]] == [i.opcode for i in package.instructions]
     assert twin["instructions"][0]["dst"] == package.instructions[0].dst.fields()
     with np.load(tmp_path / "model.npz", allow_pickle=False) as arrays:

@@ -34,7 +34,7 @@ def test_a_schedule_that_deadlocks():
     package = random_package(np.random.default_rng(3), largest=6)
     schedule = package.schedule.copy()
     unit = package.instructions[schedule["instruction"][-1]].unit
-    schedule["wait"][0, unit] = package.unit_entries[unit]
+    schedule["wait"][0, unit] = package.phases["unit_entries"][0, unit]
     package = dataclasses.replace(package, schedule=schedule)
     package.validate(BUILD)
     with pytest.raises(PackageError, match=r"BAD_SCHEDULE: entry 0 .* deadlock, waits for entry"):

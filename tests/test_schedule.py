@@ -165,7 +165,7 @@ def test_waits_fit_and_positions_follow_each_other(args):
     waits = package.schedule["wait"]
     assert waits.min() >= wait.minimum and waits.max() <= wait.maximum
     # Never more than a unit has, never further back than the iteration before.
-    counts = np.array(package.unit_entries)
+    (counts,) = package.phases["unit_entries"]
     assert (waits <= counts).all()
     assert ((waits > -counts) | (waits == NO_WAIT)).all()
     last: dict[tuple[int, int], int] = {}

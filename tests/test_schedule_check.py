@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 import isa
 from compiler.schedule.check import ITERATIONS, ScheduleError, accesses, check_schedule
-from golden.random_programs import NO_WAIT, moved, random_package, shuffled
+from compiler.schedule.dataflow import check_dataflow
+from golden.random_programs import (
+    NO_WAIT,
+    entries_of,
+    moved,
+    random_package,
+    random_phased,
+    shuffled,
+)
 from isa.package import Package
 
 SEEDS = st.integers(0, 1 << 32)
@@ -27,8 +35,17 @@ def simulate(package: Package, rng: np.random.Generator) -> None:
     read its operands and write its results at any time until it completes: so while it runs, what
     it reads must not change, and what it writes counts as unknown.
     """
-    n = len(package.schedule)
-    entries = [tuple(e.tolist()) for e in package.schedule]
+    n_units = len(isa.UNITS)
+    entries, base, floor = [], [], []  # of each: what must have completed, beside its waits
+    count, lowest = np.zeros(n_units, int), np.zeros(n_units, int)
+    for _ in range(ITERATIONS):
+        for turn in package.rounds():
+            if len(package.phases) > 1 and turn.repeat == 0:
+                lowest = count
+            entries += [tuple(e) for e in turn.entries.tolist()]
+            base += [count] * len(turn.entries)
+            floor += [lowest] * len(turn.entries)
+            count = count + package.phases["unit_entries"][turn.phase]
     units = [package.instructions[e[0]].unit for e in entries]
     touched = [accesses(package.instructions[e[0]], *e[1:4]) for e in entries]
 
@@ -40,46 +57,43 @@ def simulate(package: Package, rng: np.random.Generator) -> None:
     reads, writes = [cells(t.reads) for t in touched], [cells(t.writes) for t in touched]
     expected = []  # writer of every element that an entry reads, by list order
     writer: dict = {}
-    for number in range(ITERATIONS * n):
-        expected.append([writer.get(cell) for cell in reads[number % n]])
-        writer.update(dict.fromkeys(writes[number % n], number))
+    for number in range(len(entries)):
+        expected.append([writer.get(cell) for cell in reads[number]])
+        writer.update(dict.fromkeys(writes[number], number))
 
-    queues = [
-        [k for k in range(ITERATIONS * n) if units[k % n] == u] for u in range(len(isa.UNITS))
-    ]
-    counts = package.unit_entries
-    started, completed = [0] * len(isa.UNITS), [0] * len(isa.UNITS)
+    queues = [[k for k in range(len(entries)) if units[k] == u] for u in range(n_units)]
+    started, completed = [0] * n_units, [0] * n_units
     now: dict = {}
-    speed = rng.random(len(isa.UNITS)) + 0.05
-    depth = rng.integers(1, 4, len(isa.UNITS))  # entries that a unit has under way at most
+    speed = rng.random(n_units) + 0.05
+    depth = rng.integers(1, 4, n_units)  # entries that a unit has under way at most
 
     def check(number):
-        for cell, want in zip(reads[number % n], expected[number], strict=True):
+        for cell, want in zip(reads[number], expected[number], strict=True):
             if now.get(cell) != want:
-                raise TimingError(f"entry {number % n} of iteration {number // n} reads {cell}")
+                raise TimingError(f"entry {number} reads {cell}")
 
     def may_start(u):
         if started[u] == len(queues[u]) or started[u] - completed[u] >= depth[u]:
             return False
-        iteration, index = divmod(queues[u][started[u]], n)
-        wait = entries[index][4]
-        return all(completed[v] >= iteration * counts[v] + wait[v] for v in range(len(wait)))
+        number = queues[u][started[u]]
+        needed = np.maximum(base[number] + np.array(entries[number][4]), floor[number])
+        return (completed >= needed).all()
 
-    while sum(completed) < ITERATIONS * n:
-        choices = [("start", u) for u in range(len(isa.UNITS)) if may_start(u)]
-        choices += [("end", u) for u in range(len(isa.UNITS)) if completed[u] < started[u]]
+    while sum(completed) < len(entries):
+        choices = [("start", u) for u in range(n_units) if may_start(u)]
+        choices += [("end", u) for u in range(n_units) if completed[u] < started[u]]
         assert choices, "deadlock"
         weights = np.array([speed[u] for _, u in choices])
         what, u = choices[rng.choice(len(choices), p=weights / weights.sum())]
         if what == "start":
             number = queues[u][started[u]]
             check(number)
-            now.update(dict.fromkeys(set(writes[number % n]) - set(reads[number % n]), "unknown"))
+            now.update(dict.fromkeys(set(writes[number]) - set(reads[number]), "unknown"))
             started[u] += 1
         else:
             number = queues[u][completed[u]]
             check(number)
-            now.update(dict.fromkeys(writes[number % n], number))
+            now.update(dict.fromkeys(writes[number], number))
             completed[u] += 1
 
 
@@ -101,11 +115,22 @@ def test_valid_schedules_pass_and_random_timings_agree(seed):
         simulate(other, rng)
 
 
+@settings(max_examples=20)
+@given(SEEDS)
+def test_valid_phases_pass_and_random_timings_agree(seed):
+    rng = np.random.default_rng(seed)
+    package = random_phased(rng, largest=8)
+    check_schedule(package, "small")
+    check_dataflow(package, entries_of(package), "small")
+    simulate(package, rng)
+
+
 @settings(max_examples=15)
 @given(SEEDS)
 def test_what_a_random_timing_breaks_the_proof_refuses(seed):
     rng = np.random.default_rng(seed)
-    package = shuffled(random_package(rng, largest=8), rng)
+    program = (random_package, random_phased)[int(rng.integers(2))]
+    package = shuffled(program(rng, largest=8), rng)
     # Weaken a few waits; often another wait implies what they said.
     for _ in range(int(rng.integers(1, 4))):
         index, unit = int(rng.integers(len(package.schedule))), int(rng.integers(len(isa.UNITS)))

@@ -1,11 +1,12 @@
 """Prove that the waits of a program are sufficient: any timing of the units gives the same bits.
 
-An entry starts after the entry before it in its unit has started, and after its waits; the entries
-of a unit complete in order, each after its start; where there are several phases, each starts when
-the one before has completed (``docs/instruction_set.md``, "Phases and schedule"). From this follows, for each entry, how many entries of every unit have completed when it starts: its
-*clock*. The rows that it reads are right exactly if their last writer is within the clock, and it
-overwrites nothing too early exactly if the last readers and writer of what it writes are. An access
-outside the clock goes wrong under some timing.
+An entry starts after the entry before it in its unit has started, and after its waits. The entries
+of a unit complete in order, each after its start. Of several phases, each starts when the one
+before has completed (``docs/instruction_set.md``, "Phases and schedule"). From this follows, for
+each entry, how many entries of every unit have completed when it starts: its *clock*. The rows that
+it reads are right exactly if their last writer is within the clock, and it overwrites nothing too
+early exactly if the last readers and writer of what it writes are. An access outside the clock goes
+wrong under some timing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import isa
 from common.errors import CmambaError
 from isa.package import Package
-from isa.phases import TOKENS, Round, drains
+from isa.phases import TOKENS, drains
 
 ITERATIONS = 3  # an entry reaches back into the repeat before, so two would do
 NEVER = -1
@@ -165,10 +166,8 @@ class _Checker:
             isa.UNITS.index(unit): np.full(build.capacity[name], NEVER)
             for unit, name in capacity.items()
         }
-        self.iteration = 0
         self.iteration_first = 0  # entry
-        self.round: Round
-        # Completed entries of each unit when the round begins, and at least when it may begin.
+        # Entries of each unit that have completed when the last repeat is over, and at least.
         self.base = np.zeros(len(isa.UNITS), np.int64)
         self.floor = np.zeros(len(isa.UNITS), np.int64)
         self.completing: list[list[int]] = [[] for _ in isa.UNITS]  # entries of each unit
@@ -179,17 +178,16 @@ class _Checker:
         self.previous: dict[tuple[int, int], int] = {}  # last entry of an instruction and sequence
 
     def run(self, iterations: int) -> None:
-        for self.iteration in range(iterations):
+        for iteration in range(iterations):
             self.iteration_first = len(self.entries)
-            for self.round in self.package.rounds():
+            for turn in self.package.rounds():
                 self.base = np.array([len(entries) for entries in self.completing])
-                if self.drains and not self.round.repeat:
+                if self.drains and not turn.repeat:
                     self.floor = self.base
-                for index, values in enumerate(self.round.entries[list(_Entry._fields)].tolist()):
-                    self.places.append(
-                        (self.round.first + index, self.round.repeat, self.iteration)
-                    )
-                    self.step(_Entry(*values))
+                values = turn.entries[list(_Entry._fields)].tolist()
+                for place, entry in enumerate(values, turn.first):
+                    self.places.append((place, turn.repeat, iteration))
+                    self.step(_Entry(*entry))
 
     def step(self, entry: _Entry) -> None:
         number = len(self.entries)

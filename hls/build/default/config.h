@@ -16,7 +16,7 @@ constexpr int kScanLanes = 64;
 // Capacities, in elements (weights: tiles).
 constexpr int kMaxInstructions = 256;
 constexpr int kMaxPhases = 64;
-constexpr int kMaxSchedule = 4096;
+constexpr int kMaxSchedule = 8192;
 constexpr int kMaxWeights = 2048;
 constexpr int kMaxArrayParams = 16384;
 constexpr int kMaxConvParams = 4096;
@@ -25,7 +25,7 @@ constexpr int kMaxScanParams = 4096;
 constexpr int kMaxScanDecay = 65536;
 constexpr int kMaxScanTables = 32;
 constexpr int kMaxVectorParams = 4096;
-constexpr int kMaxVectorTables = 8;
+constexpr int kMaxVectorTables = 16;
 constexpr int kMaxState = 16384;
 constexpr int kMaxReduce = 4096;
 constexpr int kMaxFeatures = 2048;

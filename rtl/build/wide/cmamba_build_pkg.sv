@@ -17,7 +17,7 @@ package cmamba_build_pkg;
   // Capacities, in elements (weights: tiles).
   localparam int unsigned MaxInstructions = 256;
   localparam int unsigned MaxPhases = 64;
-  localparam int unsigned MaxSchedule = 4096;
+  localparam int unsigned MaxSchedule = 8192;
   localparam int unsigned MaxWeights = 1024;
   localparam int unsigned MaxArrayParams = 16384;
   localparam int unsigned MaxConvParams = 4096;
@@ -26,7 +26,7 @@ package cmamba_build_pkg;
   localparam int unsigned MaxScanDecay = 65536;
   localparam int unsigned MaxScanTables = 32;
   localparam int unsigned MaxVectorParams = 4096;
-  localparam int unsigned MaxVectorTables = 8;
+  localparam int unsigned MaxVectorTables = 16;
   localparam int unsigned MaxState = 16384;
   localparam int unsigned MaxReduce = 4096;
   localparam int unsigned MaxFeatures = 2048;

@@ -35,7 +35,6 @@ from compiler.schedule import timing
 from compiler.schedule.order import NO_WAIT
 from isa.fitting import fitting_build
 from isa.package import Package
-from isa.phases import drains
 from model.args import ModelArgs
 from model.inputs import compilable, read_args
 from model.published_args import PublishedArgs
@@ -96,27 +95,21 @@ def simulate(package: Package, build: isa.Build, iterations: int) -> Timeline:
     started: list[list[int]] = [[] for _ in range(n_units)]
     times = timing.UnitTimes(running_sums=True)
     read = -timing.FETCH  # when the next entry is read from the schedule: the first starts at 0
-    ended = 0  # when everything so far has completed
-    floor = [0] * n_units  # entries completed when the phase began
-    rounds = [(r.phase, r.repeat, r.entries["wait"].tolist()) for r in package.rounds()]
+    rounds = [turn.entries["wait"].tolist() for turn in package.rounds()]
     for iteration in range(iterations):
         at = 0
-        for phase, repeat, waits in rounds:
+        for waits in rounds:
             base = [len(of_unit) for of_unit in completed]
-            if drains(package.phases) and not repeat and (phase or iteration):
-                floor = base
-                read = max(read, ended + timing.DRAIN)
             for wait in waits:
                 u = unit[at]
                 ready = read + timing.FETCH
                 for v in range(n_units):
                     needed = base[v] + wait[v]
-                    if wait[v] != NO_WAIT and needed > floor[v]:
+                    if wait[v] != NO_WAIT and needed > 0:
                         ready = max(ready, completed[v][needed - 1] + timing.DISPATCH)
                 start[iteration, at], done[iteration, at] = times.run(u, costs[at], ready)
                 started[u].append(start[iteration, at])
                 completed[u].append(done[iteration, at])
-                ended = max(ended, done[iteration, at])
                 # The next is read a cycle later, or when a full queue has room again.
                 read += 1
                 if len(started[u]) >= timing.QUEUE:

@@ -21,7 +21,7 @@ from compiler.program import Entry
 from compiler.schedule.check import accesses
 from isa.package import Package
 from isa.padding import find_padding
-from isa.phases import TOKENS, drains, phase_of, repeated
+from isa.phases import TOKENS, phase_of
 from isa.rules import PARAM_SECTIONS, address_multiples
 from isa.words import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE
 
@@ -577,51 +577,60 @@ def _dependencies(touched: Sequence[tuple[list, list, list]]) -> list[dict[int, 
 def shuffled(package: Package, rng: np.random.Generator) -> Package:
     """The same program, each phase in a random order that keeps its meaning, with only the waits it
     needs."""
-    parts, first = [], 0
-    for phase in package.phases:
-        entries = package.schedule[first : first + phase["entries"]]
-        first += len(entries)
-        repeats = [repeated(entries, phase, r) for r in range(phase["repeats"])]
-        if not drains(package.phases):
-            repeats *= 2  # iterations
-        parts.append(_shuffled(package, entries, repeats, rng))
-    return dataclasses.replace(package, schedule=np.concatenate(parts))
+    turns = list(package.rounds())
+    touched = [[_resources(package, e) for e in turn.entries] for turn in turns]
+    order = np.concatenate(
+        [
+            first
+            + _random_order(
+                [t for t, turn in zip(touched, turns, strict=True) if turn.phase == p], rng
+            )
+            for p, first in enumerate(
+                np.cumsum(package.phases["entries"]) - package.phases["entries"]
+            )
+        ]
+    )
+    schedule = package.schedule[order]
+    schedule["wait"] = NO_WAIT
+    units = package.units[order].tolist()
+    # What two iterations execute, in the new order: the place in the schedule, what is touched, and
+    # how many entries of each unit come before its repeat and before itself.
+    places, all_touched, bases, counts = [], [], [], []
+    count = [0] * len(isa.UNITS)
+    for turn, of_turn in [*zip(turns, touched, strict=True)] * 2:
+        base = list(count)
+        for place in range(turn.first, turn.first + len(of_turn)):
+            places.append(place)
+            all_touched.append(of_turn[order[place] - turn.first])
+            bases.append(base)
+            counts.append(count[units[place]])
+            count[units[place]] += 1
+    for number, need in enumerate(_dependencies(all_touched)):
+        waits = schedule["wait"][places[number]]
+        for other, wait in need.items():
+            if wait:
+                unit = units[places[other]]
+                waits[unit] = max(waits[unit], counts[other] + 1 - bases[number][unit])
+    return dataclasses.replace(package, schedule=schedule)
 
 
-def _shuffled(
-    package: Package, entries: np.ndarray, repeats: Sequence[np.ndarray], rng: np.random.Generator
-) -> np.ndarray:
-    """The entries of a phase; `repeats`: what is executed, one after the other."""
-    n = len(entries)
-    touched = [[_resources(package, e) for e in repeat] for repeat in repeats]
-    left: list[set[int]] = [set() for _ in entries]
-    for repeat in touched:
-        for needs, more in zip(left, _dependencies(repeat), strict=True):
+def _random_order(repeats: Sequence[list], rng: np.random.Generator) -> np.ndarray:
+    """A random order of a phase's entries; `repeats`: what they touch in each of them."""
+    left: list[set[int]] = [set() for _ in repeats[0]]
+    for touched in repeats:
+        for needs, more in zip(left, _dependencies(touched), strict=True):
             needs.update(more)
     order: list[int] = []
-    ready = [i for i in range(n) if not left[i]]
+    ready = [i for i, needs in enumerate(left) if not needs]
     while ready:
         chosen = ready.pop(int(rng.integers(len(ready))))
         order.append(chosen)
-        for i in range(n):
-            if chosen in left[i]:
-                left[i].remove(chosen)
-                if not left[i]:
+        for i, needs in enumerate(left):
+            if chosen in needs:
+                needs.remove(chosen)
+                if not needs:
                     ready.append(i)
-
-    entries = entries[order]
-    units = [package.instructions[i].unit for i in entries["instruction"]]
-    ordinal = [units[:i].count(unit) for i, unit in enumerate(units)]
-    entries["wait"] = NO_WAIT
-    for number, need in enumerate(_dependencies([repeat[i] for repeat in touched for i in order])):
-        repeat, at = divmod(number, n)
-        for other, wait in need.items():
-            if wait:
-                earlier, index = divmod(other, n)
-                unit = units[index]
-                count = ordinal[index] + 1 - (repeat - earlier) * units.count(unit)
-                entries["wait"][at, unit] = max(entries["wait"][at, unit], count)
-    return entries
+    return np.array(order)
 
 
 def _one_by_one(units: Sequence[int]) -> np.ndarray:

@@ -45,11 +45,6 @@ def phase_of(
     return phase
 
 
-def drains(phases: np.ndarray) -> bool:
-    """Whether a phase waits until the one before has completed."""
-    return len(phases) > 1
-
-
 def repeated(entries: np.ndarray, phase: np.void, repeat: int) -> np.ndarray:
     """The entries of a phase in one of its repeats."""
     if not repeat:

@@ -348,6 +348,13 @@ def _phase_faults(program: CompiledProgram) -> Iterator[PackageError]:
         yield PackageError(
             "BAD_SCHEDULE", f"phases, entries: expected the {want} of the schedule, found {have}"
         )
+    most = isa.LIMITS["executed"]
+    executed = int((phases["entries"].astype(np.int64) * phases["repeats"]).sum())
+    if executed > most:
+        yield PackageError(
+            "BAD_SCHEDULE",
+            f"phases, entries times repeats: expected at most {most}, found {executed}",
+        )
 
 
 def _entry_faults(program: CompiledProgram) -> Iterator[PackageError]:

@@ -24,6 +24,7 @@ package cmamba_pkg;
   localparam int unsigned LimitBiasBits = 30;
   localparam int unsigned LimitSkipWeightBits = 17;
   localparam int unsigned LimitArrayInputs = 65535;
+  localparam int unsigned LimitExecuted = 2147483647;
   localparam int unsigned LimitLog2Split = 2;
   localparam int unsigned LimitTaps = 8;
   localparam int unsigned LimitLog2State = 6;
@@ -128,7 +129,7 @@ package cmamba_pkg;
   // Run one instruction on one token.
   typedef struct packed {
     wait_count_t [5:0] wait_count;      // per unit: entries of this repeat that must have
-                                        // completed; at or below zero counts back into the repeat
+                                        // completed; at or below zero counts back into the repeats
                                         // before
     logic [9:0]        sequence_index;  // index of the sequence among those of this iteration that
                                         // the instruction works on

@@ -36,15 +36,12 @@ def simulate(package: Package, rng: np.random.Generator) -> None:
     it reads must not change, and what it writes counts as unknown.
     """
     n_units = len(isa.UNITS)
-    entries, base, floor = [], [], []  # of each: what must have completed, beside its waits
-    count, lowest = np.zeros(n_units, int), np.zeros(n_units, int)
+    entries, base = [], []  # of each: how many of each unit come before its repeat
+    count = np.zeros(n_units, int)
     for _ in range(ITERATIONS):
         for turn in package.rounds():
-            if len(package.phases) > 1 and turn.repeat == 0:
-                lowest = count
             entries += [tuple(e) for e in turn.entries.tolist()]
             base += [count] * len(turn.entries)
-            floor += [lowest] * len(turn.entries)
             count = count + package.phases["unit_entries"][turn.phase]
     units = [package.instructions[e[0]].unit for e in entries]
     touched = [accesses(package.instructions[e[0]], *e[1:4]) for e in entries]
@@ -76,8 +73,7 @@ def simulate(package: Package, rng: np.random.Generator) -> None:
         if started[u] == len(queues[u]) or started[u] - completed[u] >= depth[u]:
             return False
         number = queues[u][started[u]]
-        needed = np.maximum(base[number] + np.array(entries[number][4]), floor[number])
-        return (completed >= needed).all()
+        return (completed >= base[number] + np.array(entries[number][4])).all()
 
     while sum(completed) < len(entries):
         choices = [("start", u) for u in range(n_units) if may_start(u)]

@@ -1,12 +1,11 @@
 """Prove that the waits of a program are sufficient: any timing of the units gives the same bits.
 
 An entry starts after the entry before it in its unit has started, and after its waits. The entries
-of a unit complete in order, each after its start. Of several phases, each starts when the one
-before has completed (``docs/instruction_set.md``, "Phases and schedule"). From this follows, for
-each entry, how many entries of every unit have completed when it starts: its *clock*. The rows that
-it reads are right exactly if their last writer is within the clock, and it overwrites nothing too
-early exactly if the last readers and writer of what it writes are. An access outside the clock goes
-wrong under some timing.
+of a unit complete in order, each after its start (``docs/instruction_set.md``, "Phases and
+schedule"). From this follows, for each entry, how many entries of every unit have completed when it
+starts: its *clock*. The rows that it reads are right exactly if their last writer is within the
+clock, and it overwrites nothing too early exactly if the last readers and writer of what it writes
+are. An access outside the clock goes wrong under some timing.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import numpy as np
 import isa
 from common.errors import CmambaError
 from isa.package import Package
-from isa.phases import TOKENS, drains
+from isa.phases import TOKENS
 
 ITERATIONS = 3  # an entry reaches back into the repeat before, so two would do
 NEVER = -1
@@ -158,7 +157,6 @@ class _Checker:
 
     def __init__(self, package: Package, build: isa.Build) -> None:
         self.package = package
-        self.drains = drains(package.phases)
         self.units = [i.unit for i in package.instructions]
         self.memories = [_Memory.empty(build.spaces[name]) for name in isa.SPACE_NAMES]
         capacity = {"array": "reduce", "vector": "features", "scan": "state"}
@@ -167,9 +165,8 @@ class _Checker:
             for unit, name in capacity.items()
         }
         self.iteration_first = 0  # entry
-        # Entries of each unit that have completed when the last repeat is over, and at least.
+        # Entries of each unit before this repeat.
         self.base = np.zeros(len(isa.UNITS), np.int64)
-        self.floor = np.zeros(len(isa.UNITS), np.int64)
         self.completing: list[list[int]] = [[] for _ in isa.UNITS]  # entries of each unit
         self.entries: list[_Entry] = []
         self.places: list[tuple[int, int, int]] = []  # of each: in the schedule, repeat, iteration
@@ -182,8 +179,6 @@ class _Checker:
             self.iteration_first = len(self.entries)
             for turn in self.package.rounds():
                 self.base = np.array([len(entries) for entries in self.completing])
-                if self.drains and not turn.repeat:
-                    self.floor = self.base
                 values = turn.entries[list(_Entry._fields)].tolist()
                 for place, entry in enumerate(values, turn.first):
                     self.places.append((place, turn.repeat, iteration))
@@ -246,7 +241,7 @@ class _Checker:
         known = own[-1:]
         clock = np.zeros(len(isa.UNITS), np.int64)
         for unit, wait in enumerate(self.entry(number).wait):
-            count = max(self.base[unit] + wait, self.floor[unit])
+            count = self.base[unit] + wait
             if count > len(self.completing[unit]):
                 raise ScheduleError(
                     f"{self.name(number)}: deadlock, waits for entry {wait} of "

@@ -21,8 +21,6 @@ DISPATCH = 1
 # entries in a queue at which reading stops.
 FETCH = 10
 QUEUE = 23
-# Cycles from the completion of a phase to the decision to read the first entry of the next.
-DRAIN = 3
 # Cycles from the start of one entry of a unit to that of its next, at least.
 START_INTERVAL = 2
 # Cycles of an entry beside those in which it occupies the unit.

@@ -20,6 +20,7 @@ constexpr int kMaxShift = 48;
 constexpr int kMaxBiasBits = 30;
 constexpr int kMaxSkipWeightBits = 17;
 constexpr int kMaxArrayInputs = 65535;
+constexpr int kMaxExecuted = 2147483647;
 constexpr int kMaxLog2Split = 2;
 constexpr int kMaxTaps = 8;
 constexpr int kMaxLog2State = 6;

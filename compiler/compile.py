@@ -3,7 +3,7 @@
 structure   what the model consists of              model.quantization.structure
 formats     the integers of each tensor             model.quantization.formats
 lower       instructions, for the first build that holds them
-schedule    the order in which the units overlap    compiler.schedule.order
+schedule    the order in which the units overlap    compiler.schedule.order, .loops
 assemble    the package
 prove       rows hold what their readers mean       compiler.schedule.dataflow, .check
 """
@@ -31,9 +31,10 @@ from compiler.program import (
 )
 from compiler.schedule.check import ScheduleError, check_schedule
 from compiler.schedule.dataflow import DataflowError, check_dataflow
+from compiler.schedule.loops import in_phases
 from compiler.schedule.order import schedule
 from isa.package import Package
-from isa.phases import phase_of
+from isa.phases import TOKENS, phase_of
 from isa.words import SCHEDULE_DTYPE
 from model.args import ModelArgs
 from model.cmamba import INSTANCE_NORM_EPS
@@ -130,8 +131,7 @@ def _compile(
 ) -> Package:
     """The steps behind the formats."""
     program = _lower(structure, formats, [build] if build else _default_builds())
-    order = schedule(program.instructions, program.entries, program.build)
-    package = _assemble(program, order, _metadata(program, quantization))
+    package = _assemble(program, *program.scheduled, _metadata(program, quantization))
     _prove(package, program)
     return package
 
@@ -179,6 +179,29 @@ class _Program:
         """In the order that defines the program."""
         return self.builder.entries()
 
+    @property
+    def is_long(self) -> bool:
+        """Whether the schedule holds it only in loops, if at all."""
+        return len(self.entries) > self.build.capacity["schedule"]
+
+    @cached_property
+    def scheduled(self) -> tuple[np.ndarray, np.ndarray]:
+        """Its phases and schedule, in the order in which the units overlap."""
+        order = schedule(self.instructions, self.entries, self.build)
+        return in_phases(order, self.units(order), self.build)
+
+    @property
+    def unordered(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same without an order or waits, for what does not depend on them."""
+        entries = np.zeros(len(self.entries), SCHEDULE_DTYPE)
+        for name in ("instruction", "token", "position", "sequence"):
+            entries[name] = [getattr(entry, name) for entry in self.entries]
+        return phase_of(self.units(entries)), entries
+
+    def units(self, entries: np.ndarray) -> list[int]:
+        """Of SCHEDULE_DTYPE [n]."""
+        return [self.instructions[i].unit for i in entries["instruction"].tolist()]
+
 
 def _lower(structure: Structure, formats: Formats, builds: Iterable[isa.Build]) -> _Program:
     """The program for the first of `builds` that holds it.
@@ -197,16 +220,7 @@ def _emit_all(structure: Structure, formats: Formats, build: isa.Build) -> _Prog
     """The program, with as many sequences in an iteration as there can be."""
     args = structure.args
     if structure.coupled:  # all sequences, which are variables
-        program = _emit(structure, formats, build, args.n_seq)
-        found, capacity = len(program.entries), build.capacity["schedule"]
-        if found > capacity:
-            program.builder.misfits.append(
-                f"schedule: {args.num_channels} variables of {args.num_tokens} tokens in "
-                f"{args.n_layer} blocks need {found} entries, build '{build.name}' holds "
-                f"{capacity}; use fewer variables or blocks, longer strides, or a build with a "
-                "longer schedule"
-            )
-        return program
+        return _emit(structure, formats, build, args.n_seq)
     program = _emit(structure, formats, build, 1)
     n_sequences = _sequences(args, program)
     return _emit(structure, formats, build, n_sequences) if n_sequences > 1 else program
@@ -222,19 +236,13 @@ def _emit(structure: Structure, formats: Formats, build: isa.Build, n_sequences:
 
 def _sequences(args: ModelArgs, program: _Program) -> int:
     """Sequences in one iteration, from the program of one: all of a forecast's if the schedule
-    memory holds them, or else the largest divisor of their number that it does hold."""
-    build, per_sequence = program.build, len(program.entries)
-    capacity = build.capacity["schedule"]
-    tokens = next(f.maximum for f in isa.SCHEDULE.fields if f.name == "token") + 1
-    for n in range(args.n_seq, 0, -1):
-        fits = n * per_sequence <= capacity and n * args.num_tokens <= tokens
+    memory holds them entry by entry, or else the largest divisor of their number that it does hold;
+    1 where it needs loops for one."""
+    capacity, per_sequence = program.build.capacity["schedule"], len(program.entries)
+    for n in range(args.n_seq, 1, -1):
+        fits = n * per_sequence <= capacity and n * args.num_tokens <= TOKENS
         if args.n_seq % n == 0 and fits:
             return n
-    program.builder.misfits.append(
-        f"schedule: one sequence needs {per_sequence} entries for {args.num_tokens} "
-        f"tokens, build '{build.name}' holds {capacity} entries and {tokens} tokens; use fewer "
-        "layers or longer strides"
-    )
     return 1
 
 
@@ -242,21 +250,34 @@ def _misfits(program: _Program) -> list[str]:
     """Why its build does not hold a program, a line for each reason."""
     if program.builder.misfits:
         return list(dict.fromkeys(program.builder.misfits))
-    unordered = np.zeros(len(program.entries), SCHEDULE_DTYPE)
-    for name in ("instruction", "token", "position", "sequence"):
-        unordered[name] = [getattr(entry, name) for entry in program.entries]
+    args, build, capacity = program.lowering.args, program.build, program.build.capacity["schedule"]
+    if args.num_tokens * program.builder.n_sequences > TOKENS:
+        return [
+            f"schedule: {program.builder.n_sequences} sequences of {args.num_tokens} tokens, "
+            f"expected at most {TOKENS} tokens; use fewer variables or longer strides"
+        ]
+    phases, entries = program.scheduled if program.is_long else program.unordered
+    if len(entries) > capacity:
+        return [
+            f"schedule: {len(program.entries)} entries for {program.builder.n_sequences} sequences "
+            f"of {args.num_tokens} tokens are {len(entries)} in loops, build '{build.name}' holds "
+            f"{capacity}; use fewer variables or blocks, longer strides, or a build with a longer "
+            "schedule"
+        ]
     return [
-        f"the model does not fit build '{program.build.name}': {fault}; use a smaller model or a "
-        "larger build"
-        for fault in _assemble(program, unordered, {}).faults(program.build)
+        f"the model does not fit build '{build.name}': {fault}; use a smaller model or a larger "
+        "build"
+        for fault in _assemble(program, phases, entries, {}).faults(build)
     ]
 
 
 # ------------------------------------------------------------------------------- assemble
 
 
-def _assemble(program: _Program, order: np.ndarray, metadata: dict[str, object]) -> Package:
-    """The package; `order` is its schedule, SCHEDULE_DTYPE [n]."""
+def _assemble(
+    program: _Program, phases: np.ndarray, entries: np.ndarray, metadata: dict[str, object]
+) -> Package:
+    """The package, with phases PHASE_DTYPE [n] of a schedule SCHEDULE_DTYPE [m]."""
     args, builder = program.lowering.args, program.builder
     return Package(
         tile_in=builder.build.tile_in,
@@ -267,8 +288,8 @@ def _assemble(program: _Program, order: np.ndarray, metadata: dict[str, object])
         token_bytes=args.token_features,
         forecast_elements=args.output_features,
         instructions=program.instructions,
-        phases=phase_of([program.instructions[i].unit for i in order["instruction"]]),
-        schedule=order,
+        phases=phases,
+        schedule=entries,
         **builder.sections(),
         metadata=metadata,
     )

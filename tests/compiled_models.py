@@ -147,7 +147,7 @@ class Compiled:
 def compile_random(
     args: ModelArgs,
     options: Options | None = None,
-    build: str | None = "default",
+    build: isa.Build | str | None = "default",
     edit: Callable[[dict[str, Tensor]], object] | None = None,
     windows: Tensor | None = None,
     seed: int = 0,
@@ -158,7 +158,7 @@ def compile_random(
         with torch.no_grad():
             edit(dict(model.named_parameters()))
     windows = random_windows(args) if windows is None else windows
-    options, build = options or Options(), isa.build(build) if build else None
+    options, build = options or Options(), isa.build(build) if isinstance(build, str) else build
     ranges = calibrate(model, model.to_tokens(windows))
     package = compile_model(model, ranges, options, build)
     return Compiled(model, windows, ranges, options, build, package)

@@ -49,9 +49,8 @@ def test_the_first_build_that_holds_a_package(packages):
 def test_a_build_that_is_like_another():
     """It has that one's numbers but for its own, at any depth."""
     default, large, deep = (isa.build(name) for name in ("default", "large", "deep"))
-    assert deep == dataclasses.replace(
-        default, name="deep", doc=deep.doc, capacity={**default.capacity, "weights": 2816}
-    )
+    capacity = {**default.capacity, "weights": 2816, "schedule": 4096, "vector_tables": 8}
+    assert deep == dataclasses.replace(default, name="deep", doc=deep.doc, capacity=capacity)
     assert large.spaces == {**default.spaces, "conv": 4096, "proj": 2048, "resid": 8192}
     assert large.tile_macs == default.tile_macs
 

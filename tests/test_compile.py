@@ -407,11 +407,6 @@ def test_headroom_is_reported_for_every_layer():
             r"instructions: expected at most 256 .*; use a smaller model or a larger build",
         ),
         (
-            {"n_layer": 15, "seq_len": 72, "d_model": 8},
-            "small",
-            r"one sequence needs \d+ entries .* holds 2048 .*; use fewer layers or longer strides",
-        ),
-        (
             {"d_model": 600, "n_layer": 1, "d_state": 1},
             "small",
             r"memory '\w+' needs \d+ elements.*; use a smaller model or a build with a larger",

@@ -160,10 +160,6 @@ def test_pooling_does_not_wait_for_pooling():
     [
         ({"num_channels": 60, "d_model": 128}, "residual stream of all variables: memory 'resid'"),
         ({"num_channels": 24, "expand": 4, "d_state": 16}, "or fewer than 24 variables"),
-        (
-            {"seq_len": 256, "d_model": 1},
-            "4 variables of 64 tokens in 2 blocks need 6532 entries",
-        ),
         ({"forecast_len": 2056}, "output_layer: forecast_len 2056"),
     ],
 )

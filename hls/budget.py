@@ -106,6 +106,7 @@ def memories(build: isa.Build) -> dict[str, Memory]:
         "resid_apply": Memory(space["resid"] // wide, 16 * wide, in_luts=resid_in_luts),
         "head": Memory(space["head"] // wide, 16 * wide, in_luts=True),
         "instructions": Memory(capacity["instructions"], 512, in_luts=True),
+        "phases": Memory(capacity["phases"], 256, in_luts=True),
         "schedule": Memory(capacity["schedule"], 128),
         "weights": Memory(bank, 8 * build.tile_macs, -(-weights // bank)),
         "array_params": Memory(capacity["array_params"] // lanes, 64, lanes),
@@ -163,6 +164,7 @@ def products(build: isa.Build) -> dict[str, int]:
         "scan: channels": (3 + requantizer) * channels,
         "fetch: rows of all operands": 26,
         "checks of the loader: ends of operands": 25,
+        "checks of the loader: last repeats, tokens and sequences of phases": 4,
     }
 
 

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 import isa
-from golden.random_programs import many_rows_package, random_package, random_published
+from golden.random_programs import (
+    many_rows_package,
+    random_package,
+    random_phased,
+    random_published,
+)
 from golden.vectors import write_golden
 from isa.package import Package
 
@@ -56,6 +61,7 @@ def tensor(folder, index):
     return folder / file, name, opcode, values.reshape(-1, int(rows), int(n))
 
 
+@pytest.mark.parametrize("golden", [random_package, random_published, random_phased], indirect=True)
 @pytest.mark.parametrize("variant", ["ap", "native", "native-dependences"])
 def test_right_folder_passes(golden, variant):
     result = csim(golden, golden, variant=variant)

@@ -15,6 +15,7 @@ BITS = {
     **dict.fromkeys(["schedule", "conv_params"], 128),
     "state": 24,
     "instructions": 512,
+    "phases": 256,
 }
 
 

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 import isa
 from golden.integer_model import IntegerModel
 from golden.random_programs import (
+    Assembler,
     many_rows_package,
     random_package,
+    random_phased,
     random_published,
     shuffled,
     with_padding,
@@ -25,6 +27,7 @@ from host.capabilities import read_capabilities
 from host.profile import read_profile
 from isa.errors import PackageError
 from isa.package import Package
+from isa.phases import phase_of
 from isa.streams import StreamShape, to_beats
 from rtl.regs import registers as reg
 
@@ -56,7 +59,9 @@ def assert_same_tensors(got, expected):
         np.testing.assert_array_equal(got[index], tensor, err_msg=f"instruction {index}")
 
 
-PROGRAMS = {"nested": random_package, "published": random_published}
+PROGRAMS = {"nested": random_package, "published": random_published, "phases": random_phased}
+# As well as programs of one phase, which the other tests have.
+with_phases = pytest.mark.parametrize("sample", PROGRAMS.values(), ids=PROGRAMS, indirect=True)
 
 
 class Sample:
@@ -70,7 +75,9 @@ class Sample:
         self.forecast, self.tensors = model_run(self.package, self.tokens)
 
 
-@pytest.fixture(scope="module", params=PROGRAMS.values(), ids=PROGRAMS)
+@pytest.fixture(
+    scope="module", params=[random_package, random_published], ids=["nested", "published"]
+)
 def sample(request):
     return Sample(request.param)
 
@@ -95,6 +102,55 @@ def test_random_programs(program, seed, largest, reorder):
         np.testing.assert_array_equal(accelerator.run(tokens), forecast)
     # The processes of the core in other orders.
     for order in rng.integers(1, 2**32, 3).tolist():
+        assert_same_tensors(accelerator.run_traced(tokens, order), tensors)
+
+
+def many_sequences_package():
+    """More sequences than a schedule entry can name, in phases that overlap; two of them send."""
+    n = 1100
+    a = Assembler(np.random.default_rng(4), BUILD, n, 1)
+    patch, resid = a.buffer("patch", 16, 3), a.buffer("resid", 16, 3)
+    norm, head = a.buffer("norm", 2 * n, 0), a.buffer("head", 8, 0)
+    a.emit("RECV", dst=patch, n=16)
+    a.linear(patch, 16, resid, 16, wide=1)
+    param_addr = a.param_words("vector_params", 2, 8192 * 4, 64)
+    a.emit("POOL_FEATURES", src=resid, dst=norm, param_addr=param_addr, n=16, columns=n)
+    a.linear(norm, 2 * n, head, 8, wide=1)
+    a.emit("SEND", src=head, n=8)
+    sent = 1000
+    entries = [*((index, 0, 0, 0) for index in range(5)), (4, 0, 0, sent)]
+    package = a.package(16, 8, 2, entries)
+    schedule, units = package.schedule.copy(), package.units
+    schedule["wait"] = -(2**13)
+    for entry, unit, wait in [
+        (0, "array", -4),  # a ring of 8 rows; the second LINEAR lies between two iterations
+        (1, "stream_in", 1),
+        (1, "vector", -7),
+        (2, "array", 1),
+        (3, "vector", 0),
+        (3, "stream_out", 0),
+        (4, "array", 0),
+    ]:
+        schedule["wait"][entry, isa.UNITS.index(unit)] = wait
+    parts = [
+        phase_of(units[:3], n, 4095, 0, 1),
+        phase_of(units[3:4]),
+        phase_of(units[4:5], sent, 0, 0, 1),
+        phase_of(units[5:], n - sent, 0, 0, 1),
+    ]
+    return dataclasses.replace(package, phases=np.concatenate(parts), schedule=schedule)
+
+
+@both_builds
+def test_many_sequences(native):
+    package = many_sequences_package()
+    tokens = tokens_for(package, np.random.default_rng(5))
+    forecast, tensors = model_run(package, tokens)
+    accelerator = Accelerator(package.to_bytes(), native)
+    np.testing.assert_array_equal(accelerator.run(tokens), forecast)
+    *_, last = accelerator.run_stream(*stream(tokens), 1)
+    assert np.flatnonzero(last).tolist() == [len(last) - 1]
+    for order in range(4):
         assert_same_tensors(accelerator.run_traced(tokens, order), tensors)
 
 
@@ -288,6 +344,7 @@ def assert_forecast(sample, beats):
     assert not rows[..., shape[2] :].any()
 
 
+@with_phases
 @both_builds
 @pytest.mark.parametrize("tlast_each", [False, True])
 def test_tlast_of_the_output(native, sample, tlast_each):
@@ -301,6 +358,7 @@ def test_tlast_of_the_output(native, sample, tlast_each):
     assert set(np.flatnonzero(last)) == ends
 
 
+@with_phases
 @both_builds
 @settings(max_examples=20)
 @given(data=st.data())
@@ -370,7 +428,7 @@ def test_top(native, sample):
         assert top(native, data, MODE_RUN)[reg.ERROR] == isa.ERRORS["BAD_MODE"]
         registers = top(native, data, MODE_RUN | TLAST_EACH, *input_stream, 2)
         assert registers[reg.ERROR] == 0 and registers["unread"] == 0
-        entries = len(sample.package.schedule) * len(sample.tokens)
+        entries = len(sample.package.executed()) * len(sample.tokens)
         assert read_profile(registers.__getitem__, 2, 250.0).entries == entries
         assert registers["last"].sum() == 2
         assert_forecast(sample, registers["beats"])
@@ -447,6 +505,12 @@ def run_random(loader, shape):
     return loader.run_traced(data, np.arange(beats) == beats - 1, 1, False)
 
 
+def executed_entries(data):
+    """Entries of one forecast of a right package."""
+    package = Package.from_bytes(data, any_padding=True)
+    return package.iterations * int((package.phases["entries"] * package.phases["repeats"]).sum())
+
+
 def check_hostile(loaders, data, sample, file_rules=False):
     """Both builds refuse with Python's error code; what they accept runs and gives the same bits.
 
@@ -458,8 +522,8 @@ def check_hostile(loaders, data, sample, file_rules=False):
     assert len(set(codes.values())) == 1, codes
     code = codes["native"]
     assert code == expected or (file_rules and expected == isa.ERRORS["BAD_SECTION"])
-    shape = StreamShape.of_header(data)
-    if code == 0 and shape.iterations < 50:
+    if code == 0 and executed_entries(data) < 10_000:
+        shape = StreamShape.of_header(data)
         (*a, tensors), (*b, tensors_too) = (run_random(x, shape) for x in loaders.values())
         for one, other in zip(a, b, strict=True):
             np.testing.assert_array_equal(one, other)
@@ -698,6 +762,87 @@ def test_what_lies_behind_a_section_is_not_checked(loaders, sample):
     assert python_code(bytes(raw)) == isa.ERRORS["BAD_SECTION"]  # a rule for files
     for loader in loaders.values():
         assert load(loader, bytes(raw)) == 0
+
+
+PHASE_USED_BITS = sum(f.total_bits for f in isa.PHASE.fields)
+
+
+@with_phases
+@settings(max_examples=60)
+@given(data=st.data())
+def test_hostile_phases(loaders, sample, data):
+    """Any value of any field of a phase; reserved bits."""
+    raw = bytearray(sample.data)
+    start, end = section_span(raw, NAMES.index("phases"))
+    at = start + 32 * data.draw(st.integers(0, (end - start) // 32 - 1))
+    field = data.draw(st.sampled_from([*isa.PHASE.fields, None]))
+    if field is None:
+        bit = data.draw(st.integers(PHASE_USED_BITS, isa.PHASE.bits - 1))
+        replace_field(data, raw, at, 32, bit, 1)
+    else:
+        part = data.draw(st.integers(0, field.count - 1))
+        replace_field(data, raw, at, 32, field.lsb + part * field.bits, field.bits)
+    check_hostile(loaders, with_checksums(raw), sample)
+
+
+# Fields of a phase of `many_sequences_package` that are changed, and the error code that follows.
+PHASE_RULES = [
+    (0, 0, {}),
+    ("BAD_SHAPE", 0, {"entries": 0}),
+    ("BAD_SHAPE", 2, {"repeats": 0}),
+    ("BAD_SCHEDULE", 3, {"entries": 2}),
+    ("BAD_SCHEDULE", 3, {"entries": 65535}),
+    ("BAD_SCHEDULE", 0, {"entries": 2}),
+    ("BAD_SCHEDULE", 0, {"repeats": 1099}),
+    ("BAD_SCHEDULE", 2, {"repeats": 1001}),
+    ("BAD_SCHEDULE", 3, {"repeats": 65535, "sequence_step": 0}),
+    ("BAD_SCHEDULE", 0, {"sequence_step": 2}),
+    ("BAD_SCHEDULE", 0, {"position_step": 1}),
+    (0, 0, {"token_step": 17}),
+    (0, 1, {"repeats": 2, "sequence_step": 1023}),
+    ("BAD_SCHEDULE", 1, {"repeats": 3, "sequence_step": 550}),
+    (0, 1, {"repeats": 3, "sequence_step": 549}),
+    (0, 1, {"repeats": 65535}),
+    ("BAD_SCHEDULE", 1, {"repeats": 65535, "position_step": 4095}),
+    ("BAD_SCHEDULE", 1, {"unit_entries": [0, 1, 1, 0, 0, 0]}),
+    ("BAD_SCHEDULE", 0, {"unit_entries": [2, 1, 1, 0, 0, 0]}),
+    ("BAD_SCHEDULE", 1, {"unit_entries": [0, 0, 0, 0, 0, 0]}),
+]
+
+
+def check_code(loaders, data, expected):
+    code = isa.ERRORS[expected] if expected else 0
+    assert python_code(data) == code
+    for name, loader in loaders.items():
+        assert load(loader, data) == code, name
+
+
+@pytest.mark.parametrize(("expected", "index", "fields"), PHASE_RULES)
+def test_rules_of_phases(loaders, expected, index, fields):
+    package = many_sequences_package()
+    phases = package.phases.copy()
+    for name, value in fields.items():
+        phases[name][index] = value
+    check_code(loaders, dataclasses.replace(package, phases=phases).to_bytes(), expected)
+
+
+def test_number_of_phases(loaders):
+    package = many_sequences_package()
+    limit = BUILD.capacity["phases"]
+    for n, expected in ((0, "BAD_SCHEDULE"), (limit, 0), (limit + 1, "BAD_SECTION")):
+        # Each phase more repeats the one of the second LINEAR.
+        phases = package.phases[[0, *[1] * (n - 3), 2, 3] if n else []]
+        entries = package.schedule[[0, 1, 2, *[3] * (n - 3), 4, 5] if n else []]
+        changed = dataclasses.replace(package, phases=phases, schedule=entries)
+        check_code(loaders, changed.to_bytes(), expected)
+
+
+@pytest.mark.parametrize("bit", [PHASE_USED_BITS, isa.PHASE.bits - 1])
+def test_reserved_bits_of_a_phase(loaders, bit):
+    raw = bytearray(many_sequences_package().to_bytes())
+    start, _ = section_span(raw, NAMES.index("phases"))
+    raw[start + 32 + bit // 8] |= 1 << bit % 8
+    check_code(loaders, with_checksums(raw), "BAD_SHAPE")
 
 
 @settings(max_examples=60)

@@ -147,6 +147,7 @@ void require_features(int n) { require_range("n", 1, n - 1, kMaxFeatures + 1); }
 // instruction's addresses count from its beginning.
 
 constexpr int kOperandAt[] = {20, 64, 108, 152, 196};  // the same places in all instructions
+constexpr int kUnitEntriesAt = 66;
 constexpr int kScanSkipOffsetAt = 373;
 constexpr int kPoolFeaturesColumnsAt = 144;
 constexpr int kModulateColumnsAt = 232;
@@ -203,7 +204,12 @@ class OneEntry {
     m.schedule[0] = entry;
     m.package = {};
     m.package.iterations = 1;
-    m.package.unit_entries[unit] = 1;
+    word_t<256> phase = zero_word<256>();
+    set_bits(phase, 0, 16, 1);   // entries
+    set_bits(phase, 16, 16, 1);  // repeats
+    set_bits(phase, kUnitEntriesAt + 16 * unit, 16, 1);
+    m.phases[0] = phase;
+    m.package.elements[SECTION_PHASES] = 1;
     m.package.elements[SECTION_SCHEDULE] = 1;
     m.package.elements[SECTION_WEIGHTS] = tiles;
     hls::stream<axis_t> s_axis("s_axis"), m_axis("m_axis");
@@ -686,9 +692,14 @@ class Accelerator {
   // Sequences that an instruction works on: one where it serves a single one, or all.
   static int sequences(const Memory& memory, int instruction) {
     int count = 0;
-    for (unsigned i = 0; i < memory.package.elements[SECTION_SCHEDULE]; i++) {
-      const ScheduleEntry e = decode_schedule_entry(memory.schedule[i]);
-      if (int(e.instruction) == instruction) count = std::max(count, int(e.sequence) + 1);
+    int entry = 0;
+    for (unsigned p = 0; p < memory.package.elements[SECTION_PHASES]; p++) {
+      const Phase phase = decode_phase(memory.phases[p]);
+      const int steps = (int(phase.repeats) - 1) * int(phase.sequence_step);
+      for (unsigned i = 0; i < phase.entries; i++, entry++) {
+        const ScheduleEntry e = decode_schedule_entry(memory.schedule[entry]);
+        if (int(e.instruction) == instruction) count = std::max(count, int(e.sequence) + steps + 1);
+      }
     }
     return count;
   }
@@ -763,6 +774,7 @@ py::dict memory_elements() {
   COUNT(resid_apply);
   COUNT(head);
   COUNT(instructions);
+  COUNT(phases);
   COUNT(schedule);
   COUNT(weights);
   COUNT(array_params);

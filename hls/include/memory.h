@@ -29,6 +29,8 @@ constexpr int log2_exact(int x) {
 constexpr int kLog2TileIn = log2_exact(kTileIn);
 constexpr int kLog2TileOut = log2_exact(kTileOut);
 
+// Tokens are numbered modulo 4096.
+constexpr int kTokenMask = (1 << 12) - 1;
 // Largest padded d_state.
 constexpr int kMaxStates = 1 << kMaxLog2State;
 // Entries of a table over int8.
@@ -44,6 +46,9 @@ constexpr int table_copies(int lanes) { return (lanes + 1) / 2; }
 
 // Beats of a weight tile.
 constexpr int kTileBeats = kTileOut * kTileIn / kBeatBytes;
+
+// Beats of a phase.
+constexpr int kPhaseBeats = kSectionElementBytes[SECTION_PHASES] / kBeatBytes;
 
 // Rows of an activation memory, in words of Width elements: one that is read or written at once.
 template <class T, int Elements, int Width = kRowAlign>
@@ -76,6 +81,25 @@ static_assert(kMaxReduce % kRequantizeLanes == 0 && kMaxFeatures % kRowAlign == 
               "memories hold whole words");
 
 // ------------------------------------------------------------------------------- contents
+
+// A schedule entry in a repeat of its phase.
+struct RepeatedEntry {
+  uint_t<10> instruction;
+  uint_t<12> token;
+  uint_t<12> position;
+  uint_t<16> sequence;  // wider than the schedule's: steps may lead further
+};
+
+// With what the repeats before have added to token, position and sequence.
+inline RepeatedEntry repeat_entry(const ScheduleEntry& e, int token, int position, int sequence) {
+#pragma HLS inline
+  RepeatedEntry entry;
+  entry.instruction = e.instruction;
+  entry.token = (int(e.token) + token) & kTokenMask;
+  entry.position = int(e.position) + position;
+  entry.sequence = int(e.sequence) + sequence;
+  return entry;
+}
 
 // First element of row `index` of an operand.
 inline int row_address(const Operand& o, int index) {
@@ -123,7 +147,7 @@ struct PackageFacts {
   int n_positions;
   int token_bytes;
   int forecast_elements;
-  int unit_entries[kUnits];
+  unsigned n_tokens;             // of an iteration: n_sequences * n_positions
   unsigned elements[kSections];  // of each section (weights: tiles)
   int weights_beat;              // where the weights begin in the package
 };
@@ -169,6 +193,7 @@ static_assert(kVectorLanes == kRequantizeLanes,
               "the array and the vector unit write the same words");
 
 typedef word_t<512> Instructions[kMaxInstructions];
+typedef word_t<256> Phases[kMaxPhases];
 typedef word_t<128> Schedule[kMaxSchedule];
 typedef int_t<8> Weights[kWeightBanks][kBankTiles][kTileOut][kTileIn];
 typedef word_t<64> ArrayParams[kMaxArrayParams / kRequantizeLanes][kRequantizeLanes];
@@ -226,6 +251,7 @@ struct Memory {
   // its states, and the words of LINEAR and NORM need not begin with a row: each lane of them has a
   // bank of its own (see lanes.h).
   Instructions instructions;
+  Phases phases;
   Schedule schedule;
   Weights weights;
   ArrayParams array_params;
@@ -271,7 +297,7 @@ int peek(const Memory& memory, int space, int address, int copy = 0);
 
 // Calls memory.trace, where it is set, for each row that the entry has just written or sent.
 void trace_entry(const Memory& memory, uint64_t iteration, int entry, const word_t<512>& word,
-                 const ScheduleEntry& e);
+                 const RepeatedEntry& e);
 #endif
 
 }  // namespace cmamba

@@ -14,8 +14,9 @@ bool step(Fetch& u, channel<Credit, 1>& stop,
           channel<Queued<ConvEntry>, kQueueDepth>& conv,
           channel<Queued<ScanEntry>, kQueueDepth>& scan,
           channel<Queued<StreamOutEntry>, kQueueDepth>& stream_out,
-          const Instructions& instructions, const Schedule& schedule, int schedule_entries,
-          int iterations, const int (&unit_entries)[kUnits], unsigned n_forecasts, bool tlast_each);
+          const Instructions& instructions, const Phases& phases, const Schedule& schedule,
+          int n_phases, int iterations, unsigned n_tokens, int n_sequences, unsigned n_forecasts,
+          bool tlast_each);
 
 // Starts entries whose waits are met, an entry of each unit in a step.
 bool step(Dispatch& u, channel<Queued<StreamInEntry>, kQueueDepth>& stream_in,

@@ -41,6 +41,8 @@ constexpr int kAckDepth = 8;
 constexpr int kSumDistance = 6;
 // Steps from the last beat of a weight tile from DDR to its use.
 constexpr int kTileDistance = 6;
+// Steps from the first that reads the word of a phase to its use.
+constexpr int kPhaseDistance = 3;
 
 // ------------------------------------------------------------------------------- packets
 
@@ -234,13 +236,35 @@ struct BeatRange {
 struct Fetch {
   unsigned forecast = 0;
   int iteration = 0;
+  int phase = 0;
+  word_t<256> phase_words[kPhaseDistance];  // on their way from the memory
+  uint_t<2> phase_age = 0;                  // steps since the first that reads its word
+  int repeat = 0;
+  int first = 0;  // of the phase's entries
   int entry = 0;
-  int received = 0;
-  int sent = 0;
-  uint_t<32> base[kUnits] = {0, 0, 0, 0, 0, 0};  // entries of the iterations before
-  bool is_stopped = false;                       // by dispatch
-  bool has_ended = false;                        // the ends of all queues are written
+  int done = 0;          // entries of this repeat
+  uint_t<12> token = 0;  // as position and sequence: what the repeats before have added
+  uint_t<12> position = 0;
+  uint_t<16> sequence = 0;
+  unsigned received = 0;  // tokens of this iteration
+  unsigned sent = 0;
+  uint_t<32> base[kUnits];  // entries of all repeats before
+  bool is_stopped = false;  // by dispatch
+  bool has_ended = false;   // the ends of all queues are written
   bool is_finished = false;
+
+  Fetch() {
+  clear_words:
+    for (int i = 0; i < kPhaseDistance; ++i) {
+#pragma HLS unroll
+      phase_words[i] = zero_word<256>();
+    }
+  clear_units:
+    for (int v = 0; v < kUnits; ++v) {
+#pragma HLS unroll
+      base[v] = 0;
+    }
+  }
 };
 
 // Processes that write to dispatch which ends have come.

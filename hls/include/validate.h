@@ -9,9 +9,9 @@ namespace cmamba {
 // copied: those two are not bounded.
 unsigned section_capacity(int section);
 
-// Whether the parameter words in the first `bytes` of a section's beat are ones that an instruction
-// may use; true for the sections that hold no parameter words.
-bool are_param_words(int section, const beat_t& beat, int bytes);
+// Whether beat `b` of a section has in its first `bytes` parameter words that an instruction may
+// use, or its part of a phase that executes something; true for the other sections.
+bool are_words(int section, int b, const beat_t& beat, int bytes);
 
 // The code of the first rule that an instruction, then a schedule entry, breaks. Reads of `memory`
 // only what the sections in memory.package have filled.

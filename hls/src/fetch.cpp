@@ -6,7 +6,7 @@ namespace cmamba {
 
 namespace {
 
-StreamInEntry stream_in_entry(const word_t<512>& word, const ScheduleEntry& e, bool is_last) {
+StreamInEntry stream_in_entry(const word_t<512>& word, const RepeatedEntry& e, bool is_last) {
 #pragma HLS inline
   const RecvInstruction f = decode_recv_instruction(word);
   StreamInEntry entry;
@@ -17,7 +17,7 @@ StreamInEntry stream_in_entry(const word_t<512>& word, const ScheduleEntry& e, b
   return entry;
 }
 
-ArrayEntry array_entry(const word_t<512>& word, const ScheduleEntry& e) {
+ArrayEntry array_entry(const word_t<512>& word, const RepeatedEntry& e) {
 #pragma HLS inline
   const LinearInstruction f = decode_linear_instruction(word);
   const bool is_reduced = f.reduce != 0;
@@ -50,7 +50,7 @@ ArrayEntry array_entry(const word_t<512>& word, const ScheduleEntry& e) {
 }
 
 // The opcodes of the vector unit have their fields in different places.
-VectorEntry vector_entry(const word_t<512>& word, const ScheduleEntry& e) {
+VectorEntry vector_entry(const word_t<512>& word, const RepeatedEntry& e) {
 #pragma HLS inline
   VectorEntry entry;
   entry.is_end = false;
@@ -130,7 +130,7 @@ VectorEntry vector_entry(const word_t<512>& word, const ScheduleEntry& e) {
   return entry;
 }
 
-ConvEntry conv_entry(const word_t<512>& word, const ScheduleEntry& e) {
+ConvEntry conv_entry(const word_t<512>& word, const RepeatedEntry& e) {
 #pragma HLS inline
   const ConvInstruction f = decode_conv_instruction(word);
   ConvEntry entry;
@@ -147,7 +147,7 @@ ConvEntry conv_entry(const word_t<512>& word, const ScheduleEntry& e) {
   return entry;
 }
 
-ScanEntry scan_entry(const word_t<512>& word, const ScheduleEntry& e) {
+ScanEntry scan_entry(const word_t<512>& word, const RepeatedEntry& e) {
 #pragma HLS inline
   const ScanInstruction f = decode_scan_instruction(word);
   ScanEntry entry;
@@ -177,7 +177,7 @@ ScanEntry scan_entry(const word_t<512>& word, const ScheduleEntry& e) {
   return entry;
 }
 
-StreamOutEntry stream_out_entry(const word_t<512>& word, const ScheduleEntry& e, bool is_last) {
+StreamOutEntry stream_out_entry(const word_t<512>& word, const RepeatedEntry& e, bool is_last) {
 #pragma HLS inline
   const SendInstruction f = decode_send_instruction(word);
   StreamOutEntry entry;
@@ -206,10 +206,12 @@ bool step(Fetch& u, channel<Credit, 1>& stop,
           channel<Queued<ConvEntry>, kQueueDepth>& conv,
           channel<Queued<ScanEntry>, kQueueDepth>& scan,
           channel<Queued<StreamOutEntry>, kQueueDepth>& stream_out,
-          const Instructions& instructions, const Schedule& schedule, int schedule_entries,
-          int iterations, const int (&unit_entries)[kUnits], unsigned n_forecasts,
+          const Instructions& instructions, const Phases& phases, const Schedule& schedule,
+          int n_phases, int iterations, unsigned n_tokens, int n_sequences, unsigned n_forecasts,
           bool tlast_each) {
 #pragma HLS inline
+#pragma HLS array_partition variable = u.phase_words complete
+#pragma HLS array_partition variable = u.base complete
   bool is_active = false;
   Credit stopped;
   if (!u.is_stopped && stop.read_nb(stopped)) {
@@ -243,21 +245,35 @@ bool step(Fetch& u, channel<Credit, 1>& stop,
     return true;
   }
 
-  const ScheduleEntry e = decode_schedule_entry(schedule[u.entry]);
+  // A phase says where the next one begins. Registers between the memory and that give the read its
+  // time, so that a step a cycle is possible.
+  const Phase phase = decode_phase(u.phase_words[kPhaseDistance - 1]);
+  if (u.phase_age < kPhaseDistance) {
+  pass_words:
+    for (int i = kPhaseDistance - 1; i > 0; --i) {
+#pragma HLS unroll
+      u.phase_words[i] = u.phase_words[i - 1];
+    }
+    u.phase_words[0] = phases[u.phase];
+    ++u.phase_age;
+    return true;
+  }
+
+  const ScheduleEntry scheduled = decode_schedule_entry(schedule[u.entry]);
+  const RepeatedEntry e = repeat_entry(scheduled, u.token, u.position, u.sequence);
   const word_t<512> word = instructions[int(e.instruction)];
   Waits waits;
 add_waits:
   for (int v = 0; v < kUnits; ++v) {
 #pragma HLS unroll
-    waits.completed[v] = u.base[v] + uint_t<32>(int_t<32>(e.wait[v]));
+    waits.completed[v] = u.base[v] + uint_t<32>(int_t<32>(scheduled.wait[v]));
   }
   const bool is_last_iteration = u.iteration == iterations - 1;
   const bool is_last_forecast = u.forecast == n_forecasts - 1;
   switch (int(bits<7, 0>(word))) {
     case OP_RECV: {
       ++u.received;
-      const bool is_last = is_last_forecast && is_last_iteration &&
-                           u.received == unit_entries[UNIT_STREAM_IN];
+      const bool is_last = is_last_forecast && is_last_iteration && u.received == n_tokens;
       put(stream_in, stream_in_entry(word, e, is_last), waits);
       break;
     }
@@ -273,7 +289,7 @@ add_waits:
     case OP_SEND: {
       ++u.sent;
       const bool is_last = (is_last_forecast || tlast_each) && is_last_iteration &&
-                           u.sent == unit_entries[UNIT_STREAM_OUT];
+                           u.sent == unsigned(n_sequences);
       put(stream_out, stream_out_entry(word, e, is_last), waits);
       break;
     }
@@ -282,21 +298,42 @@ add_waits:
       break;
   }
   ++u.entry;
-  if (u.entry == schedule_entries) {
+  ++u.done;
+  if (u.done < int(phase.entries)) return true;
+
+  u.done = 0;
+next_repeat:
+  for (int v = 0; v < kUnits; ++v) {
+#pragma HLS unroll
+    u.base[v] += uint_t<32>(phase.unit_entries[v]);
+  }
+  ++u.repeat;
+  if (u.repeat < int(phase.repeats)) {
+    u.entry = u.first;
+    u.token = (int(u.token) + int(phase.token_step)) & kTokenMask;
+    u.position += phase.position_step;
+    u.sequence += phase.sequence_step;
+    return true;
+  }
+
+  u.repeat = 0;
+  u.token = 0;
+  u.position = 0;
+  u.sequence = 0;
+  ++u.phase;
+  u.phase_age = 0;
+  if (u.phase == n_phases) {
+    u.phase = 0;
     u.entry = 0;
     u.received = 0;
     u.sent = 0;
-  next_base:
-    for (int v = 0; v < kUnits; ++v) {
-#pragma HLS unroll
-      u.base[v] += uint_t<32>(unit_entries[v]);
-    }
     ++u.iteration;
     if (u.iteration == iterations) {
       u.iteration = 0;
       ++u.forecast;
     }
   }
+  u.first = u.entry;
   return true;
 }
 

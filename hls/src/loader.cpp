@@ -17,6 +17,7 @@ constexpr int kHeaderBeats = kHeaderBytes / kBeatBytes;
 constexpr int kInstructionBeats = kInstructionBits / 8 / kBeatBytes;
 constexpr int kResidBeats = kWideWidth * 2 / kBeatBytes;
 constexpr int kGatherBeats = maximum(kTileBeats, maximum(kInstructionBeats, kResidBeats));
+static_assert(kPhaseBeats <= kInstructionBeats, "a phase is gathered as well");
 static_assert(kWideWidth * 2 % kBeatBytes == 0, "a word of resid is a whole number of beats");
 
 // A section as the header has it.
@@ -103,11 +104,7 @@ header_crc:
   facts.n_positions = header_u16(header, kHeaderNPositionsAt);
   facts.token_bytes = header_u16(header, kHeaderTokenBytesAt);
   facts.forecast_elements = header_u16(header, kHeaderForecastElementsAt);
-header_units:
-  for (int u = 0; u < kUnits; ++u) {
-#pragma HLS pipeline II = 1
-    facts.unit_entries[u] = header_u16(header, kHeaderUnitEntriesAt + 2 * u);
-  }
+  facts.n_tokens = unsigned(facts.n_sequences) * unsigned(facts.n_positions);
   const bool is_tile = header_u16(header, kHeaderTileInAt) == kTileIn &&
                        header_u16(header, kHeaderTileOutAt) == kTileOut;
   const uint64_t total_bytes = header_u32(header, kHeaderTotalBytesAt);
@@ -185,6 +182,19 @@ void store_beat(Memory& memory, int section, int b, bool is_last, const beat_t& 
       }
       break;
     }
+    case SECTION_PHASES: {
+      gathered[b % kPhaseBeats] = beat;
+      if (b % kPhaseBeats == kPhaseBeats - 1) {
+        word_t<256> word = zero_word<256>();
+      store_halves:
+        for (int i = 0; i < kPhaseBeats; ++i) {
+#pragma HLS unroll
+          set_part(word, i, gathered[i]);
+        }
+        memory.phases[b / kPhaseBeats] = word;
+      }
+      break;
+    }
     case SECTION_SCHEDULE:
       memory.schedule[b] = beat;
       break;
@@ -242,9 +252,10 @@ void store_beat(Memory& memory, int section, int b, bool is_last, const beat_t& 
   }
 }
 
-// Copies a section of words, a beat a cycle, checks its parameter words, and returns its CRC-32.
+// Copies a section of words, a beat a cycle, checks parameter words and phases, and returns its
+// CRC-32.
 unsigned copy_words(const beat_t* package, const SectionEntry& entry, int section, Memory& memory,
-                    bool& are_params_right) {
+                    bool& are_words_right) {
 #pragma HLS inline off
   const int first_beat = entry.offset / kBeatBytes;
   const int whole_beats = entry.bytes / kBeatBytes;
@@ -260,9 +271,8 @@ copy_beats:
 #pragma HLS pipeline II = 1
     beat = package[first_beat + b];
     if (b < whole_beats) crc = crc32_beat(crc, beat);
-    const bool are_right = are_param_words(section, beat,
-                                           b < whole_beats ? kBeatBytes : tail_bytes);
-    are_params_right = are_params_right && are_right;
+    const bool are_right = are_words(section, b, beat, b < whole_beats ? kBeatBytes : tail_bytes);
+    are_words_right = are_words_right && are_right;
     store_beat(memory, section, b, b == beats - 1, beat, gathered);
   }
 copy_tail:
@@ -329,12 +339,12 @@ load_sections:
   for (int s = 0; s < kSections; ++s) {
     const SectionEntry entry = section_entry(header, s);
     if (!is_section(entry, s, end, total_bytes)) return ERROR_BAD_SECTION;
-    bool are_params_right = true;
+    bool are_words_right = true;
     const unsigned crc = is_table_section(s)
                              ? copy_tables(package, entry, s, memory)
-                             : copy_words(package, entry, s, memory, are_params_right);
+                             : copy_words(package, entry, s, memory, are_words_right);
     if (crc != entry.crc) return ERROR_BAD_CRC;
-    if (!are_params_right) return ERROR_BAD_SHAPE;
+    if (!are_words_right) return ERROR_BAD_SHAPE;
     memory.package.elements[s] = entry.bytes >> kElementSizes.log2_bytes[s];
     if (s == SECTION_WEIGHTS) memory.package.weights_beat = entry.offset / kBeatBytes;
     end = entry.offset + entry.bytes;

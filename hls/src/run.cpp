@@ -189,11 +189,12 @@ void run_processes(const beat_t* package, hls::stream<axis_t>& s_axis, hls::stre
   turns->limit(vector_to_conv, waiting_depth);
   turns->limit(sums, sums_depth);
 #endif
-  const int schedule_entries = memory.package.elements[SECTION_SCHEDULE];
+  const int n_phases = memory.package.elements[SECTION_PHASES];
 
   process<Fetch>(stop, queue_stream_in, queue_array, queue_vector, queue_conv, queue_scan,
-                 queue_stream_out, memory.instructions, memory.schedule, schedule_entries,
-                 memory.package.iterations, memory.package.unit_entries, n_forecasts, tlast_each);
+                 queue_stream_out, memory.instructions, memory.phases, memory.schedule, n_phases,
+                 memory.package.iterations, memory.package.n_tokens, memory.package.n_sequences,
+                 n_forecasts, tlast_each);
   dispatch_process(error, counters, queue_stream_in, queue_array, queue_vector, queue_conv,
                    queue_scan, queue_stream_out, stop, start_stream_in, start_multiply,
                    start_output, start_vector, start_conv, start_scan, start_stream_out,

@@ -140,8 +140,6 @@ void cmamba_top(const beat_t* gmem, hls::stream<axis_t>& s_axis, hls::stream<axi
 #pragma HLS array_partition variable = memory.conv_tables type = complete dim = 1
 #pragma HLS array_partition variable = memory.scan_tables type = complete dim = 1
 #pragma HLS array_partition variable = memory.vector_tables type = complete dim = 1
-// fetch adds all of them at once.
-#pragma HLS array_partition variable = memory.package.unit_entries complete
 // Sums begin at element 0 and are written a word at once.
 #pragma HLS array_reshape variable = memory.reduce type = complete dim = 2
 #pragma HLS array_reshape variable = memory.pool_sum type = complete dim = 2
@@ -177,6 +175,7 @@ void cmamba_top(const beat_t* gmem, hls::stream<axis_t>& s_axis, hls::stream<axi
 #endif
 #pragma HLS bind_storage variable = memory.head type = ram_s2p impl = lutram
 #pragma HLS bind_storage variable = memory.instructions type = ram_s2p impl = lutram
+#pragma HLS bind_storage variable = memory.phases type = ram_s2p impl = lutram
 #ifdef CMAMBA_BLOCK_RAM_CONV_PARAMS
 #pragma HLS bind_storage variable = memory.conv_params type = ram_s2p impl = bram
 #else

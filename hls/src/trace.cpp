@@ -66,7 +66,7 @@ int peek(const Memory& memory, int space, int address, int copy) {
 }
 
 void trace_entry(const Memory& memory, uint64_t iteration, int entry, const word_t<512>& word,
-                 const ScheduleEntry& e) {
+                 const RepeatedEntry& e) {
   if (memory.trace == nullptr) return;
   const int token = e.token;
   const int position = e.position;

@@ -1,5 +1,5 @@
-// The rules for parameter words, instructions and schedule, docs/instruction_set.md: whatever
-// passes can be executed without an access outside a memory and without an overflow.
+// The rules for parameter words, phases, instructions and schedule, docs/instruction_set.md:
+// whatever passes can be executed without an access outside a memory and without an overflow.
 #include "validate.h"
 
 namespace cmamba {
@@ -9,6 +9,8 @@ unsigned section_capacity(int section) {
   switch (section) {
     case SECTION_INSTRUCTIONS:
       return kMaxInstructions;
+    case SECTION_PHASES:
+      return kMaxPhases;
     case SECTION_SCHEDULE:
       return kMaxSchedule;
     case SECTION_ARRAY_PARAMS:
@@ -36,19 +38,49 @@ unsigned section_capacity(int section) {
 
 namespace {
 
+template <int N>
+bool are_reserved_bits_zero(const word_t<N>& word, int used) {
+#pragma HLS inline
+  bool ok = true;
+check_limbs:
+  for (int i = 0; i < N / 64; ++i) {
+#pragma HLS unroll
+    const int used_here = used - 64 * i;
+    const uint_t<64> limb = get_u64(word, i);
+    if (used_here <= 0) {
+      ok = ok && limb == 0;
+    } else if (used_here < 64) {
+      ok = ok && (limb >> used_here) == 0;
+    }
+  }
+  return ok;
+}
+
 bool is_param_word(const word_t<64>& word, int bias_limit) {
 #pragma HLS inline
   const ParamWord p = decode_param_word(word);
   return p.shift <= kMaxShift && p.bias > -bias_limit && p.bias < bias_limit;
 }
 
+// Part `part` of a phase, which is longer than a beat.
+bool is_phase_part(int part, const beat_t& beat) {
+#pragma HLS inline
+  word_t<256> word = zero_word<256>();
+  set_part(word, part, beat);
+  const Phase phase = decode_phase(word);
+  const bool executes = part > 0 || (phase.entries != 0 && phase.repeats != 0);
+  return executes && are_reserved_bits_zero(word, kPhaseUsedBits);
+}
+
 }  // namespace
 
-bool are_param_words(int section, const beat_t& beat, int bytes) {
+bool are_words(int section, int b, const beat_t& beat, int bytes) {
 #pragma HLS inline
   // conv_params has taps in the other half of the beat.
   const bool has_second = section != SECTION_CONV_PARAMS && bytes > kBeatBytes / 2;
   switch (section) {
+    case SECTION_PHASES:
+      return is_phase_part(b % kPhaseBeats, beat);
     case SECTION_ARRAY_PARAMS:
     case SECTION_CONV_PARAMS:
     case SECTION_SCAN_PARAMS:
@@ -160,23 +192,6 @@ bool are_rows_apart(const Operand& src, const Operand& dst, int n) {
                        src.log2_rows == dst.log2_rows;
   return src.space != dst.space || is_same || unsigned(dst.addr) >= operand_end(src, n) ||
          unsigned(src.addr) >= operand_end(dst, n);
-}
-
-bool are_reserved_bits_zero(const word_t<512>& word, int used) {
-#pragma HLS inline
-  bool ok = true;
-check_limbs:
-  for (int i = 0; i < 8; ++i) {
-#pragma HLS unroll
-    const int used_here = used - 64 * i;
-    const uint_t<64> limb = get_u64(word, i);
-    if (used_here <= 0) {
-      ok = ok && limb == 0;
-    } else if (used_here < 64) {
-      ok = ok && (limb >> used_here) == 0;
-    }
-  }
-  return ok;
 }
 
 Error check_recv(const Memory& memory, const word_t<512>& word) {
@@ -390,9 +405,13 @@ Error check_instruction(const Memory& memory, const word_t<512>& word) {
   }
 }
 
-Error check_schedule(const Memory& memory) {
+// The entries of a phase, from entry `first` of the schedule on, in its last repeat.
+bool is_phase(const Memory& memory, const Phase& phase, unsigned first) {
 #pragma HLS inline off
   const PackageFacts& package = memory.package;
+  const int last_repeat = int(phase.repeats) - 1;
+  const int position_steps = last_repeat * int(phase.position_step);
+  const int sequence_steps = last_repeat * int(phase.sequence_step);
   int entries[kUnits];
 #pragma HLS array_partition variable = entries complete
 clear_units:
@@ -401,23 +420,50 @@ clear_units:
     entries[u] = 0;
   }
 check_entries:
-  for (unsigned i = 0; i < package.elements[SECTION_SCHEDULE]; ++i) {
-#pragma HLS loop_tripcount min = 1 max = 4096
-    const ScheduleEntry e = decode_schedule_entry(memory.schedule[i]);
-    if (e.instruction >= package.elements[SECTION_INSTRUCTIONS]) return ERROR_BAD_SCHEDULE;
+  for (unsigned i = 0; i < unsigned(phase.entries); ++i) {
+#pragma HLS loop_tripcount min = 1 max = 8192
+    const ScheduleEntry e = decode_schedule_entry(memory.schedule[first + i]);
+    if (e.instruction >= package.elements[SECTION_INSTRUCTIONS]) return false;
     const word_t<512> word = memory.instructions[int(e.instruction)];
     // All instructions have n_positions in the same place.
     const int n_positions = decode_recv_instruction(word).n_positions;
-    if (e.position >= n_positions || e.sequence >= package.n_sequences) return ERROR_BAD_SCHEDULE;
+    if (int(e.position) + position_steps >= n_positions ||
+        int(e.sequence) + sequence_steps >= package.n_sequences) {
+      return false;
+    }
     ++entries[unit_of(bits<7, 0>(word))];
   }
-  bool ok = entries[UNIT_STREAM_IN] == package.n_sequences * package.n_positions &&
-            entries[UNIT_STREAM_OUT] == package.n_sequences;
+  bool ok = true;
 check_units:
   for (int u = 0; u < kUnits; ++u) {
 #pragma HLS unroll
-    ok = ok && entries[u] == package.unit_entries[u];
+    ok = ok && entries[u] == int(phase.unit_entries[u]);
   }
+  return ok;
+}
+
+Error check_schedule(const Memory& memory) {
+#pragma HLS inline off
+  const unsigned schedule_entries = memory.package.elements[SECTION_SCHEDULE];
+  unsigned first = 0;
+  static_assert(uint64_t(kMaxSchedule) * 65535 <= kMaxExecuted,
+                "a full memory cannot execute more, so that nobody has to look");
+  unsigned received = 0;
+  unsigned sent = 0;
+check_phases:
+  for (unsigned i = 0; i < memory.package.elements[SECTION_PHASES]; ++i) {
+#pragma HLS loop_tripcount min = 1 max = 64
+    const Phase phase = decode_phase(memory.phases[i]);
+    if (unsigned(phase.entries) > schedule_entries - first || !is_phase(memory, phase, first)) {
+      return ERROR_BAD_SCHEDULE;
+    }
+    first += unsigned(phase.entries);
+    received += unsigned(phase.unit_entries[UNIT_STREAM_IN]) * unsigned(phase.repeats);
+    sent += unsigned(phase.unit_entries[UNIT_STREAM_OUT]) * unsigned(phase.repeats);
+  }
+  // A header asks for a token at least: here it also shows that there is a phase.
+  const bool ok = first == schedule_entries && received == memory.package.n_tokens &&
+                  sent == unsigned(memory.package.n_sequences);
   return ok ? ERROR_OK : ERROR_BAD_SCHEDULE;
 }
 

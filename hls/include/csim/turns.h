@@ -47,9 +47,14 @@ class Turns : public Observer {
 #ifdef CMAMBA_CHECK_DEPENDENCES
     forget_steps();
 #endif
-    for (unsigned i = 0; i < memory.package.elements[SECTION_SCHEDULE]; ++i) {
-      const ScheduleEntry e = decode_schedule_entry(memory.schedule[i]);
-      entries_[unit_of(bits<7, 0>(memory.instructions[int(e.instruction)]))].push_back(int(i));
+    int entry = 0;
+    for (unsigned p = 0; p < memory.package.elements[SECTION_PHASES]; ++p) {
+      phases_.push_back({decode_phase(memory.phases[p]), {}});
+      for (int i = 0; i < int(phases_[p].phase.entries); ++i, ++entry) {
+        const ScheduleEntry e = decode_schedule_entry(memory.schedule[entry]);
+        const int unit = unit_of(bits<7, 0>(memory.instructions[int(e.instruction)]));
+        phases_[p].entries[unit].push_back(entry);
+      }
     }
   }
 
@@ -138,11 +143,24 @@ class Turns : public Observer {
   }
 
   void completed(int unit) override {
-    const uint64_t n = entries_[unit].size();
-    const uint64_t count = counts_[unit]++;
-    const int index = entries_[unit][count % n];
-    const ScheduleEntry e = decode_schedule_entry(memory_.schedule[index]);
-    trace_entry(memory_, count / n, index, memory_.instructions[int(e.instruction)], e);
+    Progress& at = progress_[unit];
+    while (at.completed == phases_[at.phase].executed(unit)) {
+      at.completed = 0;
+      ++at.phase;
+      if (at.phase == phases_.size()) {
+        at.phase = 0;
+        ++at.iteration;
+      }
+    }
+    const std::vector<int>& entries = phases_[at.phase].entries[unit];
+    const Phase& phase = phases_[at.phase].phase;
+    const int index = entries[at.completed % entries.size()];
+    const int repeat = int(at.completed / entries.size());
+    ++at.completed;
+    const RepeatedEntry e = repeat_entry(
+        decode_schedule_entry(memory_.schedule[index]), repeat * int(phase.token_step),
+        repeat * int(phase.position_step), repeat * int(phase.sequence_step));
+    trace_entry(memory_, at.iteration, index, memory_.instructions[int(e.instruction)], e);
   }
 
  private:
@@ -153,6 +171,20 @@ class Turns : public Observer {
     std::vector<const Queue*> outputs;
     int interval = 1;
     uint64_t free = 0;  // when it can take the next step
+  };
+
+  // A phase, with where its entries are in the schedule, by unit.
+  struct PhaseEntries {
+    Phase phase;
+    std::vector<int> entries[kUnits];
+
+    size_t executed(int unit) const { return entries[unit].size() * size_t(phase.repeats); }
+  };
+  // Up to where a unit's entries have completed.
+  struct Progress {
+    uint64_t iteration = 0;
+    size_t phase = 0;
+    size_t completed = 0;  // of the phase, in all repeats
   };
 
   static constexpr int kIdleCycles = 1000;
@@ -278,8 +310,8 @@ class Turns : public Observer {
   Counters* counters_ = nullptr;
   std::vector<Process> processes_;
   uint64_t clock_ = 0;
-  std::vector<int> entries_[kUnits];  // of the schedule, by unit
-  uint64_t counts_[kUnits] = {};      // that have completed
+  std::vector<PhaseEntries> phases_;
+  Progress progress_[kUnits];
 };
 
 }  // namespace cmamba

@@ -378,7 +378,9 @@ def _entry_faults(program: CompiledProgram) -> Iterator[PackageError]:
     yield from check("instruction", schedule["instruction"], len(program.instructions))
     positions = np.array([i.n_positions for i in program.instructions], np.int64)
     yield from check("last position", last("position"), positions[schedule["instruction"]])
-    yield from check("last sequence", last("sequence"), program.n_sequences)
+    most = next(f.maximum for f in isa.SCHEDULE.fields if f.name == "sequence")
+    sequences = min(program.n_sequences, most + 1)
+    yield from check("last sequence", last("sequence"), sequences)
 
 
 def _count_faults(program: CompiledProgram) -> Iterator[PackageError]:

@@ -187,10 +187,11 @@ def plot(package: Package, measurement: Measurement, title: str, path: Path) -> 
     names = [package.instruction_name(i) for i in range(len(package.instructions))]
     groups = list(dict.fromkeys(_group(name) for name in names))
     colours = plt.get_cmap("turbo")(np.linspace(0.15, 0.85, len(groups)))
-    instruction = package.schedule["instruction"]
+    executed = package.executed()
+    instruction = executed["instruction"]
     colour = np.array([colours[groups.index(_group(names[i]))] for i in instruction])
     unit = np.array([package.instructions[i].unit for i in instruction])
-    token = package.schedule["token"]
+    token = executed["token"]
 
     end = int(done[: 2 * package.iterations].max())
     middle = int(done[: package.iterations].max())

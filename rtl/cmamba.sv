@@ -232,60 +232,60 @@ module cmamba
   logic [NumSections-1:0] load_wr_en;
   logic [23:0] load_wr_addr;
   logic [127:0] load_wr_data;
-  logic check_start, check_instruction_valid, check_instruction_ready, check_schedule_valid;
+  logic check_start, check_word_valid, check_word_ready, check_schedule_valid;
   logic check_busy;
-  logic [InstructionBits-1:0] check_instruction;
+  logic [InstructionBits-1:0] check_word;
   logic [127:0] check_schedule;
   error_e check_error;
 
   cmamba_loader u_loader (
-      .clk_i                    (clk),
-      .rst_i                    (load_rst),
-      .start_i                  (load_start),
-      .package_addr_i           (package_addr),
-      .package_beats_i          (package_beats),
-      .watchdog_cycles_i        (watchdog_cycles),
-      .busy_o                   (load_busy),
-      .done_o                   (load_done),
-      .error_o                  (load_error),
-      .loaded_o                 (loaded),
-      .facts_o                  (facts),
-      .cmd_valid_o              (load_cmd_valid),
-      .cmd_ready_i              (cmd_ready),
-      .cmd_addr_o               (load_cmd.addr),
-      .cmd_beats_o              (load_cmd.beats),
-      .beat_valid_i             (beat_valid),
-      .beat_ready_o             (load_beat_ready),
-      .beat_data_i              (beat_data),
-      .beat_last_i              (beat_last),
-      .beat_error_i             (beat_error),
-      .read_abort_o             (load_abort),
-      .read_busy_i              (read_busy),
-      .wr_en_o                  (load_wr_en),
-      .wr_addr_o                (load_wr_addr),
-      .wr_data_o                (load_wr_data),
-      .check_start_o            (check_start),
-      .check_instruction_valid_o(check_instruction_valid),
-      .check_instruction_ready_i(check_instruction_ready),
-      .check_instruction_o      (check_instruction),
-      .check_schedule_valid_o   (check_schedule_valid),
-      .check_schedule_o         (check_schedule),
-      .check_busy_i             (check_busy),
-      .check_error_i            (check_error)
+      .clk_i                 (clk),
+      .rst_i                 (load_rst),
+      .start_i               (load_start),
+      .package_addr_i        (package_addr),
+      .package_beats_i       (package_beats),
+      .watchdog_cycles_i     (watchdog_cycles),
+      .busy_o                (load_busy),
+      .done_o                (load_done),
+      .error_o               (load_error),
+      .loaded_o              (loaded),
+      .facts_o               (facts),
+      .cmd_valid_o           (load_cmd_valid),
+      .cmd_ready_i           (cmd_ready),
+      .cmd_addr_o            (load_cmd.addr),
+      .cmd_beats_o           (load_cmd.beats),
+      .beat_valid_i          (beat_valid),
+      .beat_ready_o          (load_beat_ready),
+      .beat_data_i           (beat_data),
+      .beat_last_i           (beat_last),
+      .beat_error_i          (beat_error),
+      .read_abort_o          (load_abort),
+      .read_busy_i           (read_busy),
+      .wr_en_o               (load_wr_en),
+      .wr_addr_o             (load_wr_addr),
+      .wr_data_o             (load_wr_data),
+      .check_start_o         (check_start),
+      .check_word_valid_o    (check_word_valid),
+      .check_word_ready_i    (check_word_ready),
+      .check_word_o          (check_word),
+      .check_schedule_valid_o(check_schedule_valid),
+      .check_schedule_o      (check_schedule),
+      .check_busy_i          (check_busy),
+      .check_error_i         (check_error)
   );
 
   cmamba_program_check u_program_check (
-      .clk_i              (clk),
-      .rst_i              (load_rst),
-      .start_i            (check_start),
-      .facts_i            (facts),
-      .instruction_valid_i(check_instruction_valid),
-      .instruction_ready_o(check_instruction_ready),
-      .instruction_i      (check_instruction),
-      .schedule_valid_i   (check_schedule_valid),
-      .schedule_i         (check_schedule),
-      .busy_o             (check_busy),
-      .error_o            (check_error)
+      .clk_i           (clk),
+      .rst_i           (load_rst),
+      .start_i         (check_start),
+      .facts_i         (facts),
+      .word_valid_i    (check_word_valid),
+      .word_ready_o    (check_word_ready),
+      .word_i          (check_word),
+      .schedule_valid_i(check_schedule_valid),
+      .schedule_i      (check_schedule),
+      .busy_o          (check_busy),
+      .error_o         (check_error)
   );
 
   // ---------------------------------------------------------------- weights that stay in memory

@@ -88,6 +88,7 @@ module cmamba_core
 
   // ---------------------------------------------------------------- sequencer
 
+  localparam int unsigned PhaseWidth = $clog2(MaxPhases);
   localparam int unsigned ScheduleWidth = $clog2(MaxSchedule);
   localparam int unsigned InstructionWidth = $clog2(MaxInstructions);
   localparam int unsigned WordAddrWidth = 20 - $clog2(RowAlign);
@@ -118,6 +119,9 @@ module cmamba_core
   ) u_sequencer (
       .clk_i,
       .rst_i,
+      .phase_wr_en_i(wr_en[SectionPhases]),
+      .phase_wr_addr_i(wr_addr[PhaseWidth:0]),
+      .phase_wr_data_i(wr_data),
       .schedule_wr_en_i(wr_en[SectionSchedule]),
       .schedule_wr_addr_i(wr_addr[ScheduleWidth-1:0]),
       .schedule_wr_data_i(wr_data),
@@ -125,9 +129,10 @@ module cmamba_core
       .instruction_wr_addr_i(wr_addr[InstructionWidth+1:0]),
       .instruction_wr_data_i(wr_data),
       .loaded_i,
+      .phases_i(facts_i.elements[SectionPhases][PhaseWidth:0]),
       .iterations_i(facts_i.iterations),
-      .schedule_entries_i(facts_i.elements[SectionSchedule][ScheduleWidth:0]),
-      .unit_entries_i(facts_i.unit_entries),
+      .n_sequences_i(facts_i.n_sequences),
+      .n_positions_i(facts_i.n_positions),
       .start_i,
       .n_forecasts_i,
       .tlast_each_i,

@@ -27,7 +27,7 @@ module loader_formal
     input wire logic [127:0] beat_data_i,
     input wire logic beat_error_i,
     input wire logic read_busy_i,
-    input wire logic check_instruction_ready_i,
+    input wire logic check_word_ready_i,
     input wire logic check_busy_i,
     input wire error_e check_error_i
 );
@@ -84,9 +84,9 @@ module loader_formal
       .wr_addr_o(),
       .wr_data_o(),
       .check_start_o(),
-      .check_instruction_valid_o(check_valid),
-      .check_instruction_ready_i,
-      .check_instruction_o(),
+      .check_word_valid_o(check_valid),
+      .check_word_ready_i,
+      .check_word_o(),
       .check_schedule_valid_o(),
       .check_schedule_o(),
       .check_busy_i,
@@ -163,8 +163,7 @@ module loader_formal
   always_ff @(posedge clk_i) begin
     started_q <= started_q || rst_i;
     busy_q <= busy && !rst_i;
-    check_turn_q <= (check_valid && !check_instruction_ready_i) ||
-        (state[StProgram] && check_busy_i);
+    check_turn_q <= (check_valid && !check_word_ready_i) || (state[StProgram] && check_busy_i);
     rest_q <= rest;
     package_addr_q <= package_addr_i;
     package_beats_q <= package_beats_i;

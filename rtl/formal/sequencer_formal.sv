@@ -4,8 +4,8 @@
 //    complete beyond those that it waits for. Its slack is `ahead` while it is the head of its
 //    queue. Where all entries of v that were read before it are complete, it is not held up by v.
 // 2. The queues. What has been read finds a place in its queue. Reading stops only while a queue
-//    holds an entry. What a queue holds is its head two cycles later, or waits behind one. A run
-//    whose entries are complete ends.
+//    holds an entry, and for five cycles between two phases. What a queue holds is its head two
+//    cycles later, or waits behind one. A run whose entries are complete ends.
 //
 // So of all entries that are not complete take the one that was read first, or will be. What was
 // read before it is complete, so that no wait holds it up (1), and nothing is before it in its
@@ -23,7 +23,9 @@
 module sequencer_formal
   import cmamba_pkg::*;
 #(
+    parameter int unsigned MaxPhases = 4,
     parameter int unsigned MaxSchedule = 8,
+    parameter int unsigned MaxExecuted = 127,
     parameter int unsigned QueueDepth = 32,
     // Units u and v; what belongs to a pair of units is the same for all.
     parameter int unsigned U = 1,
@@ -32,9 +34,10 @@ module sequencer_formal
     input wire logic clk_i,
     input wire logic rst_i,
     input wire logic loaded_i,
+    input wire logic [$clog2(MaxPhases):0] phases_i,
     input wire logic [15:0] iterations_i,
-    input wire logic [$clog2(MaxSchedule):0] schedule_entries_i,
-    input wire logic [NumUnits-1:0][15:0] unit_entries_i,
+    input wire logic [15:0] n_sequences_i,
+    input wire logic [15:0] n_positions_i,
     input wire logic start_i,
     input wire logic [31:0] n_forecasts_i,
     input wire logic tlast_each_i,
@@ -51,11 +54,16 @@ module sequencer_formal
   logic [NumUnits-1:0] start_valid;
   cmamba_sequencer #(
       .MaxInstructions(2),
+      .MaxPhases(MaxPhases),
       .MaxSchedule(MaxSchedule),
+      .MaxExecuted(MaxExecuted),
       .QueueDepth(QueueDepth)
   ) dut (
       .clk_i,
       .rst_i,
+      .phase_wr_en_i(1'b0),
+      .phase_wr_addr_i('0),
+      .phase_wr_data_i('0),
       .schedule_wr_en_i(1'b0),
       .schedule_wr_addr_i('0),
       .schedule_wr_data_i('0),
@@ -63,9 +71,10 @@ module sequencer_formal
       .instruction_wr_addr_i('0),
       .instruction_wr_data_i('0),
       .loaded_i,
+      .phases_i,
       .iterations_i,
-      .schedule_entries_i,
-      .unit_entries_i,
+      .n_sequences_i,
+      .n_positions_i,
       .start_i,
       .n_forecasts_i,
       .tlast_each_i,
@@ -101,7 +110,9 @@ module sequencer_formal
   );
 
   // That of the module: here waits need more bits than entries.
-  localparam int unsigned SlackWidth = $bits(wait_count_t) + 3;
+  localparam int unsigned StepWidth = $bits(wait_count_t) + 2;
+  localparam int unsigned SlackWidth = StepWidth + 1;
+  typedef logic signed [StepWidth-1:0] step_t;
   typedef logic signed [SlackWidth-1:0] slack_t;
 
   // What the queues have.
@@ -127,21 +138,20 @@ module sequencer_formal
   // ---------------------------------------------------------------- 1. the waits
 
   // The entry that gets its place.
-  logic clear, comes, turns, completes;
-  slack_t wait_now, step_now;
+  logic clear, comes, completes;
+  step_t wait_now, step_now;
   assign clear = rst_i || dut.clear_unit[0];
   assign comes = dut.unit[U];
   assign completes = done_i[V];
-  assign turns = dut.pushed_q[U] == '0 && !dut.first_q[U];
-  assign wait_now = slack_t'(signed'(dut.delayed_q[2].wait_count[V]));
+  assign wait_now = dut.awaited_q[1][V];
 
   // Of u's last entry: its wait, and how far v is ahead of it. Entries that v completed; that came
   // for u and that were its head; that were read for v and are not complete.
-  slack_t wait_q, ahead_q, complete_q;
+  step_t wait_q;
+  slack_t ahead_q, complete_q;
   logic [15:0] came_q, began_q;
   logic [15:0] open_q;
-  assign step_now = (dut.first_q[U] ? '0 : wait_q) - wait_now -
-      (turns ? slack_t'(unit_entries_i[V]) : '0);
+  assign step_now = (dut.fresh_q[U] ? '0 : wait_q) - wait_now;
 
   // Of entry n: how far v is ahead of it and of the one before; what its queue must give; entries
   // of v that were read before it and are not complete.
@@ -159,7 +169,7 @@ module sequencer_formal
       began_q <= '0;
       open_q <= '0;
     end else begin
-      ahead_q <= ahead_q + (comes ? step_now : '0) + slack_t'(completes);
+      ahead_q <= ahead_q + (comes ? slack_t'(step_now) : '0) + slack_t'(completes);
       complete_q <= complete_q + slack_t'(completes);
       came_q <= came_q + 16'(comes);
       began_q <= began_q + 16'(load[U]);
@@ -168,8 +178,8 @@ module sequencer_formal
     if (comes) wait_q <= wait_now;
     if (is_n) begin
       ahead_before_q <= ahead_q + slack_t'(completes);
-      ahead_n_q <= ahead_q + step_now + slack_t'(completes);
-      step_n_q <= step_now;
+      ahead_n_q <= ahead_q + slack_t'(step_now) + slack_t'(completes);
+      step_n_q <= slack_t'(step_now);
       older_q <= open_q - 16'(completes);
     end else begin
       ahead_before_q <= ahead_before_q + slack_t'(completes);
@@ -185,6 +195,8 @@ module sequencer_formal
   // ---------------------------------------------------------------- 2. the queues
 
   logic [3:0] on_way;
+  logic [4:0] fetch;
+  assign fetch = {dut.next_q, dut.fetch_q};
   always_comb begin
     on_way = '0;
     for (int unsigned s = 0; s < 5; s++) on_way += 4'(dut.way_q[s]);
@@ -197,7 +209,6 @@ module sequencer_formal
   logic started_q = 1'b0, clear_q, ends_q;
   logic [NumUnits-1:0] fetches_q;
   logic [15:0] n_q;
-  logic [NumUnits-1:0][15:0] unit_entries_q;
   always_ff @(posedge clk_i) begin
     started_q <= started_q || rst_i;
     clear_q   <= clear;
@@ -207,14 +218,11 @@ module sequencer_formal
     ends_q <= dut.running_q && dut.all_read_q && on_way == '0 && level == '0 &&
         head_valid == '0 && works == '0;
     n_q <= n_i;
-    unit_entries_q <= unit_entries_i;
   end
 
   always_comb begin
     if (!started_q) assume (rst_i);
     if (started_q) assume (n_i == n_q);
-    if (dut.running_q || on_way != '0) assume (unit_entries_i == unit_entries_q);
-    assume (unit_entries_i[V] <= 16'(MaxSchedule));
     // A unit completes what it was given, of which it holds less than 255 entries.
     assume (!completes || open_q != '0);
     for (int unsigned u = 0; u < NumUnits; u++) begin
@@ -227,12 +235,15 @@ module sequencer_formal
     assume (ahead_n_q[SlackWidth-1] == ahead_n_q[SlackWidth-2]);
     // The schedule can be executed in its order: entry n waits for no more entries of v than were
     // read before it.
-    if (is_n) assume (ahead_q + step_now + slack_t'(open_q) >= 0);
+    if (is_n) assume (ahead_q + slack_t'(step_now) + slack_t'(open_q) >= 0);
     if (is_n) assume (open_q < 16'(1 << (SlackWidth - 4)));
 
     if (started_q) begin
       assert (dut.clear_unit == {NumUnits{dut.clear_unit[0]}});
       assert (!dut.clear_q || dut.clear_unit[0]);
+      // The fetch of a phase moves on to its end.
+      assert (dut.fetching_q == (fetch != '0));
+      assert ((fetch & (fetch - 1'b1)) == '0);
     end
 
     if (started_q && !clear) begin
@@ -248,18 +259,20 @@ module sequencer_formal
       end
       if (n_on_way_q[1]) begin
         assert (dut.push_q[U]);
-        assert (SlackWidth'(signed'(dut.step_turned_q[V])) == step_n_q);
+        assert (SlackWidth'(signed'(dut.step_q[V])) == step_n_q);
       end
 
       // For the induction.
-      assert (dut.first_q[U] == (came_q == '0));
+      assert (dut.fresh_q[U] == (came_q == '0));
       if (came_q == '0) assert (ahead_q == complete_q);
       if (is_known && n_i == '0) assert (ahead_before_q == complete_q);
       assert (began_q <= came_q);
       assert (came_q - began_q == 16'(level[U]) + 16'(dut.unit_q[U]) + 16'(dut.push_q[U]));
-      if (came_q != '0) assert (dut.waits[U][V] == wait_count_t'(wait_q));
-      assert (wait_q == slack_t'(signed'(wait_count_t'(wait_q))) || came_q == '0);
-      if (n_on_way_q[0]) assert (dut.unit_q[U]);
+      if (came_q != '0) assert (dut.waits[U][V] == wait_q);
+      if (n_on_way_q[0]) begin
+        assert (dut.unit_q[U]);
+        assert (slack_t'(step_t'(dut.wait_before_q[V] - dut.wait_now_q[V])) == step_n_q);
+      end
       if (is_known) begin
         assert (ahead_n_q == ahead_before_q + step_n_q);
         assert (ahead_n_q + slack_t'(older_q) >= 0);
@@ -278,7 +291,9 @@ module sequencer_formal
         assert (7'(level[u]) + 7'(on_way) <= (dut.room_q ? 7'd29 : 7'd30));
         assert (level[u] >= 6'(next_valid[u]));
       end
-      if (dut.running_q && !dut.all_read_q) assert (dut.read || level != '0 || clear_q);
+      if (dut.running_q && !dut.all_read_q && !dut.fetching_q) begin
+        assert (dut.read || level != '0 || clear_q);
+      end
       if (dut.running_q && ends_q && !clear_q) assert (dut.all_completed_q);
       if (dut.running_q && dut.all_completed_q) begin
         assert (on_way == '0 && level == '0 && head_valid == '0 && works == '0);

@@ -3,17 +3,17 @@
 // checks".
 //
 //   header --> sizes of all sections --> section 0 --> section 1 --> ... --> program_check
-//              (facts)                    place, read, CRC, parameter words
+//              (facts)                    place, read, CRC, parameter words and phases
 //
 // A section is read by one command, a beat a cycle:
 //
 //   beat --> hold --+--------------> write bus --> parameter words --> bad?
-//            | ^    +--> gather ---> program_check (instructions, four beats each)
+//            | ^    +--> gather ---> program_check (instructions of four beats, phases of two)
 //            shift  +--> CRC-32
 //
 // A beat of a table is held and shifted: its entries go to the write bus one a cycle; so are the
-// bytes behind the last whole beat, which go to the CRC-32. The fourth beat of an instruction is
-// held until that is taken.
+// bytes behind the last whole beat, which go to the CRC-32. The last beat of an instruction or of a
+// phase is held until that is taken.
 //
 // The header is read in the same way, as if it were a section of 252 bytes.
 
@@ -27,6 +27,7 @@ module cmamba_loader
     parameter int unsigned TileOut = cmamba_build_pkg::TileOut,
     // Elements of each section's memory. Weight tiles beyond theirs are checked but not written.
     parameter int unsigned MaxInstructions = cmamba_build_pkg::MaxInstructions,
+    parameter int unsigned MaxPhases = cmamba_build_pkg::MaxPhases,
     parameter int unsigned MaxSchedule = cmamba_build_pkg::MaxSchedule,
     parameter int unsigned MaxWeights = cmamba_build_pkg::MaxWeights,
     parameter int unsigned MaxArrayParams = cmamba_build_pkg::MaxArrayParams,
@@ -77,12 +78,13 @@ module cmamba_loader
     output logic [23:0]               wr_addr_o,
     output logic [127:0]              wr_data_o,
 
-    // To program_check: its start, with the facts of the header; then the program in order. An
-    // instruction stays until it is taken, or until the load ends by an error.
+    // To program_check: its start, with the facts of the header; then the program in order. A word
+    // is an instruction, or a phase in its upper half. It stays until it is taken, or until the
+    // load ends by an error.
     output logic              check_start_o,
-    output logic              check_instruction_valid_o,
-    input  wire logic         check_instruction_ready_i,
-    output logic [InstructionBits-1:0] check_instruction_o,
+    output logic              check_word_valid_o,
+    input  wire logic         check_word_ready_i,
+    output logic [InstructionBits-1:0] check_word_o,
     output logic              check_schedule_valid_o,
     output logic [ScheduleBits-1:0]    check_schedule_o,
     // The error is final when the checker is not busy after the last entry.
@@ -101,6 +103,7 @@ module cmamba_loader
   // Elements that each section may have, in the order of section_e.
   localparam int unsigned Capacity[NumSections] = '{
       MaxInstructions,
+      MaxPhases,
       MaxSchedule,
       NoLimit,
       MaxArrayParams,
@@ -184,7 +187,7 @@ module cmamba_loader
   // ---------------------------------------------------------------- order of events
 
   logic expired_q, settled, copied, accept, arrived_q, arrived_error_q;
-  logic section_bad_q, wraps_q, crc_good_q, params_bad_q, instruction_valid_q;
+  logic section_bad_q, wraps_q, crc_good_q, words_bad_q, word_valid_q;
   logic [2:0] fetch_q;
   error_e header_error;
 
@@ -221,7 +224,7 @@ module cmamba_loader
         state_d = only(is_empty ? StSettle : StCommand);
       end
       state_q[StVerdict]: begin
-        error_d = !crc_good_q ? ErrorBadCrc : params_bad_q ? ErrorBadShape : ErrorOk;
+        error_d = !crc_good_q ? ErrorBadCrc : words_bad_q ? ErrorBadShape : ErrorOk;
         state_d = only(is_last_section ? StProgram : StFetch);
       end
       state_q[StProgram]: begin
@@ -275,11 +278,11 @@ module cmamba_loader
     expired_q <= waiting_q && idle_q == '0;
   end
 
-  // From the last beat to the verdict: hold, the CRC and its comparison; the parameter words need
-  // less.
+  // From the last beat to the verdict: hold, the CRC and its comparison; parameter words and phases
+  // need less.
   localparam int unsigned SettleCycles = cmamba_cells_pkg::Crc32Latency + 2;
   logic [2:0] settle_q;
-  assign settled = settle_q == 3'(SettleCycles) && !instruction_valid_q;
+  assign settled = settle_q == 3'(SettleCycles) && !word_valid_q;
 
   always_ff @(posedge clk_i) begin
     if (!state_q[StSettle]) settle_q <= '0;
@@ -412,11 +415,6 @@ module cmamba_loader
         facts_o.token_bytes <= half[place(HeaderTokenBytesAt)];
         facts_o.forecast_elements <= half[place(HeaderForecastElementsAt)];
       end
-      for (int unsigned u = 0; u < NumUnits; u++) begin
-        if (is_beat(index_q, HeaderUnitEntriesAt + 2 * u)) begin
-          facts_o.unit_entries[u] <= half[place(HeaderUnitEntriesAt+2*u)];
-        end
-      end
     end
     is_zero_q <= facts_o.n_sequences == '0 || facts_o.iterations == '0 ||
         facts_o.n_positions == '0 || facts_o.token_bytes == '0 || facts_o.forecast_elements == '0;
@@ -443,26 +441,27 @@ module cmamba_loader
   // What `hold_q` still has to give: entries of tables, or bytes of the tail.
   logic [4:0] held_q;
   logic holds_q;  // more than nothing
-  logic is_wide_q, is_table_q, is_instruction_q, last_q;
-  // Beats of an instruction that have been accepted.
+  logic is_wide_q, is_table_q, is_instruction_q, is_phase_q, last_q;
+  // Beats of an instruction or a phase that have been accepted.
   logic [1:0] part_q;
-  logic fourth, stops, ready_q;
+  logic word_ends, stops, ready_q;
   assign accept = beat_valid_i && ready_q;
   assign copied = last_q && !holds_q;
   assign beat_ready_o = ready_q;
   // No beat is taken behind this one for a while.
-  assign fourth = is_instruction_q && part_q == 2'd3;
-  assign stops = accept && (beat_last_i || is_table_q || fourth);
+  assign word_ends = is_instruction_q && part_q == 2'd3 || is_phase_q && part_q[0];
+  assign stops = accept && (beat_last_i || is_table_q || word_ends);
 
   always_ff @(posedge clk_i) begin
     is_wide_q <= section_q == SectionScanTables || section_q == SectionVectorTables;
     is_table_q <= !header_q && (section_q == SectionConvTables ||
         section_q == SectionScanTables || section_q == SectionVectorTables);
     is_instruction_q <= !header_q && section_q == SectionInstructions;
+    is_phase_q <= !header_q && section_q == SectionPhases;
 
     // The next beat may come when the last entry of a table leaves.
     ready_q <= state_q[StCopy] && !rst_i && !stops && !last_q && held_q <= 5'd2 &&
-        (!instruction_valid_q || check_instruction_ready_i);
+        (!word_valid_q || check_word_ready_i);
     arrived_q <= accept && !rst_i;
     arrived_error_q <= beat_error_i;
 
@@ -520,13 +519,13 @@ module cmamba_loader
   end
 
   // Parameter words: two in a beat, or one and taps.
-  logic [1:0] word_valid, word_bad_q, word_valid_q;
+  logic [1:0] param_valid, param_bad_q, param_valid_q;
   param_word_t [1:0] words;
   logic is_pair, unused_fields;
   assign words = wr_data_o;
   assign is_pair = wr_en_o[SectionArrayParams] || wr_en_o[SectionScanParams] ||
       wr_en_o[SectionVectorParams];
-  assign word_valid = {is_pair && !half_q, is_pair || wr_en_o[SectionConvParams]};
+  assign param_valid = {is_pair && !half_q, is_pair || wr_en_o[SectionConvParams]};
   assign unused_fields = ^{words[0], words[1]};
 
   // |bias| < 2^bits
@@ -534,34 +533,43 @@ module cmamba_loader
     return bias < signed'(32'd1 << bits) && bias > -signed'(32'd1 << bits);
   endfunction
 
+  // Phases: entries and repeats in the first beat, reserved bits in the second one.
+  phase_t phase;
+  logic phase_bad_q, unused_phase;
+  assign phase = phase_t'(PhaseBits'(wr_data_o));
+  assign unused_phase = ^phase;
+
   always_ff @(posedge clk_i) begin
-    word_valid_q <= word_valid;
+    phase_bad_q <= wr_en_o[SectionPhases] && (wr_addr_o[0] ?
+        wr_data_o[127:PhaseBits-128] != '0 : phase.entries == '0 || phase.repeats == '0);
+    param_valid_q <= param_valid;
     for (int unsigned w = 0; w < 2; w++) begin
-      word_bad_q[w] <= words[w].shift > 6'(LimitShift) || !is_below(words[w].bias, LimitBiasBits) ||
-          section_q == SectionScanParams && !is_below(words[w].bias, LimitSkipWeightBits);
+      param_bad_q[w] <= words[w].shift > 6'(LimitShift) || !is_below(words[w].bias, LimitBiasBits)
+          || section_q == SectionScanParams && !is_below(words[w].bias, LimitSkipWeightBits);
     end
-    if (state_q[StSize]) params_bad_q <= 1'b0;
-    else if ((word_valid_q & word_bad_q) != '0) params_bad_q <= 1'b1;
+    if (state_q[StSize]) words_bad_q <= 1'b0;
+    else if ((param_valid_q & param_bad_q) != '0 || phase_bad_q) words_bad_q <= 1'b1;
   end
 
   // ---------------------------------------------------------------- the program
 
-  // The first three beats of an instruction; the fourth one is in hold_q.
+  // The beats of an instruction or a phase but the last one, which is in hold_q.
   logic [InstructionBits-129:0] gather_q;
 
   always_ff @(posedge clk_i) begin
     if (rst_i || !(state_q[StCopy] || state_q[StSettle])) begin
-      instruction_valid_q <= 1'b0;
-    end else if (accept && fourth) begin
-      instruction_valid_q <= 1'b1;
-    end else if (check_instruction_ready_i) begin
-      instruction_valid_q <= 1'b0;
+      word_valid_q <= 1'b0;
+    end else if (accept && word_ends) begin
+      word_valid_q <= 1'b1;
+    end else if (check_word_ready_i) begin
+      word_valid_q <= 1'b0;
     end
-    if (arrived_q && index_q[1:0] != 2'd3) gather_q <= {hold_q, gather_q[InstructionBits-129:128]};
+    if (arrived_q && !(is_phase_q ? index_q[0] : index_q[1:0] == 2'd3))
+      gather_q <= {hold_q, gather_q[InstructionBits-129:128]};
   end
 
-  assign check_instruction_valid_o = instruction_valid_q;
-  assign check_instruction_o = {hold_q, gather_q};
+  assign check_word_valid_o = word_valid_q;
+  assign check_word_o = {hold_q, gather_q};
   assign check_schedule_valid_o = wr_en_o[SectionSchedule];
   assign check_schedule_o = wr_data_o;
 
@@ -591,21 +599,20 @@ module cmamba_loader
   else $error("loader: a command of no beats");
 
   hold_is_free :
-  assert property (disable iff (!live) accept |-> held_q <= 5'd1 && !instruction_valid_q)
+  assert property (disable iff (!live) accept |-> held_q <= 5'd1 && !word_valid_q)
   else $error("loader: a beat is taken while another one is held");
 
   one_section :
   assert property (disable iff (!live) $onehot0(wr_en_o))
   else $error("loader: wr_en_o is %b, expected one section", wr_en_o);
 
-  instruction_stays :
+  word_stays :
   assert property (disable iff (!live)
-      check_instruction_valid_o && !check_instruction_ready_i &&
-          (state_q[StCopy] || state_q[StSettle]) |=>
+      check_word_valid_o && !check_word_ready_i && (state_q[StCopy] || state_q[StSettle]) |=>
       $stable(
-      {check_instruction_valid_o, check_instruction_o}
+      {check_word_valid_o, check_word_o}
   ))
-  else $error("loader: the instruction went or changed before it was taken");
+  else $error("loader: the instruction or phase went or changed before it was taken");
 `endif
 
 endmodule

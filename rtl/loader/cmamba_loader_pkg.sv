@@ -11,7 +11,6 @@ package cmamba_loader_pkg;
     logic [15:0] n_positions;
     logic [15:0] token_bytes;
     logic [15:0] forecast_elements;
-    logic [cmamba_pkg::NumUnits-1:0][15:0] unit_entries;
     // Elements of each section, by cmamba_pkg::section_e; weights in tiles.
     logic [cmamba_pkg::NumSections-1:0][31:0] elements;
     // Byte address of the weights in memory.

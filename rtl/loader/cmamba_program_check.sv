@@ -10,8 +10,11 @@
 // so that one multiplier does for all. Each opcode has its list of checks, in the order of the
 // rules: an instruction takes a cycle for each, SCAN and MODULATE, which have most, 16. What is
 // checked goes into the pipeline below, together with the error that it is if it fails; the first
-// failure is the program's error. After the last entry of the schedule the entries of each unit are
-// compared in the same way.
+// failure is the program's error.
+//
+// Phases have a list, too, with products that are kept: what their last repeat adds to positions
+// and sequences goes to schedule_check, the entries of the streams are summed up. After the last
+// entry of the schedule the sums are checked in the same way.
 //
 //   list of checks --> kind, operand --> sum and limit --> product, limit - base - count
 //       --> what is left of the limit --> fails? --> error_o
@@ -31,12 +34,13 @@ module cmamba_program_check
     input wire cmamba_loader_pkg::facts_t facts_i,
     // verilator lint_on UNUSEDSIGNAL
 
-    // The instructions in order, then the entries of the schedule, as many as the facts say. An
-    // instruction stays until it is taken, or until the load ends by an error: what was checked of
-    // it then does not count. Entries may follow each other every cycle.
-    input  wire logic                       instruction_valid_i,
-    output logic                            instruction_ready_o,
-    input  wire logic [InstructionBits-1:0] instruction_i,
+    // The instructions in order, then the phases, each in the upper half of a word; then, two
+    // cycles later at the earliest, the entries of the schedule. As many as the facts say. A word
+    // stays until it is taken, or until the load ends by an error: what was checked of it then does
+    // not count. Entries may follow each other every cycle.
+    input  wire logic                       word_valid_i,
+    output logic                            word_ready_o,
+    input  wire logic [InstructionBits-1:0] word_i,
     input  wire logic                       schedule_valid_i,
     input  wire logic [ScheduleBits-1:0]    schedule_i,
 
@@ -49,6 +53,7 @@ module cmamba_program_check
   import cmamba_build_pkg::*;
 
   localparam int unsigned TableWidth = $clog2(MaxInstructions);
+  localparam int unsigned PhaseWidth = $clog2(MaxPhases);
   localparam int unsigned EntriesWidth = $clog2(MaxSchedule + 1);
   localparam int unsigned Log2TileIn = $clog2(TileIn);
   localparam int unsigned Log2TileOut = $clog2(TileOut);
@@ -73,6 +78,10 @@ module cmamba_program_check
       $fatal(1, "program_check: size %0d is %0d, expected a power of two up to 256", i, Sizes[i]);
     end
   end
+  // What an iteration executes is within LimitExecuted, as long as its phases are right.
+  if (MaxSchedule > LimitExecuted / 65535) begin : gen_check_schedule
+    $fatal(1, "program_check: MaxSchedule is %0d, expected at most 32768", MaxSchedule);
+  end
   if (TileOut < 8) begin : gen_check_tile
     $fatal(1, "program_check: TileOut is %0d, expected at least 8", TileOut);
   end
@@ -86,7 +95,7 @@ module cmamba_program_check
 
   typedef enum logic [5:0] {
     KindNone,
-    KindTaken,                // all checks of the instruction are under way
+    KindTaken,                // all checks of the word are under way
     KindOpcode,
     KindRows,                 // an operand's rows of n elements
     KindInputRows,            // LINEAR reads whole tiles
@@ -117,7 +126,11 @@ module cmamba_program_check
     KindVectorTable,
     KindScaleTable,
     KindShiftTable,
-    KindUnitEntries,          // of the schedule
+    KindPositions,            // of a phase
+    KindSequences,
+    KindReceived,
+    KindSent,
+    KindPhases,               // of all
     KindTokens,
     KindForecasts
   } kind_e;
@@ -125,8 +138,18 @@ module cmamba_program_check
 
   localparam int unsigned RoomWidth = 34;
 
+  // What becomes of a product, beside the check.
+  typedef enum logic [2:0] {
+    UseNone,
+    UsePositions,  // that the last repeat adds
+    UseSequences,
+    UseReceived,   // RECVs, of a sum
+    UseSent
+  } use_e;
+
   typedef struct packed {
     error_e                error;         // what a failure is
+    use_e                  product_use;
     logic                  holds;         // whatever needs no sum
     logic                  exact;         // the sum must be the limit
     logic                  continues;     // the sum goes on from the check before
@@ -163,7 +186,13 @@ module cmamba_program_check
 
   state_e state_q;
 
-  // ---------------------------------------------------------------- the instruction
+  // ---------------------------------------------------------------- the word
+
+  // A phase, which is checked by little.
+  // verilator lint_off UNUSEDSIGNAL
+  phase_t phase;
+  // verilator lint_on UNUSEDSIGNAL
+  assign phase = phase_t'(word_i[InstructionBits/2+:PhaseBits]);
 
   // Views of the word, which stays while its steps last.
   // verilator lint_off UNUSEDSIGNAL
@@ -179,16 +208,16 @@ module cmamba_program_check
   pool_features_instruction_t pool_features;
   modulate_instruction_t modulate;
   // verilator lint_on UNUSEDSIGNAL
-  assign recv = decode_recv(instruction_i);
-  assign linear = decode_linear(instruction_i);
-  assign conv = decode_conv(instruction_i);
-  assign scan = decode_scan(instruction_i);
-  assign norm = decode_norm(instruction_i);
-  assign pool = decode_pool(instruction_i);
-  assign scale = decode_scale(instruction_i);
-  assign send = decode_send(instruction_i);
-  assign pool_features = decode_pool_features(instruction_i);
-  assign modulate = decode_modulate(instruction_i);
+  assign recv = decode_recv(word_i);
+  assign linear = decode_linear(word_i);
+  assign conv = decode_conv(word_i);
+  assign scan = decode_scan(word_i);
+  assign norm = decode_norm(word_i);
+  assign pool = decode_pool(word_i);
+  assign scale = decode_scale(word_i);
+  assign send = decode_send(word_i);
+  assign pool_features = decode_pool_features(word_i);
+  assign modulate = decode_modulate(word_i);
 
   // Whether a bit above the fields is set. The formats share the work, from the longest down.
   typedef struct packed {
@@ -204,18 +233,17 @@ module cmamba_program_check
   } above_t;
   above_t above;
   always_comb begin
-    above.scan = |instruction_i[InstructionBits-1:ScanInstructionBits];
-    above.modulate = above.scan || (|instruction_i[ScanInstructionBits-1:ModulateInstructionBits]);
-    above.linear = above.modulate ||
-        (|instruction_i[ModulateInstructionBits-1:LinearInstructionBits]);
-    above.norm = above.linear || (|instruction_i[LinearInstructionBits-1:NormInstructionBits]);
-    above.scale = above.norm || (|instruction_i[NormInstructionBits-1:ScaleInstructionBits]);
-    above.conv = above.scale || (|instruction_i[ScaleInstructionBits-1:ConvInstructionBits]);
+    above.scan = |word_i[InstructionBits-1:ScanInstructionBits];
+    above.modulate = above.scan || (|word_i[ScanInstructionBits-1:ModulateInstructionBits]);
+    above.linear = above.modulate || (|word_i[ModulateInstructionBits-1:LinearInstructionBits]);
+    above.norm = above.linear || (|word_i[LinearInstructionBits-1:NormInstructionBits]);
+    above.scale = above.norm || (|word_i[NormInstructionBits-1:ScaleInstructionBits]);
+    above.conv = above.scale || (|word_i[ScaleInstructionBits-1:ConvInstructionBits]);
     above.pool_features = above.conv ||
-        (|instruction_i[ConvInstructionBits-1:PoolFeaturesInstructionBits]);
+        (|word_i[ConvInstructionBits-1:PoolFeaturesInstructionBits]);
     above.pool = above.pool_features ||
-        (|instruction_i[PoolFeaturesInstructionBits-1:PoolInstructionBits]);
-    above.recv = above.pool || (|instruction_i[PoolInstructionBits-1:RecvInstructionBits]);
+        (|word_i[PoolFeaturesInstructionBits-1:PoolInstructionBits]);
+    above.recv = above.pool || (|word_i[PoolInstructionBits-1:RecvInstructionBits]);
   end
 
   // The first cycle looks at the whole word, the second one at what its opcode makes of that, a
@@ -226,7 +254,7 @@ module cmamba_program_check
   above_t above_q;
 
   always_ff @(posedge clk_i) begin
-    opcode_q <= 256'd1 << instruction_i[7:0];
+    opcode_q <= 256'd1 << word_i[7:0];
     above_q  <= above;
   end
 
@@ -423,7 +451,7 @@ module cmamba_program_check
 
   always_ff @(posedge clk_i) begin
     roles_q <= roles;
-    result_is_third_q <= instruction_i[7:0] == OpScale || instruction_i[7:0] == OpModulate;
+    result_is_third_q <= word_i[7:0] == OpScale || word_i[7:0] == OpModulate;
     result_q <= result_is_third_q ? operands[2] : operands[1];
     may_overlap_q <= source.space == result_q.space && source != result_q;
     addend_may_overlap_q <= addend.space == result_q.space && addend != result_q;
@@ -433,7 +461,7 @@ module cmamba_program_check
 
   typedef struct packed {
     kind_e      kind;
-    logic [2:0] k;     // of which operand, or unit
+    logic [2:0] k;     // of which operand
     logic       last;  // KindTaken
   } item_t;
 
@@ -528,16 +556,23 @@ module cmamba_program_check
     return item(KindTaken);
   endfunction
 
-  // That of StCounts.
-  localparam int unsigned NumCounts = NumUnits + 2;
+  // That of a phase, which is taken when its products are there; that of StCounts.
+  typedef item_bits_t [5:0] phase_items_t;
+  typedef item_bits_t [2:0] count_items_t;
+  localparam phase_items_t PhaseItems = {
+    item(KindTaken),
+    item(KindNone),
+    item(KindSent),
+    item(KindReceived),
+    item(KindSequences),
+    item(KindPositions)
+  };
+  localparam count_items_t CountItems = {item(KindForecasts), item(KindTokens), item(KindPhases)};
+  localparam int unsigned NumPhaseItems = 6;
+  localparam int unsigned NumCounts = 3;
 
-  function automatic item_bits_t count_of(int unsigned step);
-    if (step < NumUnits) return item(KindUnitEntries, 3'(step));
-    return item(step == NumUnits ? KindTokens : KindForecasts);
-  endfunction
-
-  // All lists in one table, so that a check is found by few bits: where an instruction is waited
-  // for, then the check of the opcode, for all; the lists of the opcodes; that of StCounts.
+  // All lists in one table, so that a check is found by few bits: where a word is waited for, then
+  // the check of the opcode, for all; the lists of the opcodes; those of a phase and of StCounts.
   localparam int unsigned PlaceWidth = 7;
   localparam logic [PlaceWidth-1:0] PlaceWait = 0;
   localparam logic [PlaceWidth-1:0] PlaceOpcode = 1;
@@ -568,7 +603,9 @@ module cmamba_program_check
   endfunction
 
   localparam lists_t Lists = all_lists();
-  localparam int unsigned Counts = Lists[15] + length_of(8'd15);
+  localparam int unsigned Phases = Lists[15] + length_of(8'd15);
+  localparam int unsigned Counts = Phases + NumPhaseItems;
+  localparam logic [PlaceWidth-1:0] PlacePhase = PlaceWidth'(Phases);
   localparam logic [PlaceWidth-1:0] PlaceCounts = PlaceWidth'(Counts);
   localparam logic [PlaceWidth-1:0] PlaceLast = PlaceWidth'(Counts + NumCounts - 1);
 
@@ -588,7 +625,10 @@ module cmamba_program_check
         if (step < length) items[Lists[opcode]+step] = item_of(8'(opcode), 4'(step));
       end
     end
-    for (int unsigned step = 0; step < NumCounts; step++) items[Counts+step] = count_of(step);
+    for (int unsigned step = 0; step < NumPhaseItems; step++) begin
+      items[Phases+step] = PhaseItems[step];
+    end
+    for (int unsigned step = 0; step < NumCounts; step++) items[Counts+step] = CountItems[step];
     return items;
   endfunction
 
@@ -608,36 +648,46 @@ module cmamba_program_check
   assign elements = facts_i.elements;
 
   logic [TableWidth:0] instructions_q;  // taken
-  logic [NumUnits-1:0][EntriesWidth-1:0] entries;
-  logic [EntriesWidth-1:0] all_entries;
-  logic schedule_busy, schedule_bad;
+  logic [PhaseWidth:0] phases_q;
+  logic [EntriesWidth-1:0] entries;
+  logic is_phase, schedule_busy, schedule_bad, schedule_complete;
+  // Of the phase; of all so far. Where the sums do not fit, so many entries are not in the schedule.
+  logic [11:0] positions_q;
+  logic [ 9:0] sequences_q;
+  logic [31:0] received_q, sent_q;
+  assign is_phase = 32'(instructions_q) == elements[SectionInstructions];
 
   cmamba_schedule_check u_schedule_check (
       .clk_i,
       .rst_i,
       .clear_i                  (start_i),
-      .instruction_wr_en_i      (instruction_ready_o),
+      .instruction_wr_en_i      (word_ready_o && !is_phase),
       .instruction_wr_addr_i    (instructions_q[TableWidth-1:0]),
       .instruction_unit_i       (unit_q),
       .instruction_n_positions_i(scan.n_positions),
+      .phase_wr_en_i            (word_ready_o && is_phase),
+      .phase_entries_i          (phase.entries),
+      .phase_positions_i        (positions_q),
+      .phase_sequences_i        (sequences_q),
+      .phase_unit_entries_i     (phase.unit_entries),
       .instructions_i           (elements[SectionInstructions]),
       .n_sequences_i            (facts_i.n_sequences),
       .valid_i                  (schedule_valid_i),
       .entry_i                  (schedule_i),
       .busy_o                   (schedule_busy),
       .bad_o                    (schedule_bad),
-      .entries_o                (entries),
-      .all_entries_o            (all_entries)
+      .complete_o               (schedule_complete),
+      .entries_o                (entries)
   );
 
   // ---------------------------------------------------------------- control
 
   logic stepping, all_received;
   logic [5:0] valid_q;  // a check in item_q, kind_q, check_q and behind
-  assign stepping = state_q == StCounts || (state_q == StProgram && instruction_valid_i);
-  assign instruction_ready_o = valid_q[0] && item_q.last;
-  assign all_received = 32'(instructions_q) == elements[SectionInstructions] &&
-      32'(all_entries) == elements[SectionSchedule];
+  assign stepping = state_q == StCounts || (state_q == StProgram && word_valid_i);
+  assign word_ready_o = valid_q[0] && item_q.last;
+  assign all_received = is_phase && 32'(phases_q) == elements[SectionPhases] &&
+      32'(entries) == elements[SectionSchedule];
   assign busy_o = state_q != StIdle;
 
   always_ff @(posedge clk_i) begin
@@ -654,19 +704,25 @@ module cmamba_program_check
       endcase
     end
 
-    if (rst_i || start_i || !stepping || instruction_ready_o) place_q <= PlaceWait;
-    else if (place_q == PlaceWait) place_q <= state_q == StCounts ? PlaceCounts : PlaceOpcode;
-    else if (place_q == PlaceOpcode) place_q <= list_q;
+    if (rst_i || start_i || !stepping || word_ready_o) place_q <= PlaceWait;
+    else if (place_q == PlaceWait) begin
+      place_q <= state_q == StCounts ? PlaceCounts : is_phase ? PlacePhase : PlaceOpcode;
+    end else if (place_q == PlaceOpcode) place_q <= list_q;
     else place_q <= place_q + 1'b1;
     // A word that is no instruction may go through any list: its error is known by then.
-    list_q <= PlaceWidth'(Lists[instruction_i[3:0]]);
+    list_q <= PlaceWidth'(Lists[word_i[3:0]]);
     item_q <= item_t'(Items[place_q]);
 
-    if (start_i) instructions_q <= '0;
-    else if (instruction_ready_o) instructions_q <= instructions_q + 1'b1;
+    if (start_i) begin
+      instructions_q <= '0;
+      phases_q <= '0;
+    end else if (word_ready_o) begin
+      if (is_phase) phases_q <= phases_q + 1'b1;
+      else instructions_q <= instructions_q + 1'b1;
+    end
 
     if (rst_i || start_i) valid_q <= '0;
-    else valid_q <= {valid_q[4:0], stepping && !instruction_ready_o};
+    else valid_q <= {valid_q[4:0], stepping && !word_ready_o};
   end
 
   // ---------------------------------------------------------------- kind, operand
@@ -691,8 +747,6 @@ module cmamba_program_check
   role_t role_q;
   // verilator lint_on UNUSEDSIGNAL
   operand_t operand_q;
-  logic [EntriesWidth-1:0] unit_found_q;
-  logic [15:0] unit_expected_q;
 
   always_ff @(posedge clk_i) begin
     kind_q <= NumKinds'(1) << item_q.kind;
@@ -700,12 +754,6 @@ module cmamba_program_check
     of_overlap_q <= of_overlap;
     operand_q <= operands[item_q.k];
     role_q <= roles_q[item_q.k];
-    for (int unsigned u = 0; u < NumUnits; u++) begin
-      if (item_q.k == 3'(u)) begin
-        unit_found_q <= entries[u];
-        unit_expected_q <= facts_i.unit_entries[u];
-      end
-    end
   end
 
   // ---------------------------------------------------------------- sum and limit
@@ -833,19 +881,36 @@ module cmamba_program_check
         check = at_most(elements[SectionVectorTables], 20'(modulate.shift_table), 17'd1);
       end
 
-      kind_q[KindUnitEntries]: begin
-        check = at_most(32'(unit_expected_q), '0, 17'(unit_found_q));
-        check.exact = 1'b1;
+      // No entry is below what the last repeat adds.
+      kind_q[KindPositions]: begin
+        check = at_most(32'hFFF, '0, '0, phase.repeats - 1'b1, 16'(phase.position_step));
+        check.error = ErrorBadSchedule;
+        check.product_use = UsePositions;
+      end
+      kind_q[KindSequences]: begin
+        check = at_most(32'h3FF, '0, '0, phase.repeats - 1'b1, 16'(phase.sequence_step));
+        check.error = ErrorBadSchedule;
+        check.product_use = UseSequences;
+      end
+      kind_q[KindReceived]: begin
+        check = at_most('1, '0, '0, phase.repeats, phase.unit_entries[UnitStreamIn]);
+        check.product_use = UseReceived;
+      end
+      kind_q[KindSent]: begin
+        check = at_most('1, '0, '0, phase.repeats, phase.unit_entries[UnitStreamOut]);
+        check.product_use = UseSent;
+      end
+      kind_q[KindPhases]: begin
+        check.holds = phases_q != '0 && schedule_complete;
         check.error = ErrorBadSchedule;
       end
       kind_q[KindTokens]: begin
-        check =
-            at_most(32'(entries[UnitStreamIn]), '0, '0, facts_i.n_sequences, facts_i.n_positions);
+        check = at_most(received_q, '0, '0, facts_i.n_sequences, facts_i.n_positions);
         check.exact = 1'b1;
         check.error = ErrorBadSchedule;
       end
       kind_q[KindForecasts]: begin
-        check = at_most(32'(entries[UnitStreamOut]), '0, 17'(facts_i.n_sequences));
+        check = at_most(sent_q, '0, 17'(facts_i.n_sequences));
         check.exact = 1'b1;
         check.error = ErrorBadSchedule;
       end
@@ -865,6 +930,7 @@ module cmamba_program_check
   check_t check_q;
   verdict_t sum_verdict_q, verdict_q;  // beside the product, beside what is left
   logic continues_q;
+  use_e use_q;
   logic [31:0] product_q;
   logic signed [RoomWidth-1:0] left_q, room_q;  // of the limit: without and with the product
   logic aligned, spared;
@@ -880,12 +946,23 @@ module cmamba_program_check
     left_q <= RoomWidth'(check_q.limit) - RoomWidth'(check_q.base) - RoomWidth'(check_q.count);
     product_q <= check_q.a * check_q.b;
     continues_q <= check_q.continues;
+    use_q <= check_q.product_use;
     sum_verdict_q <= '{
         error: check_q.error,
         holds: check_q.holds && aligned && spared,
         exact: check_q.exact,
         either: check_q.either
     };
+
+    if (start_i) begin
+      received_q <= '0;
+      sent_q <= '0;
+    end else if (valid_q[3]) begin
+      if (use_q == UsePositions) positions_q <= product_q[11:0];
+      if (use_q == UseSequences) sequences_q <= product_q[9:0];
+      if (use_q == UseReceived) received_q <= received_q + product_q;
+      if (use_q == UseSent) sent_q <= sent_q + product_q;
+    end
 
     room_q <= (continues_q ? room_q : left_q) - RoomWidth'(product_q);
     verdict_q <= sum_verdict_q;
@@ -914,25 +991,23 @@ module cmamba_program_check
       .live_o(live)
   );
 
-  instruction_stays :
-  assert property (disable iff (!live) instruction_valid_i && !instruction_ready_o |=>
-      !instruction_valid_i || $stable(
-      instruction_i
+  word_stays :
+  assert property (disable iff (!live) word_valid_i && !word_ready_o |=> !word_valid_i || $stable(
+      word_i
   ))
-  else $error("program_check: the instruction changed before it was taken");
+  else $error("program_check: the instruction or phase changed before it was taken");
 
   program_in_order :
   assert property (disable iff (!live) schedule_valid_i |->
-      !instruction_valid_i && 32'(instructions_q) == elements[SectionInstructions])
-  else $error("program_check: an entry of the schedule before the last instruction");
+      !word_valid_i && is_phase && 32'(phases_q) == elements[SectionPhases])
+  else $error("program_check: an entry of the schedule before the last instruction or phase");
 
   facts_stay :
   assert property (disable iff (!live)
-      instruction_valid_i || schedule_valid_i || state_q == StCounts || state_q == StVerdict |->
+      word_valid_i || schedule_valid_i || state_q == StCounts || state_q == StVerdict |->
       $stable(
       {
         facts_i.elements,
-        facts_i.unit_entries,
         facts_i.n_sequences,
         facts_i.n_positions,
         facts_i.token_bytes,

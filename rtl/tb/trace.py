@@ -11,7 +11,7 @@
     E cycle error                              the run ends
 
 Within a cycle the order is R, W, D, S, E. The k-th S, and the k-th D, of a unit belong to the k-th
-of its schedule entries, counted on over the iterations. With ``+trace_level=1`` there is no W.
+entry that it executes, counted on over the iterations. With ``+trace_level=1`` there is no W.
 """
 
 from __future__ import annotations
@@ -252,20 +252,21 @@ def results(instruction: isa.Instruction, entry: np.void) -> list[Result]:
 
 
 class Entries:
-    """The schedule as its units see it.
+    """What an iteration executes, as the units see it.
 
     Attributes:
-        own: of each unit, indices of its entries in the schedule.
+        executed: its entries, SCHEDULE_DTYPE [n].
+        own: of each unit, indices of its entries there.
     """
 
     def __init__(self, package: Package) -> None:
-        self.schedule = package.schedule
+        self.executed = package.executed()
         self.instructions = package.instructions
-        units = np.array([i.unit for i in package.instructions])[package.schedule["instruction"]]
+        units = np.array([i.unit for i in package.instructions])[self.executed["instruction"]]
         self.own = [np.flatnonzero(units == unit) for unit in range(len(isa.UNITS))]
 
     def at(self, unit: int, k: int) -> tuple[int, int]:
-        """(iteration, index in the schedule) of the k-th entry of a unit.
+        """(iteration, index in what it executes) of the k-th entry of a unit.
 
         Raises IndexError where the unit has none.
         """
@@ -279,14 +280,14 @@ def timeline(package: Package, run: Run, iterations: int) -> tuple[np.ndarray, n
     """When each entry of a run was started and completed.
 
     Args:
-        iterations: of the schedule, in this run.
+        iterations: of the phases, in this run.
 
     Returns:
-        (start, done): cycles since the run began, int64 [iterations, entries], in the order of the
-        schedule; -1 where it did not happen.
+        (start, done): cycles since the run began, int64 [iterations, entries], in the order of what
+        an iteration executes; -1 where it did not happen.
     """
     entries = Entries(package)
-    start = np.full((iterations, len(package.schedule)), -1, np.int64)
+    start = np.full((iterations, len(entries.executed)), -1, np.int64)
     done = start.copy()
     for unit in range(len(isa.UNITS)):
         for table, cycles in (
@@ -377,7 +378,7 @@ def compare(
             run.starts[unit][completed[unit] - 1].cycle > cycle
         ):
             return f"cycle {cycle}: {isa.UNITS[unit]} completes an entry that it has not started"
-        entry = package.schedule[index]
+        entry = entries.executed[index]
         number = int(entry["instruction"])
         for result in results(package.instructions[number], entry):
             got = memories.spaces[result.space][result.start : result.start + result.count]
@@ -426,11 +427,11 @@ def _compare_order(entries: Entries, run: Run, report: Report) -> None:
             except IndexError as error:
                 wrong.append(f"cycle {start.cycle}: an entry is started, but {error}")
                 break
-            entry = entries.schedule[index]
+            entry = entries.executed[index]
             expected = tuple(int(entry[f]) for f in ("token", "position", "sequence"))
             if tuple(start[1:]) != expected:
                 wrong.append(
-                    f"{isa.UNITS[unit]}, iteration {iteration}, schedule entry {index}: expected "
+                    f"{isa.UNITS[unit]}, iteration {iteration}, entry {index}: expected "
                     f"token, position, sequence {expected}, got {tuple(start[1:])}"
                 )
                 break  # all that follow are likely to be shifted
@@ -449,10 +450,10 @@ def _compare_counts(
             text = f"{name}: expected {expected} entries {what}, got {count}"
             if count < expected:
                 iteration, index = entries.at(unit, count)
-                entry = entries.schedule[index]
+                entry = entries.executed[index]
                 instruction = entries.instructions[entry["instruction"]]
                 text += (
-                    f"; the first that is missing is schedule entry {index} of iteration "
+                    f"; the first that is missing is entry {index} of iteration "
                     f"{iteration}, instruction {entry['instruction']} {instruction.opcode}, "
                     f"token {entry['token']}"
                 )
@@ -481,13 +482,18 @@ def received_tokens(package: Package, run: Run, memories: Memories) -> np.ndarra
     entries = Entries(package)
     unit = isa.UNITS.index("stream_in")
     received = []
+    completed = 0
     for event in run.events:
         if isinstance(event, Write):
             memories.write(event)
         elif event.unit == unit:
-            _, index = entries.at(unit, len(received))
-            entry = package.schedule[index]
-            (result,) = results(package.instructions[entry["instruction"]], entry)
+            _, index = entries.at(unit, completed)
+            completed += 1
+            entry = entries.executed[index]
+            instruction = package.instructions[entry["instruction"]]
+            if instruction.opcode != "RECV":
+                continue
+            (result,) = results(instruction, entry)
             image = memories.spaces[result.space]
             received.append(image[result.start : result.start + result.count].copy())
     shape = (package.n_sequences, package.n_positions, package.token_bytes)

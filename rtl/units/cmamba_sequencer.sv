@@ -1,5 +1,5 @@
 // Runs the schedule: reads its entries in order, gives every unit its own, and starts an entry when
-// its waits are met (docs/instruction_set.md, "Schedule").
+// its waits are met (docs/instruction_set.md, "Phases and schedule").
 //
 //   schedule --> instruction --> unit?  rows, --+--> queue stream_in -> head -> waits met? -> start
 //    memory        memory        steps of waits +--> queue array     -> head -> waits met? -> start
@@ -10,24 +10,33 @@
 // begin. A stopped queue stops the reading of the schedule for all units. That is no deadlock: the
 // list can be executed in its order, so what an entry waits for has been read before it.
 //
-// Waits. An entry of unit u in iteration i may start when completed[v] >= i * entries[v] + wait[v]
-// for every unit v. For each pair of units the difference of the two sides, for the head of u's
-// queue,
+// Phases. The entries of a phase are read `repeats` times; token, position and sequence get what
+// the steps have summed up to on the way. Between two phases the reading pauses for five cycles, in
+// which the next one is fetched.
 //
-//   slack[u][v] = completed[v] - i * entries[v] - wait[v]
+// Waits. An entry of unit u may start when completed[v] >= base[v] + wait[v] for every unit v, with
+// the entries base[v] of all repeats before. For each pair of units the difference of the two
+// sides, for the head of u's queue,
+//
+//   slack[u][v] = completed[v] - (base[v] + wait[v])
 //
 // is kept by steps: +1 when v completes an entry, and when u's next entry becomes the head, minus
 // what that waits for beyond the one before. This step of a wait is computed once for all units, on
-// the way to the queues. An entry may start when no slack is negative. No product, and no counter
-// that grows with the run: see SlackWidth.
+// the way to the queues, as the difference of two sums base[v] + wait[v] that may wrap. An entry may
+// start when no slack is negative. No product, and no counter that grows with the run: see
+// SlackWidth.
 
 `default_nettype none
 
 module cmamba_sequencer #(
     // Words of the instruction memory.
     parameter int unsigned MaxInstructions = cmamba_build_pkg::MaxInstructions,
+    // Words of the memory of phases.
+    parameter int unsigned MaxPhases = cmamba_build_pkg::MaxPhases,
     // Words of the schedule memory.
     parameter int unsigned MaxSchedule = cmamba_build_pkg::MaxSchedule,
+    // Entries that an iteration executes, at most.
+    parameter int unsigned MaxExecuted = 65535 * MaxSchedule,
     // Entries that each unit's queue holds; those on their way need ten of them.
     parameter int unsigned QueueDepth = 32,
     // Bits of the counters of cycles and entries.
@@ -37,13 +46,21 @@ module cmamba_sequencer #(
     localparam int unsigned NumUnits = cmamba_pkg::NumUnits,
     localparam int unsigned MaxOperands = 5,
     localparam int unsigned WordAddrBits = 20 - $clog2(RowAlign),
+    localparam int unsigned PhaseWidth = $clog2(MaxPhases),
     localparam int unsigned ScheduleWidth = $clog2(MaxSchedule),
     localparam int unsigned InstructionWidth = $clog2(MaxInstructions)
 ) (
     input wire logic clk_i,
     input wire logic rst_i,
 
-    // The loader's write ports. An instruction is four beats of 128 bits, the first the lowest.
+    // The loader's write ports. An instruction is four beats of 128 bits, a phase two, the first
+    // the lowest.
+    input wire logic                        phase_wr_en_i,
+    input wire logic [PhaseWidth:0]         phase_wr_addr_i,
+    // verilator lint_off UNUSEDSIGNAL
+    // Some bits are reserved.
+    input wire logic [127:0]                phase_wr_data_i,
+    // verilator lint_on UNUSEDSIGNAL
     input wire logic                        schedule_wr_en_i,
     input wire logic [ScheduleWidth-1:0]    schedule_wr_addr_i,
     input wire logic [127:0]                schedule_wr_data_i,
@@ -52,10 +69,11 @@ module cmamba_sequencer #(
     input wire logic [127:0]                instruction_wr_data_i,
 
     // What the package says; constant during a run.
-    input wire logic                      loaded_i,
-    input wire logic [15:0]               iterations_i,
-    input wire logic [ScheduleWidth:0]    schedule_entries_i,
-    input wire logic [NumUnits-1:0][15:0] unit_entries_i,
+    input wire logic                loaded_i,
+    input wire logic [PhaseWidth:0] phases_i,
+    input wire logic [15:0]         iterations_i,
+    input wire logic [15:0]         n_sequences_i,
+    input wire logic [15:0]         n_positions_i,
 
     // A run. `start_i` is looked at while `busy_o` is low; the arguments stay until done.
     input  wire logic                 start_i,
@@ -189,14 +207,14 @@ module cmamba_sequencer #(
 
   // Entries between the decision to read on and the queues.
   localparam int unsigned OnTheWay = 10;
-  // From one entry's wait to the next one's, an iteration in between or not.
+  // From what an entry of a unit waits for to what its next one does, in the next iteration at the
+  // latest.
   localparam int unsigned WaitWidth = $bits(wait_count_t);
-  localparam int unsigned StepWidth =
-      (ScheduleWidth + 1 > WaitWidth ? ScheduleWidth + 1 : WaitWidth) + 2;
-  // A head lies at most QueueDepth + 2 iterations before or behind another one of the same run,
-  // because each entry in between takes a place in its queue; an iteration has at most MaxSchedule
-  // entries. (A unit without entries never compares.)
-  localparam int unsigned AheadWidth = ScheduleWidth + $clog2(QueueDepth + 3) + 1;
+  localparam int unsigned ExecutedWidth = $clog2(MaxExecuted + 1);
+  localparam int unsigned StepWidth = (ExecutedWidth > WaitWidth ? ExecutedWidth : WaitWidth) + 2;
+  // A head lies at most QueueDepth + 2 iterations before or behind another one, because each entry
+  // in between takes a place in its queue. (A unit without entries never compares.)
+  localparam int unsigned AheadWidth = ExecutedWidth + $clog2(QueueDepth + 3);
   localparam int unsigned SlackWidth = (AheadWidth > StepWidth ? AheadWidth : StepWidth) + 1;
   localparam int unsigned InFlightWidth = 8;
 
@@ -204,6 +222,9 @@ module cmamba_sequencer #(
       VectorBits < PoolInstructionBits || VectorBits < PoolFeaturesInstructionBits)
   begin : gen_check_bits
     $fatal(1, "sequencer: instructions of %0d bits are not expected", ScanInstructionBits);
+  end
+  if (MaxPhases < 2 || MaxPhases > 32768) begin : gen_check_phases
+    $fatal(1, "sequencer: MaxPhases is %0d, expected 2 to 32768", MaxPhases);
   end
   if (MaxSchedule < 2 || MaxSchedule > 65536) begin : gen_check_schedule
     $fatal(1, "sequencer: MaxSchedule is %0d, expected 2 to 65536", MaxSchedule);
@@ -226,8 +247,7 @@ module cmamba_sequencer #(
     logic [9:0]  sequence_index;
     logic [11:0] position;
     logic [11:0] token;
-    logic        iteration_end;   // the unit's last entry of the iteration
-    place_t      place;
+    logic        last;            // with it the unit's stream ends
   } item_t;
 
   // ---------------------------------------------------------------- the run
@@ -302,42 +322,114 @@ module cmamba_sequencer #(
 
   // ---------------------------------------------------------------- reading the schedule
 
+  // The phase that is read; where it begins in the schedule.
+  logic [PhaseWidth-1:0] phase_index_q;
+  logic [PhaseBits-1:0] phase_word;
+  phase_t phase;
+  logic only_phase_q, last_phase_q;
+  logic [ScheduleWidth:0] first_q;
+  // The next phase is fetched: since when, and that it is known.
+  logic [3:0] fetch_q;
+  logic fetching_q, next_q;
+  // What is read next; the last but one, of repeats -1 where there is only one; whether it is the
+  // last.
   logic read, room_q;
-  // What is read next; the last but one, -1 where there is only one; whether it is the last.
   logic [ScheduleWidth:0] entry_q, entry_limit_q;
+  logic [15:0] repeat_q, repeat_limit_q;
   logic [15:0] iteration_q, iteration_limit_q;
   logic [31:0] forecast_q, forecast_limit_q;
-  logic last_entry_q, last_iteration_q, last_forecast_q;
-  assign read = running_q && !all_read_q && room_q;
+  logic only_entry_q, last_entry_q, last_repeat_q, last_iteration_q, last_forecast_q;
+  assign read = running_q && !all_read_q && !fetching_q && room_q;
 
   always_ff @(posedge clk_i) begin
-    // Constant during a run.
-    entry_limit_q <= schedule_entries_i - (ScheduleWidth + 1)'(2);
+    // Constant during a run or a phase.
     iteration_limit_q <= iterations_i - 16'd2;
     forecast_limit_q <= n_forecasts_i - 32'd2;
+    only_phase_q <= phases_i == (PhaseWidth + 1)'(1);
+    last_phase_q <= {1'b0, phase_index_q} == phases_i - 1'b1;
+    only_entry_q <= phase.entries == 16'd1;
+    entry_limit_q <= first_q + (ScheduleWidth + 1)'(phase.entries) - (ScheduleWidth + 1)'(2);
+    repeat_limit_q <= phase.repeats - 16'd2;
+
     if (clear_q) begin
-      entry_q <= '0;
       iteration_q <= '0;
       forecast_q <= '0;
-      last_entry_q <= entry_limit_q == '1;
       last_iteration_q <= iteration_limit_q == '1;
       last_forecast_q <= forecast_limit_q == '1;
       all_read_q <= 1'b0;
-    end else if (read) begin
-      entry_q <= last_entry_q ? '0 : entry_q + 1'b1;
-      last_entry_q <= last_entry_q ? entry_limit_q == '1 : entry_q == entry_limit_q;
-      if (last_entry_q) begin
-        iteration_q <= last_iteration_q ? '0 : iteration_q + 1'b1;
-        last_iteration_q <= last_iteration_q ? iteration_limit_q == '1 :
-            iteration_q == iteration_limit_q;
-        if (last_iteration_q) begin
-          forecast_q <= forecast_q + 1'b1;
-          last_forecast_q <= forecast_q == forecast_limit_q;
-          all_read_q <= last_forecast_q;
-        end
+    end else if (read && last_entry_q && last_repeat_q && last_phase_q) begin
+      iteration_q <= last_iteration_q ? '0 : iteration_q + 1'b1;
+      last_iteration_q <= last_iteration_q ? iteration_limit_q == '1 :
+          iteration_q == iteration_limit_q;
+      if (last_iteration_q) begin
+        forecast_q <= forecast_q + 1'b1;
+        last_forecast_q <= forecast_q == forecast_limit_q;
+        all_read_q <= last_forecast_q;
       end
     end
+
+    if (clear_q || next_q) begin
+      entry_q <= first_q;
+      repeat_q <= '0;
+      last_entry_q <= only_entry_q;
+      last_repeat_q <= repeat_limit_q == '1;
+    end else if (read) begin
+      entry_q <= last_entry_q ? first_q : entry_q + 1'b1;
+      last_entry_q <= last_entry_q ? only_entry_q : entry_q == entry_limit_q;
+      if (last_entry_q) begin
+        repeat_q <= last_repeat_q ? '0 : repeat_q + 1'b1;
+        last_repeat_q <= last_repeat_q ? repeat_limit_q == '1 : repeat_q == repeat_limit_q;
+      end
+    end
+
+    // A phase stays for three cycles behind the read of its last entry, which needs it so long.
+    fetch_q <= {fetch_q[2:0], read && last_entry_q && last_repeat_q && !only_phase_q};
+    next_q  <= fetch_q[3];
+    if (rst_i || clear_q) begin
+      phase_index_q <= '0;
+      first_q <= '0;
+      fetch_q <= '0;
+      fetching_q <= 1'b0;
+      next_q <= 1'b0;
+    end else begin
+      if (fetch_q[0]) begin
+        phase_index_q <= last_phase_q ? '0 : phase_index_q + 1'b1;
+        first_q <= last_phase_q ? '0 : entry_limit_q + (ScheduleWidth + 1)'(2);
+      end
+      if (read && last_entry_q && last_repeat_q && !only_phase_q) fetching_q <= 1'b1;
+      else if (next_q) fetching_q <= 1'b0;
+    end
   end
+
+  // A phase is two beats.
+  assign phase = phase_t'(phase_word);
+  localparam int unsigned PhaseHighBits = PhaseBits - 128;
+  cmamba_ram_1w #(
+      .Width(128),
+      .Depth(MaxPhases),
+      .RamStyle("distributed")
+  ) u_phase_low (
+      .clk_i,
+      .wr_en_i  (phase_wr_en_i && !phase_wr_addr_i[0]),
+      .wr_addr_i(phase_wr_addr_i[PhaseWidth:1]),
+      .wr_data_i(phase_wr_data_i),
+      .rd_en_i  (1'b1),
+      .rd_addr_i(phase_index_q),
+      .rd_data_o(phase_word[127:0])
+  );
+  cmamba_ram_1w #(
+      .Width(PhaseHighBits),
+      .Depth(MaxPhases),
+      .RamStyle("distributed")
+  ) u_phase_high (
+      .clk_i,
+      .wr_en_i  (phase_wr_en_i && phase_wr_addr_i[0]),
+      .wr_addr_i(phase_wr_addr_i[PhaseWidth:1]),
+      .wr_data_i(phase_wr_data_i[PhaseHighBits-1:0]),
+      .rd_en_i  (1'b1),
+      .rd_addr_i(phase_index_q),
+      .rd_data_o(phase_word[PhaseBits-1:128])
+  );
 
   // Two cycles to the schedule's word, two to the instruction's, one more until the unit is known.
   logic [4:0] way_q;
@@ -345,9 +437,16 @@ module cmamba_sequencer #(
   logic [ScheduleBits-1:0] schedule_word;
   schedule_entry_t entry;
   schedule_entry_t [2:0] delayed_q;
+  // It is the last one of its repeat, of its phase; beside the word and beside delayed_q[0].
+  logic [2:0] repeat_ends_q, phase_ends_q;
+  // What the steps have summed up to; entries of all repeats before; what the entry waits for.
+  logic [11:0] token_steps_q, position_steps_q;
+  logic [9:0] sequence_steps_q;
+  logic [NumUnits-1:0][StepWidth-1:0] base_q;
+  logic [1:0][NumUnits-1:0][StepWidth-1:0] awaited_q;
   logic [ScanInstructionBits-1:0] word, word_q;
   unit_e unit_index_q;
-  logic is_linear_q, is_conv_q, is_pool_q, is_scale_q, is_send_q, is_shared_q;
+  logic is_linear_q, is_conv_q, is_pool_q, is_scale_q, is_send_q, is_shared_q, is_recv_q;
 
   // The loader has refused all others.
   function automatic unit_e unit_of(logic [3:0] opcode);
@@ -368,8 +467,36 @@ module cmamba_sequencer #(
       place_q[3:0],
       {last_iteration_q && last_forecast_q, last_iteration_q && (last_forecast_q || tlast_each_i)}
     };
+    // Whatever follows in the next cycle gets the new sums.
+    repeat_ends_q <= {repeat_ends_q[1:0], read && last_entry_q};
+    phase_ends_q <= {phase_ends_q[1:0], last_repeat_q};
+    if (rst_i || clear_q) begin
+      repeat_ends_q <= '0;
+      token_steps_q <= '0;
+      position_steps_q <= '0;
+      sequence_steps_q <= '0;
+      base_q <= '0;
+    end else if (repeat_ends_q[2]) begin
+      token_steps_q <= phase_ends_q[2] ? '0 : token_steps_q + phase.token_step;
+      position_steps_q <= phase_ends_q[2] ? '0 : position_steps_q + phase.position_step;
+      sequence_steps_q <= phase_ends_q[2] ? '0 : sequence_steps_q + phase.sequence_step;
+      for (int unsigned v = 0; v < NumUnits; v++) begin
+        base_q[v] <= base_q[v] + StepWidth'(phase.unit_entries[v]);
+      end
+    end
+    for (int unsigned v = 0; v < NumUnits; v++) begin
+      awaited_q[0][v] <= base_q[v] + StepWidth'(signed'(delayed_q[0].wait_count[v]));
+    end
+    awaited_q[1] <= awaited_q[0];
     // One stage of each is cleared, so that they are registers: shift registers would be LUTs.
-    delayed_q[1:0] <= {delayed_q[0], entry};
+    delayed_q[0] <= entry;
+    delayed_q[1] <= '{
+        token: delayed_q[0].token + token_steps_q,
+        position: delayed_q[0].position + position_steps_q,
+        sequence_index: delayed_q[0].sequence_index + sequence_steps_q,
+        instruction: delayed_q[0].instruction,
+        wait_count: delayed_q[0].wait_count
+    };
     delayed_q[2] <= rst_i ? '0 : delayed_q[1];
     unit_index_q <= unit_of(word[3:0]);
     is_linear_q <= word[3:0] == OpLinear[3:0];
@@ -377,6 +504,7 @@ module cmamba_sequencer #(
     is_pool_q <= word[3:0] == OpPool[3:0];
     is_scale_q <= word[3:0] == OpScale[3:0];
     is_send_q <= word[3:0] == OpSend[3:0];
+    is_recv_q <= word[3:0] == OpRecv[3:0];
     // Operand 1 is a row that all sequences share.
     is_shared_q <= word[3:0] == OpPoolFeatures[3:0] || word[3:0] == OpModulate[3:0];
   end
@@ -422,22 +550,59 @@ module cmamba_sequencer #(
 
   // ---------------------------------------------------------------- to the queues
 
-  logic [NumUnits-1:0] unit, unit_q, push_q, iteration_end;
-  logic [NumUnits-1:0] first_q;  // the unit's first entry of the run is to come
-  logic [NumUnits-1:0][15:0] pushed_q, pushed_end_q;  // entries of the iteration
+  logic [NumUnits-1:0] unit, unit_q, push_q;
+  logic [NumUnits-1:0] fresh_q;  // the unit's first entry of the run is to come
   logic [1:0][ScanInstructionBits-1:0] fields_q;
   item_t [1:0] item_q;
   assign unit = NumUnits'(way_q[4]) << unit_index_q;
 
   for (genvar u = 0; u < NumUnits; u++) begin : gen_place
-    assign iteration_end[u] = pushed_q[u] == pushed_end_q[u];
-
     always_ff @(posedge clk_i) begin
-      pushed_end_q[u] <= unit_entries_i[u] - 1'b1;  // constant during a run
-      if (clear_unit[u]) pushed_q[u] <= '0;
-      else if (unit[u]) pushed_q[u] <= iteration_end[u] ? '0 : pushed_q[u] + 1'b1;
-      if (clear_unit[u]) first_q[u] <= 1'b1;
-      else if (unit[u]) first_q[u] <= 1'b0;
+      if (clear_unit[u]) fresh_q[u] <= 1'b1;
+      else if (unit[u]) fresh_q[u] <= 1'b0;
+    end
+  end
+
+  // The last RECV and the last SEND of an iteration are those that complete its number of tokens
+  // and of sequences, in whatever phases they are.
+  logic recv, send;
+  logic [15:0] recv_position_q, position_limit_q, recv_sequence_q, send_sequence_q;
+  logic [15:0] sequence_limit_q;
+  logic recv_last_position_q, recv_last_sequence_q, send_last_sequence_q;
+  logic recv_ends, send_ends;
+  assign recv = way_q[4] && is_recv_q;
+  assign send = way_q[4] && is_send_q;
+  assign recv_ends = is_recv_q && recv_last_position_q && recv_last_sequence_q &&
+      place_q[4].run_end;
+  assign send_ends = is_send_q && send_last_sequence_q && place_q[4].forecast_end;
+
+  always_ff @(posedge clk_i) begin
+    // Constant during a run.
+    position_limit_q <= n_positions_i - 16'd2;
+    sequence_limit_q <= n_sequences_i - 16'd2;
+    if (clear_q) begin
+      recv_position_q <= '0;
+      recv_sequence_q <= '0;
+      send_sequence_q <= '0;
+      recv_last_position_q <= position_limit_q == '1;
+      recv_last_sequence_q <= sequence_limit_q == '1;
+      send_last_sequence_q <= sequence_limit_q == '1;
+    end else begin
+      if (recv) begin
+        recv_position_q <= recv_last_position_q ? '0 : recv_position_q + 1'b1;
+        recv_last_position_q <= recv_last_position_q ? position_limit_q == '1 :
+            recv_position_q == position_limit_q;
+        if (recv_last_position_q) begin
+          recv_sequence_q <= recv_last_sequence_q ? '0 : recv_sequence_q + 1'b1;
+          recv_last_sequence_q <= recv_last_sequence_q ? sequence_limit_q == '1 :
+              recv_sequence_q == sequence_limit_q;
+        end
+      end
+      if (send) begin
+        send_sequence_q <= send_last_sequence_q ? '0 : send_sequence_q + 1'b1;
+        send_last_sequence_q <= send_last_sequence_q ? sequence_limit_q == '1 :
+            send_sequence_q == sequence_limit_q;
+      end
     end
   end
 
@@ -454,8 +619,7 @@ module cmamba_sequencer #(
         sequence_index: delayed_q[2].sequence_index,
         position: delayed_q[2].position,
         token: delayed_q[2].token,
-        iteration_end: |(unit & iteration_end),
-        place: place_q[4]
+        last: recv_ends || send_ends
     };
     item_q[1] <= item_q[0];
   end
@@ -507,23 +671,17 @@ module cmamba_sequencer #(
   // Steps of waits: what an entry waits for beyond the one of its unit before, negated.
   typedef logic signed [StepWidth-1:0] step_t;
   (* ram_style = "distributed" *)
-  wait_count_t [NumUnits-1:0] waits[8];  // of each unit's last entry
-  logic turn_q;  // the iteration has changed in between
-  step_t [NumUnits-1:0] step_q, step_turned_q;
-
-
+  logic [NumUnits-1:0][StepWidth-1:0] waits[8];  // of each unit's last entry
+  logic [NumUnits-1:0][StepWidth-1:0] wait_before_q, wait_now_q;
+  step_t [NumUnits-1:0] step_q;
 
   always_ff @(posedge clk_i) begin
-    turn_q <= 1'b0;
-    for (int unsigned u = 0; u < NumUnits; u++) begin
-      if (unit[u] && pushed_q[u] == '0 && !first_q[u]) turn_q <= 1'b1;
-    end
+    wait_before_q <= fresh_q[unit_index_q] ? '0 : waits[unit_index_q];
+    wait_now_q <= awaited_q[1];
     for (int unsigned v = 0; v < NumUnits; v++) begin
-      step_q[v] <= (first_q[unit_index_q] ? '0 : step_t'(signed'(waits[unit_index_q][v]))) -
-          step_t'(signed'(delayed_q[2].wait_count[v]));
-      step_turned_q[v] <= step_q[v] - (turn_q ? step_t'(unit_entries_i[v]) : '0);
+      step_q[v] <= wait_before_q[v] - wait_now_q[v];
     end
-    if (way_q[4]) waits[unit_index_q] <= delayed_q[2].wait_count;
+    if (way_q[4]) waits[unit_index_q] <= awaited_q[1];
   end
 
   // ---------------------------------------------------------------- queues, waits, start
@@ -551,15 +709,13 @@ module cmamba_sequencer #(
         .RamStyle("distributed")
     ) u_queue (
         .clk_i,
-        .rst_i(clear_unit[u]),
+        .rst_i  (clear_unit[u]),
         .valid_i(push_q[u]),
         .ready_o(has_room),
-        .data_i({
-          item_q[1], step_turned_q, row[Operands-1:0], fields_q[1][Bits-1:0] & Kept[u][Bits-1:0]
-        }),
+        .data_i ({item_q[1], step_q, row[Operands-1:0], fields_q[1][Bits-1:0] & Kept[u][Bits-1:0]}),
         .valid_o(next_valid),
         .ready_i(!head_valid_q),
-        .data_o({next_item, next_step, next_row, next_word}),
+        .data_o ({next_item, next_step, next_row, next_word}),
         .level_o(level)
     );
     assign full[u] = level >= LevelWidth'(QueueDepth - OnTheWay);
@@ -634,9 +790,8 @@ module cmamba_sequencer #(
   );
   assign modulate_o = modulate_instruction_t'(head_word_q[UnitVector][ModulateInstructionBits-1:0]);
   assign send_o = send_instruction_t'(head_word_q[UnitStreamOut][SendInstructionBits-1:0]);
-  assign recv_last_o = head_q[UnitStreamIn].place.run_end && head_q[UnitStreamIn].iteration_end;
-  assign send_last_o = head_q[UnitStreamOut].place.forecast_end &&
-      head_q[UnitStreamOut].iteration_end;
+  assign recv_last_o = head_q[UnitStreamIn].last;
+  assign send_last_o = head_q[UnitStreamOut].last;
 
   // ---------------------------------------------------------------- watchdog and counters
 
@@ -677,9 +832,10 @@ module cmamba_sequencer #(
   assert property (disable iff (!live) busy_o |-> $stable(
       {
         loaded_i,
+        phases_i,
         iterations_i,
-        schedule_entries_i,
-        unit_entries_i,
+        n_sequences_i,
+        n_positions_i,
         n_forecasts_i,
         tlast_each_i,
         watchdog_cycles_i
@@ -692,11 +848,23 @@ module cmamba_sequencer #(
       way_q == '0 && push_q == '0 && holding == '0)
   else $error("sequencer: the run ends before its entries");
 
-  for (genvar u = 0; u < NumUnits; u++) begin : gen_contracts
-    entry_is_counted :
-    assert property (disable iff (!live) unit[u] |-> unit_entries_i[u] != '0)
-    else $error("sequencer: an entry of unit %0d, for which none was announced", u);
+  // In the tokens and sequences of an iteration.
+  streams_are_whole :
+  assert property (disable iff (!live) done_o && error_o == ErrorOk |->
+      {recv_position_q, recv_sequence_q, send_sequence_q} == '0)
+  else $error("sequencer: a run ends within an iteration's RECVs or SENDs");
 
+  phase_is_known :
+  assert property (disable iff (!live) next_q || state_q == StClear && loaded_i |->
+      only_entry_q == (phase.entries == 16'd1) && repeat_limit_q == phase.repeats - 16'd2 &&
+      entry_limit_q == first_q + (ScheduleWidth + 1)'(phase.entries) - (ScheduleWidth + 1)'(2))
+  else $error("sequencer: a phase begins before it is known");
+
+  phase_stays :
+  assert property (disable iff (!live) read || way_q[2:0] != '0 |-> $stable(phase))
+  else $error("sequencer: the phase changed under its entries");
+
+  for (genvar u = 0; u < NumUnits; u++) begin : gen_contracts
     entry_stays :
     assert property (disable iff (!live || clear_unit[u])
         start_valid_o[u] && !start_ready_i[u] |=>

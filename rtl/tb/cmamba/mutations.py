@@ -14,7 +14,8 @@ from isa.streams import BEAT_BYTES
 _HEADER = {f.name: f for f in isa.HEADER.fields}
 _NAMES = [section.name for section in isa.SECTIONS]
 # What a program computes with, and what it does not hang on.
-DATA_SECTIONS = tuple(n for n in _NAMES if n not in ("instructions", "schedule", "metadata"))
+PROGRAM_SECTIONS = ("instructions", "phases", "schedule")
+DATA_SECTIONS = tuple(n for n in _NAMES if n not in (*PROGRAM_SECTIONS, "metadata"))
 
 
 def get(data: bytes, name: str) -> int:
@@ -137,12 +138,21 @@ def reserved_bit(data: bytes, r: random.Random) -> bytes:
     return with_checksums(raw)
 
 
+def phase_field(data: bytes, r: random.Random) -> bytes:
+    """Any value of any field of a phase."""
+    return _field_of(data, "phases", isa.PHASE, r)
+
+
 def schedule_field(data: bytes, r: random.Random) -> bytes:
     """Any value of any field of an entry."""
+    return _field_of(data, "schedule", isa.SCHEDULE, r)
+
+
+def _field_of(data: bytes, section: str, form: isa.Format, r: random.Random) -> bytes:
     raw = bytearray(data)
-    start, end = span(raw, "schedule")
-    size = isa.SCHEDULE.bits // 8
-    field = r.choice(isa.SCHEDULE.fields)
+    start, end = span(raw, section)
+    size = form.bits // 8
+    field = r.choice(form.fields)
     lsb = field.lsb + field.bits * r.randrange(field.count)
     _replace(raw, r.randrange(start, end, size), size, lsb, field.bits, r)
     return with_checksums(raw)
@@ -198,6 +208,7 @@ def noise(data: bytes, r: random.Random) -> bytes:
 MUTATIONS: tuple[Callable[[bytes, random.Random], bytes], ...] = (
     instruction_field,
     reserved_bit,
+    phase_field,
     schedule_field,
     bits_of_data,
     header_field,

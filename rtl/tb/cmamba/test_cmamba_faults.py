@@ -14,7 +14,7 @@ import pytest
 from cocotb.triggers import ClockCycles
 
 import isa
-from golden.random_programs import random_package, random_published
+from golden.random_programs import random_package, random_phased, random_published
 from isa.package import Package, PackageError
 from isa.streams import BEAT_BYTES, AcceleratorError
 from rtl.regs import registers as regs
@@ -86,12 +86,13 @@ async def run_any(bench, data, good):
     except PackageError:  # of the file
         return
     shape = bench.accelerator.shape
-    if shape.iterations * shape.n_sequences * shape.n_positions * len(package.schedule) > 2000:
+    entries = int(package.phases["entries"].astype(np.int64) @ package.phases["repeats"])
+    if shape.iterations * shape.n_sequences * shape.n_positions * entries > 2000:
         return
     same = all(
         data[slice(*mutations.span(data, section))]
         == good.data[slice(*mutations.span(good.data, section))]
-        for section in ("instructions", "schedule")
+        for section in mutations.PROGRAM_SECTIONS
     )
     if same and shape.iterations == good.package.iterations:
         golden = Golden.random(package, np.random.default_rng(0), 1)
@@ -123,8 +124,22 @@ async def run_wrong_packages(dut, stalls, kind):
 
 
 @cocotb.test()
+async def run_wrong_phases(dut):
+    """Mistakes in programs of several phases."""
+    bench = await start(dut)
+    good = sample(random_phased)
+    codes = []
+    for _ in range(2 * ROUNDS):
+        codes.append(
+            name(await check_package(bench, mutations.phase_field(good.data, random), good))
+        )
+        await recovers(bench, good)
+    dut._log.info("%s", ", ".join(codes))
+
+
+@cocotb.test()
 @cocotb.parametrize(
-    stalls=list(STALLS), kind=["instruction_field", "reserved_bit", "schedule_field"]
+    stalls=list(STALLS), kind=["instruction_field", "reserved_bit", "phase_field", "schedule_field"]
 )
 async def run_wrong_published_packages(dut, stalls, kind):
     """Mistakes in programs in the manner of the published CMamba."""
@@ -189,8 +204,11 @@ def named_mistakes():
     unknown = 1 + max(opcode.code for opcode in isa.OPCODES.values())
     yield word("BAD_OPCODE", "instructions", 0, unknown, 1)
     yield word("BAD_OPCODE", "instructions", 63, 0x80, 1)
+    yield word("BAD_SHAPE", "phases", 0, 0, 2)  # entries
+    yield word("BAD_SHAPE", "phases", 2, 0, 2)  # repeats
+    yield word("BAD_SHAPE", "phases", 31, 0x80, 1)
+    yield word("BAD_SCHEDULE", "phases", 12, 0xFFFF, 2)  # entries of array and vector unit
     yield word("BAD_SCHEDULE", "schedule", 0, 1023, 2)
-    yield field("BAD_SCHEDULE", unit_entries=0)
 
 
 @cocotb.test()

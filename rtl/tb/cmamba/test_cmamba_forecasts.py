@@ -10,7 +10,13 @@ from cocotb.triggers import ClockCycles
 
 import isa
 from compiler.estimate import random_package as compiled_package
-from golden.random_programs import random_package, random_published, shuffled, with_padding
+from golden.random_programs import (
+    random_package,
+    random_phased,
+    random_published,
+    shuffled,
+    with_padding,
+)
 from model.args import ModelArgs
 from model.published_args import PublishedArgs
 from rtl.tb.accelerator import RUN, Stalls
@@ -120,6 +126,17 @@ async def run_published_programs(dut, stalls, seed):
     """The same in the manner of the published CMamba: what all sequences share, skip weights."""
     bench = await start(dut, stalls)
     golden = program(seed, written=random_published)
+    await bench.load(golden)
+    await bench.run(golden, tlast_each=bool(seed % 2))
+    report(dut, bench)
+
+
+@cocotb.test()
+@cocotb.parametrize(stalls=list(STALLS), seed=list(seeds))
+async def run_phased_programs(dut, stalls, seed):
+    """Random programs in several phases, of which many have repeats."""
+    bench = await start(dut, stalls)
+    golden = program(seed, written=random_phased)
     await bench.load(golden)
     await bench.run(golden, tlast_each=bool(seed % 2))
     report(dut, bench)
@@ -247,6 +264,7 @@ FAST = "|".join(
         "run_compiled_models/name=(mixing|nested|published)",
         "run_programs/seed=[12]",
         "run_published_programs/stalls=(none|in_bursts)/seed=[13]",
+        "run_phased_programs/stalls=(none|in_bursts)/seed=[13]",
         "run_stalls/stalls=randomly/name=mixing",
     ]
 )

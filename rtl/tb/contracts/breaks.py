@@ -53,7 +53,7 @@ def kinds(**stages: int) -> Callable[[SimHandleBase], int]:
 # Of the module's enumerations, in their order.
 AXI_LITE_REQUEST, AXI_LITE_RESPOND = 1, 3
 LOADER_COMMAND, LOADER_COPY, LOADER_SETTLE = 1 << 2, 1 << 3, 1 << 4
-RUN = 2  # of the sequencer
+RUN, SEQUENCER_DONE = 2, 5  # of the sequencer
 CHECK_DONE = 4
 POOL, MEAN, ADDEND = 1, 5, 8
 TO_RESID, TO_CONV_IN = 2, 3
@@ -128,24 +128,27 @@ BREAKS = {
             "command_has_beats": [{"state_q": LOADER_COMMAND, "cmd_beats_o": 0, "wraps_q": 0}],
             "hold_is_free": [{"ready_q": 1, "beat_valid_i": 1, "held_q": 5}],
             "one_section": [{"wr_en_o": 3}],
-            "instruction_stays": [
-                {"state_q": LOADER_COPY, "instruction_valid_q": 1},
-                {"instruction_valid_q": 0},
-            ],
+            "word_stays": [{"state_q": LOADER_COPY, "word_valid_q": 1}, {"word_valid_q": 0}],
         },
     ),
     "program_check": Breaks(
         {
-            "instruction_stays": [
-                {"instruction_valid_i": 1, "instruction_i": 5},
-                {"instruction_i": 6},
-            ],
-            "program_in_order": [{"instruction_valid_i": 1, "schedule_valid_i": 1}],
-            "facts_stay": [{"instruction_valid_i": 1}, {"facts_i": 1 << 64}],
+            "word_stays": [{"word_valid_i": 1, "word_i": 5}, {"word_i": 6}],
+            "program_in_order": [{"word_valid_i": 1, "schedule_valid_i": 1}],
+            "facts_stay": [{"word_valid_i": 1}, {"facts_i": 1 << 64}],
         },
     ),
     "schedule_check": Breaks(
-        {"instructions_come_first": [{"instruction_wr_en_i": 1, "valid_i": 1}]}
+        {
+            "instructions_come_first": [{"instruction_wr_en_i": 1, "valid_i": 1}],
+            "phases_come_first": [{"phase_wr_en_i": 1, "valid_i": 1}],
+            "phase_has_room": [
+                {"u_phases.level_q": 4, "u_unit_entries.level_q": 4},
+                {"phase_wr_en_i": 1},
+            ],
+            "phase_is_known": [{"phase_wr_en_i": 1}, {"phase_wr_en_i": 0, "valid_i": 1}],
+        },
+        {"MaxPhases": 4},
     ),
     "weight_stream": Breaks(
         {
@@ -180,7 +183,16 @@ BREAKS = {
             "run_is_complete": [
                 {"state_q": RUN, "running_q": 1, "all_completed_q": 1, "push_q": 1}
             ],
-            "entry_is_counted": [{"way_q": 1 << 4}],
+            "streams_are_whole": [{"state_q": SEQUENCER_DONE, "error_q": 0, "send_sequence_q": 1}],
+            "phase_is_known": [{"next_q": 1, "first_q": 5}],
+            "phase_stays": [
+                {"phase_wr_en_i": 1, "phase_wr_data_i": 5},
+                {"phase_wr_data_i": 6, "way_q": 1},
+                {"way_q": 1},
+                {"way_q": 1},
+                {"way_q": 1},
+                {"way_q": 1},
+            ],
             "entry_stays": [{"gen_unit[0].head_valid_q": 1}, {"gen_unit[0].head_valid_q": 0}],
             "queue_has_room": [{"push_q": 1, "gen_unit[0].u_queue.level_q": 32}],
             "done_is_expected": [{"running_q": 1, "done_i": 1}],

@@ -24,9 +24,9 @@ module loader_bench #(
     output logic [127:0]              wr_data_o,
 
     output logic                      check_start_o,
-    output logic                      check_instruction_valid_o,
-    input  wire logic                 check_instruction_ready_i,
-    output logic [511:0]              check_instruction_o,
+    output logic                      check_word_valid_o,
+    input  wire logic                 check_word_ready_i,
+    output logic [511:0]              check_word_o,
     output logic                      check_schedule_valid_o,
     output logic [127:0]              check_schedule_o,
     input  wire logic                 check_busy_i,

@@ -35,8 +35,10 @@ FACTS = Packages("small").structs["facts_t"]  # the same in all builds
 ERRORS = isa.ERRORS
 SECTIONS = [s.name for s in isa.SECTIONS]
 TABLES = {"conv_tables": 1, "scan_tables": 2, "vector_tables": 2}  # bytes of an entry
+PHASE_BYTES = isa.PHASE.bits // 8
 PARAMS = {"array_params": 8, "conv_params": 16, "scan_params": 8, "vector_params": 8}
 SIZES = ("n_sequences", "iterations", "n_positions", "token_bytes", "forecast_elements")
+AT_LEAST_ONE = ("entries", "repeats")  # of a phase
 WATCHDOG = 400
 CRC_AT = isa.HEADER_BYTES - 4
 
@@ -86,6 +88,23 @@ def good_params(name, count):
     return b"".join(w + random.randbytes(PARAMS[name] - 8) for w in words)
 
 
+def good_phases(count):
+    """Phases of one entry and one repeat at least, and anything else."""
+    return b"".join(phase_bytes(good_phase()) for _ in range(count))
+
+
+def good_phase():
+    fields = {
+        f.name: random.getrandbits(f.bits) for f in isa.PHASE.fields if f.name != "unit_entries"
+    }
+    fields["unit_entries"] = [random.getrandbits(16) for _ in isa.UNITS]
+    return fields | {name: random.choice([1, random.randint(1, 0xFFFF)]) for name in AT_LEAST_ONE}
+
+
+def phase_bytes(fields):
+    return isa.PHASE.encode(fields).to_bytes(PHASE_BYTES, "little")
+
+
 class Image:
     """A package as its sections' bytes and its header's fields; ``fields`` override the header."""
 
@@ -112,13 +131,13 @@ class Image:
         sections |= {
             name: random.randbytes(256 * size * (name in tables)) for name, size in TABLES.items()
         }
+        sections["phases"] = good_phases(random.randint(1, 3))
         sections["metadata"] = random.randbytes(random.randint(1, 70))
         sections["resid_image"] = random.randbytes(2 * random.randint(1, 40))
         header = {name: random.randint(1, 0xFFFF) for name in SIZES}
         header |= {"magic": isa.MAGIC, "reserved": 0, "total_bytes": None}
         header |= {"tile_in": build().tile_in, "tile_out": build().tile_out}
         header["version_major"], header["version_minor"] = isa.VERSION
-        header["unit_entries"] = tuple(random.randint(0, 0xFFFF) for _ in isa.UNITS)
         return cls(sections, header)
 
     def offset(self, name):
@@ -165,7 +184,7 @@ class Bench:
         self.pace = always  # of the checker
         self.max_weights = dut.MaxWeights.value.to_unsigned()
         dut.start_i.value = 0
-        dut.check_instruction_ready_i.value = 0
+        dut.check_word_ready_i.value = 0
         dut.check_busy_i.value = 0
         dut.check_error_i.value = 0
         dut.watchdog_cycles_i.value = WATCHDOG
@@ -181,7 +200,7 @@ class Bench:
 
     def _clear(self):
         self.writes = {name: [] for name in SECTIONS}
-        self.instructions, self.entries = [], []
+        self.instructions, self.phases, self.entries = [], [], []
         self.checks = 0
 
     async def load(self, data, base=None, beats=None):
@@ -224,13 +243,13 @@ class Bench:
             self.check_writes(name, image.sections[name])
         assert self.checks == 1
         assert b"".join(self.instructions) == image.sections["instructions"]
+        assert b"".join(self.phases) == image.sections["phases"]
         assert b"".join(self.entries) == image.sections["schedule"]
 
     def check_facts(self, image):
         facts = self.facts()
         for name in SIZES:
             assert facts[name] == image.header[name], name
-        assert facts["unit_entries"] == list(image.header["unit_entries"])
         sizes = [len(image.sections[name]) // element_bytes(name) for name in SECTIONS]
         assert facts["elements"] == sizes
         assert facts["weights_addr"] == self.base + image.offset("weights")
@@ -262,8 +281,12 @@ class Bench:
                 name = SECTIONS[enable.bit_length() - 1]
                 self.writes[name].append((int(dut.wr_addr_o.value), word))
 
+    def _taken(self):
+        return [len(self.instructions), len(self.phases), len(self.entries)]
+
     async def _check(self):
-        """Takes instructions at its own pace and entries at once; the verdict some cycles later."""
+        """Takes instructions and phases at its own pace and entries at once; the verdict some
+        cycles later."""
         dut = self.dut
         expected = None
         busy = delay = ready = 0
@@ -273,27 +296,32 @@ class Bench:
             await RisingEdge(dut.clk_i)
             if dut.check_start_o.value:
                 self.checks += 1
-                self.instructions, self.entries = [], []
-                expected = [self.facts()["elements"][i] for i in (0, 1)]
+                self.instructions, self.phases, self.entries = [], [], []
+                expected = self.facts()["elements"][:3]
                 busy, delay = 1, random.randint(1, 40)
                 waiting, pace = None, self.pace()
-            if dut.check_instruction_valid_o.value:
-                word = int(dut.check_instruction_o.value)
-                assert waiting in (None, word), "an instruction changed"
+            if dut.check_word_valid_o.value:
+                word = int(dut.check_word_o.value)
+                # A phase is in the upper half.
+                is_phase = len(self.instructions) == expected[0]
+                word = word >> 256 if is_phase else word
+                assert waiting in (None, word), "an instruction or a phase changed"
                 waiting = None if ready else word
-                if ready:
+                if ready and is_phase:
+                    self.phases.append(word.to_bytes(PHASE_BYTES, "little"))
+                elif ready:
                     self.instructions.append(word.to_bytes(64, "little"))
             else:
                 assert waiting is None or not dut.busy_o.value or dut.rst_i.value
                 waiting = None
             if dut.check_schedule_valid_o.value:
-                assert expected and len(self.instructions) == expected[0]
+                assert expected and self._taken()[:2] == expected[:2]
                 self.entries.append(int(dut.check_schedule_o.value).to_bytes(16, "little"))
-            if busy and [len(self.instructions), len(self.entries)] == expected:
+            if busy and self._taken() == expected:
                 delay -= 1
                 busy = delay > 0
             ready = next(pace)
-            dut.check_instruction_ready_i.value = ready
+            dut.check_word_ready_i.value = ready
             dut.check_busy_i.value = busy
             dut.check_error_i.value = random.randrange(16) if busy else self.verdict
 
@@ -540,6 +568,33 @@ async def run_params(dut, name):
         assert await bench.load(image.to_bytes()) == ERRORS["BAD_SHAPE"], (field, value)
         assert not bench.writes[SECTIONS[SECTIONS.index(name) + 1]]
         image.fields = {f"{name}_crc": 0}
+        assert await bench.load(image.to_bytes()) == ERRORS["BAD_CRC"]
+    bench.verdict = ERRORS["OK"]
+    await bench.load_right(Image.random())
+
+
+@cocotb.test()
+async def run_phases(dut):
+    """A phase without entries or repeats, or with a reserved bit; a wrong checksum comes first."""
+    bench = await prepared(dut)
+    reserved = range(sum(f.total_bits for f in isa.PHASE.fields), isa.PHASE.bits)
+    bits = [reserved[0], reserved[-1], *random.sample(reserved, 4)]
+    faults = [lambda phase, name=name: {**phase, name: 0} for name in AT_LEAST_ONE]
+    for fault in [*faults, *bits]:
+        image = Image.random()
+        phases = [good_phase() for _ in range(random.randint(1, 5))]
+        at = random.randrange(len(phases))
+        if callable(fault):
+            phases[at] = fault(phases[at])
+        data = bytearray(b"".join(map(phase_bytes, phases)))
+        if not callable(fault):
+            data[at * PHASE_BYTES + fault // 8] |= 1 << fault % 8
+        image.sections["phases"] = bytes(data)
+        bench.verdict = random.choice([0, ERRORS["BAD_OPCODE"]])
+        assert golden_code(image.to_bytes()) == ERRORS["BAD_SHAPE"]
+        assert await bench.load(image.to_bytes()) == ERRORS["BAD_SHAPE"], fault
+        assert not bench.writes["schedule"]
+        image.fields = {"phases_crc": 0}
         assert await bench.load(image.to_bytes()) == ERRORS["BAD_CRC"]
     bench.verdict = ERRORS["OK"]
     await bench.load_right(Image.random())

@@ -17,7 +17,7 @@ import isa
 from golden.random_programs import round_up
 from isa import rules
 from isa.package import Package
-from isa.words import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE
+from isa.words import CONV_PARAM_DTYPE, PARAM_DTYPE, PHASE_DTYPE, SCHEDULE_DTYPE
 
 SECTIONS = {
     "array_params": (PARAM_DTYPE, ()),
@@ -41,7 +41,7 @@ def empty(section: str, n: int, build: isa.Build) -> np.ndarray:
 def package(build: isa.Build, instructions: list[isa.Instruction], **facts: object) -> Package:
     """A package of these instructions; ``facts`` are header fields and lengths of sections.
 
-    Without facts it has no sequences, which an empty schedule suits.
+    Without facts it has no sequences, and no phases.
     """
     sizes = {name: facts.pop(name, 0) for name in (*SECTIONS, "weights")}
     header = {
@@ -53,6 +53,7 @@ def package(build: isa.Build, instructions: list[isa.Instruction], **facts: obje
         tile_out=build.tile_out,
         iterations=1,
         instructions=tuple(instructions),
+        phases=facts.pop("phases", np.zeros(0, PHASE_DTYPE)),
         schedule=facts.pop("schedule", np.zeros(0, SCHEDULE_DTYPE)),
         metadata={},
         **header,
@@ -61,13 +62,15 @@ def package(build: isa.Build, instructions: list[isa.Instruction], **facts: obje
     )
 
 
-def first_error(
-    p: Package, build: isa.Build, unit_entries: tuple[int, ...] | None = None
-) -> tuple[str, str]:
+# The code of a program without phases in which no instruction breaks a rule.
+ACCEPTED = "BAD_SCHEDULE"
+
+
+def first_error(p: Package, build: isa.Build) -> tuple[str, str]:
     """Code and message of the first rule that the program breaks; ("OK", "")."""
     faults = chain(
         *(rules.instruction_faults(p, i, it, build) for i, it in enumerate(p.instructions)),
-        rules.schedule_faults(p, unit_entries),
+        rules.schedule_faults(p),
     )
     fault = next(faults, None)
     return (fault.code_name, str(fault)) if fault else ("OK", "")

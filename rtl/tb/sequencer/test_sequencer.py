@@ -4,6 +4,7 @@ Every start is checked against the waits, and against the rows that the entry an
 touch (`compiler.schedule.check.accesses`); then order, contents, counters, and how runs end.
 """
 
+import dataclasses
 import os
 import random
 from collections import deque
@@ -18,7 +19,8 @@ from cocotb.triggers import ClockCycles, RisingEdge
 import isa
 from compiler.estimate import random_package
 from compiler.schedule import check as schedule_check
-from golden.random_programs import random_published, shuffled
+from golden.random_programs import random_phased, random_published, shuffled
+from isa.phases import phase_of
 from model.args import ModelArgs
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import reset, start
@@ -56,13 +58,42 @@ def package(name):
     if name == "published":
         rng = np.random.default_rng(1)
         return shuffled(random_published(rng, build()), rng)
+    rng = np.random.default_rng(random.getrandbits(32))
+    if name == "phased":
+        return random_phased(rng, build())
+    if name == "repeated":
+        return repeated(rng)
+    if name == "cut":
+        return cut(package("mixing"), rng)
     return random_package(MODELS[name], build())
 
 
-def plain_schedule(p):
-    """Schedule entries with plain integers."""
-    names = [f.name for f in isa.SCHEDULE.fields]
-    return [{name: e[name].tolist() for name in names} for e in p.schedule]
+def repeated(rng):
+    """A program of one phase, which is repeated for each sequence."""
+    while (p := random_published(rng, build())).n_sequences > 1:
+        pass
+    n = int(rng.integers(2, 6))
+    phase = phase_of(p.units, n, token_step=int(rng.integers(4096)), sequence_step=1)
+    return shuffled(dataclasses.replace(p, n_sequences=n, phases=phase), rng)
+
+
+def cut(p, rng):
+    """The same program of one phase in several: entries wait for the same as before."""
+    places = rng.choice(np.arange(1, len(p.schedule)), build().capacity["phases"] - 1, False)
+    phases, parts, before = [], [], np.zeros(N, int)
+    for part, units in zip(
+        *(np.split(rows, np.sort(places)) for rows in (p.schedule, p.units)), strict=True
+    ):
+        phases.append(phase_of(units))
+        parts.append(part.copy())
+        parts[-1]["wait"] -= before
+        before += np.bincount(units, minlength=N)
+    return dataclasses.replace(p, phases=np.concatenate(phases), schedule=np.concatenate(parts))
+
+
+def plain(entries):
+    """Schedule entries, or phases, with plain integers."""
+    return [{name: e[name].tolist() for name in entries.dtype.names} for e in entries]
 
 
 def fields(opcode, word):
@@ -91,7 +122,9 @@ class Bench:
     def __init__(self, dut):
         self.dut = dut
         self.abort_seen = 0
-        for name in ("schedule_wr_en_i", "instruction_wr_en_i", "start_i", "fault_i", "settling_i"):
+        for name in ("phase", "schedule", "instruction"):
+            getattr(dut, f"{name}_wr_en_i").value = 0
+        for name in ("start_i", "fault_i", "settling_i"):
             getattr(dut, name).value = 0
         dut.start_ready_i.value = 0
         dut.done_i.value = 0
@@ -115,31 +148,36 @@ class Bench:
         self.busy = [0] * N
         self.busy_run = 0
 
-    async def load(self, p, schedule=None):
+    async def load(self, p):
         """Write a package's program through the loader's ports."""
         dut = self.dut
-        self.schedule = schedule = plain_schedule(p) if schedule is None else schedule
+        self.package = p
         self.instructions = p.instructions
-        self.units = [p.instructions[e["instruction"]].unit for e in schedule]
+        # What an iteration executes.
+        self.schedule = plain(p.executed())
+        self.units = [p.instructions[e["instruction"]].unit for e in self.schedule]
         self.count = np.bincount(self.units, minlength=N).tolist()
         self.iterations = p.iterations
-        for i, entry in enumerate(schedule):
-            dut.schedule_wr_en_i.value = 1
-            dut.schedule_wr_addr_i.value = i
-            dut.schedule_wr_data_i.value = isa.SCHEDULE.encode(entry)
-            await RisingEdge(dut.clk_i)
-        dut.schedule_wr_en_i.value = 0
-        for i, instruction in enumerate(p.instructions):
-            word = int.from_bytes(instruction.encode(), "little")
-            for beat in range(4):
-                dut.instruction_wr_en_i.value = 1
-                dut.instruction_wr_addr_i.value = 4 * i + beat
-                dut.instruction_wr_data_i.value = (word >> (128 * beat)) & ((1 << 128) - 1)
+        instructions = [int.from_bytes(i.encode(), "little") for i in p.instructions]
+        await self._write("instruction", instructions, 4)
+        await self._write("phase", [isa.PHASE.encode(phase) for phase in plain(p.phases)], 2)
+        await self._write("schedule", [isa.SCHEDULE.encode(e) for e in plain(p.schedule)], 1)
+        dut.phases_i.value = len(p.phases)
+        for name in ("iterations", "n_sequences", "n_positions"):
+            getattr(dut, f"{name}_i").value = getattr(p, name)
+
+    async def _write(self, section, words, beats):
+        dut = self.dut
+        enable, address, data = (
+            getattr(dut, f"{section}_wr_{port}_i") for port in ("en", "addr", "data")
+        )
+        enable.value = 1
+        for i, word in enumerate(words):
+            for beat in range(beats):
+                address.value = beats * i + beat
+                data.value = (word >> (128 * beat)) & ((1 << 128) - 1)
                 await RisingEdge(dut.clk_i)
-        dut.instruction_wr_en_i.value = 0
-        dut.iterations_i.value = p.iterations
-        dut.schedule_entries_i.value = len(schedule)
-        dut.unit_entries_i.value = sum(n << (16 * u) for u, n in enumerate(self.count))
+        enable.value = 0
 
     def _word(self, unit, opcode):
         return int(getattr(self.dut, f"{opcode.lower()}_o").value)
@@ -194,9 +232,20 @@ class Bench:
         self.inside[u].append(max(earliest + 1, self.cycle + random.randint(*self.latency[u]) - 1))
 
     def entry(self, u, k):
-        """The k-th entry of unit u in the run."""
+        """The k-th entry that unit u executes in the run."""
         own = [e for e, unit in zip(self.schedule, self.units, strict=True) if unit == u]
         return own[k % len(own)]
+
+    def awaited(self, rounds):
+        """(entry, unit, completions of each unit that it waits for) of a run, in list order."""
+        base = np.zeros(N, int)  # entries of the repeats before
+        for _ in range(rounds):
+            for part in self.package.rounds():
+                entries = plain(part.entries)
+                units = [self.instructions[e["instruction"]].unit for e in entries]
+                for entry, u in zip(entries, units, strict=True):
+                    yield entry, u, (base + entry["wait"]).tolist()
+                base = base + np.bincount(units, minlength=N)
 
     async def run(self, n_forecasts=1, tlast_each=False, limit=200_000):
         """Start a run and wait for its end; the error code."""
@@ -255,17 +304,14 @@ class Bench:
         """Each start came after the completions that its waits ask for; cycles in list order."""
         starts, ends, seen = [], [], [0] * N
         finished = [np.array(f) for f in self.finished]
-        for iteration in range(rounds):
-            for entry, u in zip(self.schedule, self.units, strict=True):
-                at = self.started[u][seen[u]][0]
-                for v, wait in enumerate(entry["wait"]):
-                    completed = int(np.searchsorted(finished[v], at))
-                    assert completed >= iteration * self.count[v] + wait, (
-                        f"iteration {iteration}: {entry} started after {completed} of {UNITS[v]}"
-                    )
-                starts.append(at)
-                ends.append(self.finished[u][seen[u]])
-                seen[u] += 1
+        for entry, u, counts in self.awaited(rounds):
+            at = self.started[u][seen[u]][0]
+            for v, count in enumerate(counts):
+                completed = int(np.searchsorted(finished[v], at))
+                assert completed >= count, f"{entry} started after {completed} of {UNITS[v]}"
+            starts.append(at)
+            ends.append(self.finished[u][seen[u]])
+            seen[u] += 1
         return starts, ends
 
     def check_rows(self, starts, ends):
@@ -301,7 +347,9 @@ async def prepared(dut, name):
 
 
 @cocotb.test()
-@cocotb.parametrize(name=(*MODELS, "published"), tlast_each=(False, True))
+@cocotb.parametrize(
+    name=(*MODELS, "published", "repeated", "cut", "phased"), tlast_each=(False, True)
+)
 async def run_schedules(dut, name, tlast_each):
     """Whole runs of compiled models with units of all speeds."""
     bench = await prepared(dut, name)
@@ -314,9 +362,10 @@ async def run_schedules(dut, name, tlast_each):
 
 
 @cocotb.test()
-async def run_overlap(dut):
+@cocotb.parametrize(name=("mixing", "cut"))
+async def run_overlap(dut, name):
     """Iterations overlap: the next one begins before the one before has ended."""
-    bench = await prepared(dut, "mixing")
+    bench = await prepared(dut, name)
     bench.latency = [(4, 4)] * N
     bench.ready = [1.0] * N
     assert await bench.run(4) == OK
@@ -361,14 +410,8 @@ async def run_dispatch(dut):
     gaps = []
     finished = [np.array(f) for f in bench.finished]
     seen = [0] * N
-    for number, at in enumerate(starts):
-        iteration, index = divmod(number, len(bench.schedule))
-        u = bench.units[index]
-        waits = [
-            int(finished[v][k - 1])
-            for v, wait in enumerate(bench.schedule[index]["wait"])
-            if (k := iteration * bench.count[v] + wait) > 0
-        ]
+    for at, (_, u, counts) in zip(starts, bench.awaited(3), strict=True):
+        waits = [int(finished[v][k - 1]) for v, k in enumerate(counts) if k > 0]
         own = bench.started[u][seen[u] - 1][0] if seen[u] else 0
         seen[u] += 1
         if waits and max(waits) > own + 1:
@@ -383,22 +426,20 @@ async def run_deadlock(dut, unit):
     """A wait that nothing meets ends in TIMEOUT, and the next run is right."""
     bench = await prepared(dut, "mixing")
     dut.watchdog_cycles_i.value = 300
-    good = plain_schedule(package("mixing"))
+    good = package("mixing")
     candidates = [i for i, u in enumerate(bench.units) if u == unit]
     for i in (candidates[0], random.choice(candidates), candidates[-1]):
-        bad = [dict(entry) for entry in good]
         # An entry cannot wait for itself, or for more than there are.
-        waits = list(bad[i]["wait"])
-        waits[unit] = candidates.index(i) + 1
-        bad[i]["wait"] = tuple(waits)
-        await bench.load(package("mixing"), bad)
+        bad = good.schedule.copy()
+        bad["wait"][i, unit] = candidates.index(i) + 1
+        await bench.load(dataclasses.replace(good, schedule=bad))
         aborts = bench.abort_seen
         assert await bench.run(2) == TIMEOUT
         assert bench.abort_seen == aborts + 1
         idle = bench.cycle - max(max(f, default=0) for f in bench.finished)
         assert 300 <= idle <= 320
         assert len(bench.started[unit]) == candidates.index(i)
-        await bench.load(package("mixing"), good)
+        await bench.load(good)
         assert await bench.run(2) == OK
         bench.check(2, False)
 
@@ -472,7 +513,9 @@ def test_sequencer(build):
     simulate("cmamba_sequencer", build=build, extra_env={"BUILD": build})
 
 
-@pytest.mark.parametrize("bad", [{"MaxInstructions": 1}, {"MaxSchedule": 1}, {"QueueDepth": 8}])
+@pytest.mark.parametrize(
+    "bad", [{"MaxInstructions": 1}, {"MaxPhases": 1}, {"MaxSchedule": 1}, {"QueueDepth": 8}]
+)
 def test_bad_parameters(bad, capfd):
     with pytest.raises(RuntimeError):
         simulate("cmamba_sequencer", bad)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import isa
-from golden.random_programs import random_package, random_published
+from golden.random_programs import random_package, random_phased, random_published
 from rtl.tb import trace
 
 BUILD = isa.build("small")
@@ -27,7 +27,7 @@ def word_lines(cycle, image, space, first, count):
 
 
 def right_trace(package, tensors):
-    """Lines of a run that executes the schedule one entry after the other."""
+    """Lines of a run that executes the phases one entry after the other."""
     images = trace.Memories(BUILD).spaces
     resid = isa.SPACES["resid"].index
     images[resid][: len(package.resid_image)] = package.resid_image
@@ -35,7 +35,7 @@ def right_trace(package, tensors):
     lines.append("R 100")
     cycle = 100
     for iteration in range(ITERATIONS):
-        for entry in package.schedule:
+        for entry in package.executed():
             instruction = package.instructions[entry["instruction"]]
             cycle += 3
             place = " ".join(str(entry[f]) for f in ("token", "position", "sequence"))
@@ -70,7 +70,7 @@ class Sample:
                 unit = int(words[2])
                 _, index = entries.at(unit, seen[unit])
                 seen[unit] += 1
-                at = self.package.schedule["instruction"][index]
+                at = entries.executed["instruction"][index]
             if words[0] == kind and at is not None:
                 found = self.package.instructions[at].opcode == opcode
                 if found and count == 0:
@@ -89,6 +89,11 @@ def published():
     return Sample(1, random_published)
 
 
+@pytest.fixture(scope="module")
+def phased():
+    return Sample(1, random_phased)
+
+
 def read(path, lines):
     path.write_text("\n".join(lines) + "\n")
     return trace.TraceReader(path).runs()
@@ -99,8 +104,8 @@ def check(sample, path, lines, complete=True):
     return trace.compare(sample.package, run, sample.tensors, trace.Memories(BUILD), complete)
 
 
-def test_right_trace(sample, published, tmp_path):
-    for right in (sample, published):
+def test_right_trace(sample, published, phased, tmp_path):
+    for right in (sample, published, phased):
         report = check(right, tmp_path / "t", right.lines)
         assert report.errors == [] and report.mismatches == 0
         assert report.tensors == len(right.tensors)
@@ -194,7 +199,7 @@ def test_wrong_order(tmp_path):
         " ".join([*lines[x].split()[:2], *lines[y].split()[2:]]) for x, y in ((a, b), (b, a))
     )
     report = check(sample, tmp_path / "t", lines)
-    assert any(e.startswith("vector, iteration 0, schedule entry") for e in report.errors)
+    assert any(e.startswith("vector, iteration 0, entry") for e in report.errors)
 
 
 def test_extra_entry(sample, tmp_path):
@@ -216,7 +221,7 @@ def test_completion_without_start(sample, tmp_path):
 def test_timeline(sample, tmp_path):
     (run,) = read(tmp_path / "t", sample.lines)
     start, done = trace.timeline(sample.package, run, ITERATIONS)
-    assert start.shape == (ITERATIONS, len(sample.package.schedule))
+    assert start.shape == (ITERATIONS, len(sample.package.executed()))
     np.testing.assert_array_equal(done, start + 2)
     np.testing.assert_array_equal(start.ravel(), 3 * np.arange(start.size) + 3)
     more, _ = trace.timeline(sample.package, run, ITERATIONS + 1)

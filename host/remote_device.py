@@ -12,6 +12,7 @@ It differs from `pynq.pl_server.remote_device.RemoteDevice` in three ways:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,7 @@ from pynq.pl_server.remote_device import (
     RemoteBuffer,
     RemoteDevice,
 )
-from pynq.remote import (
-    buffer_pb2_grpc,
-    gpio_pb2_grpc,
-    mmio_pb2_grpc,
-    remote_device_pb2_grpc,
-)
+from pynq.remote import buffer_pb2_grpc, mmio_pb2_grpc, remote_device_pb2_grpc
 
 RemoteBuffer.device = None  # as PynqBuffer in `host.device`: for numpy 2
 
@@ -37,8 +33,11 @@ _STUBS = {
     "device": remote_device_pb2_grpc.RemoteDeviceStub,
     "mmio": mmio_pb2_grpc.MmioStub,
     "buffer": buffer_pb2_grpc.RemoteBufferStub,
-    "gpio": gpio_pb2_grpc.GpioStub,
 }
+with suppress(ImportError):  # pynq 3.1 has no GPIO over the network
+    from pynq.remote import gpio_pb2_grpc
+
+    _STUBS["gpio"] = gpio_pb2_grpc.GpioStub
 
 
 class _Details(grpc.ClientCallDetails):

@@ -19,7 +19,9 @@ from golden.host import HostSide
 from golden.integer_model import IntegerModel
 from host import board_package
 from host.virtual_board import VirtualBoard, write_overlay
+from isa.package import Package
 from model.args import ModelArgs
+from tests import board_python
 from tests.archives import unpack
 from tests.compiled_models import SMALL, compile_random
 
@@ -189,6 +191,77 @@ def test_its_selftest_passes_on_a_virtual_board(golden, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith("PASSED\n")
     assert "small" in result.stdout and "recovery from an error" in result.stdout
+
+
+FORECAST = """
+import json, platform, sys
+import numpy as np
+import pynq
+from host import Accelerator, connect
+
+with Accelerator("cmamba.bit", device=connect(sys.argv[1])) as accelerator:
+    accelerator.load("packages/small/package.bin")
+    np.save(sys.argv[3], accelerator.forecast(np.load(sys.argv[2])))
+print(json.dumps([pynq.__version__, platform.python_version(), np.__version__]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("image", board_package.IMAGES, ids=lambda image: f"pynq {image.pynq}")
+def test_it_works_with_the_versions_of_an_image(golden, tmp_path, image):
+    """Python, pynq and NumPy of an SD card, on this machine: self-test and forecast."""
+    python = board_python.environment(image)
+    bitstream = write_overlay(tmp_path / "bitstream").parent
+    assert pack(golden, tmp_path / "board.tar.gz", "--bitstream", str(bitstream)) == 0
+    unpack(tmp_path / "board.tar.gz", tmp_path)
+    folder = tmp_path / "cmamba-board"
+    listed = json.loads((folder / "MANIFEST.json").read_text())["images"]
+    assert image._asdict() in listed
+    package = Package.read(folder / "packages/small/package.bin", "small")
+    x = np.random.default_rng(1).standard_normal((5, SMALL["num_channels"], SMALL["seq_len"]))
+    np.save(tmp_path / "x.npy", x.astype(np.float32))
+    with VirtualBoard("small", port=0, memory_bytes=64 << 20) as board:
+
+        def run(*arguments: str) -> str:
+            result = subprocess.run(
+                [python, *arguments],
+                cwd=folder,
+                env={k: v for k, v in os.environ.items() if not k.startswith("PYTHON")},
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            assert result.returncode == 0, result.stderr
+            return result.stdout
+
+        address = f"{board.address}:{board.port}"
+        assert run("-m", "host.selftest", "--board", address).endswith("PASSED\n")
+        files = (str(tmp_path / "x.npy"), str(tmp_path / "y.npy"))
+        found = json.loads(run("-W", "ignore", "-c", FORECAST, address, *files).splitlines()[-1])
+    assert [found[0], found[1].rpartition(".")[0], found[2]] == [*image]
+    host = HostSide(package)
+    tokens, statistics = host.encode(np.load(files[0]))
+    expected = host.decode(IntegerModel(package, "small").run(tokens), statistics)
+    np.testing.assert_array_equal(np.load(files[1]), expected)
+
+
+def test_a_python_that_this_machine_lacks_is_said(tmp_path, monkeypatch):
+    image = board_package.Image(pynq="0.0.1", python="3.99", numpy="1.0")
+    with pytest.raises(pytest.skip.Exception, match=r"no Python 3\.99 .* PYTHON_3_99"):
+        board_python.environment(image)
+    monkeypatch.setenv("PYTHON_3_99", str(tmp_path / "none"))
+    with pytest.raises(pytest.fail.Exception, match=r"PYTHON_3_99: .*none is no Python 3\.99"):
+        board_python.environment(image)
+
+
+@pytest.mark.slow
+def test_packages_that_cannot_be_had_are_said(tmp_path, monkeypatch):
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    monkeypatch.setenv(f"PYTHON_{version.replace('.', '_')}", sys.executable)
+    monkeypatch.setattr(board_python, "FOLDER", tmp_path)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(pytest.fail.Exception, match=r"pynq 0\.0\.1 .* cannot be installed: ERROR"):
+        board_python.environment(board_package.Image(pynq="0.0.1", python=version, numpy="1.0"))
 
 
 # ------------------------------------------------------------------------------- closure

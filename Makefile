@@ -57,7 +57,7 @@ locked_make = +@$(call locked,$(1),$(MAKE) --no-print-directory LOCKED=$(2) $@)
 PARALLEL_MAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 HLS_SOURCES := $(wildcard hls/src/*.cpp)
-CXX_FILES   := $(shell find hls host -name '*.cpp' -o -name '*.h')
+CXX_FILES   := $(shell find hls host tests -name '*.cpp' -o -name '*.h')
 
 .DEFAULT_GOAL := help
 # What a recipe that failed or was interrupted has begun is no result.

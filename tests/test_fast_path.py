@@ -1,5 +1,9 @@
 """The compiled conversions of the host against NumPy's, bit for bit."""
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -138,6 +142,56 @@ def test_a_regressor_and_a_missing_library_are_left_to_numpy(library, tmp_path):
     assert fast_path.load(tmp_path / "none.so") is None
     (tmp_path / "other.so").write_bytes(b"\x7fELF of another processor")
     assert fast_path.load(tmp_path / "other.so") is None
+
+
+def as_program(folder, name, compiler, *flags):
+    """The compiled conversions as a program, tests/fast_path.cpp."""
+    program = folder / name
+    options = [flag for flag in fast_path.FLAGS if flag not in ("-fPIC", "-shared")]
+    source = Path(__file__).with_name("fast_path.cpp")
+    subprocess.run([compiler, *options, *flags, "-o", program, source], check=True)
+    return program
+
+
+@pytest.mark.slow
+def test_the_same_bits_on_the_processor_of_the_board(hosts, tmp_path):
+    """AArch64, compiled by a cross compiler and run under qemu."""
+    cross, qemu = "aarch64-linux-gnu-g++", "qemu-aarch64"
+    if missing := [name for name in (cross, qemu) if shutil.which(name) is None]:
+        pytest.skip(
+            f"no {' and no '.join(missing)}; Debian: apt install g++-aarch64-linux-gnu qemu-user"
+        )
+    here = [as_program(tmp_path, "here", "g++")]
+    there = [qemu, as_program(tmp_path, "there", cross, "-static")]
+    fused = [qemu, as_program(tmp_path, "fused", cross, "-static", "-ffp-contract=fast")]
+
+    def output(command, data):
+        return subprocess.run(command, input=data, capture_output=True, check=True).stdout
+
+    rng = np.random.default_rng(0)
+    for name, (package, numpys, fast) in hosts.items():
+        x = rng.standard_normal((300, *numpys.window_shape)).astype(np.float32)
+        x *= (10.0 ** rng.integers(-30, 30, (300, 1, 1))).astype(np.float32)
+        half = np.float32(numpys.input_scale / 2)
+        x[:40] = half * rng.integers(-400, 400, x[:40].shape)  # ties
+        x[40], x[41, 0, 0], x[42, 0, 0] = 1.5, np.inf, np.nan
+        shape = StreamShape.of_header(package.to_bytes())
+        row = -(-2 * shape.forecast_elements // 16) * 8
+        n_rows = shape.iterations * shape.n_sequences
+        y = rng.integers(-(2**15), 2**15, (len(x), n_rows * row), dtype=np.int16)
+        data = bytes(fast._constants) + len(x).to_bytes(8, "little")
+        data += numpys.index.astype("<i8").tobytes()
+        data += b"".join(a.tobytes() + b.tobytes() for a, b in zip(x, y, strict=True))
+        found = output(there, data)
+        assert found == output(here, data), name
+        assert (output(fused, data) == found) != numpys.args.instance_norm  # why FLAGS has it off
+        beats = np.empty(numpys.bytes_in, np.uint8)
+        statistics = fast.encode_beats(x[:1], beats)
+        forecast = fast.decode_beats(y[:1].view(np.uint8), statistics)
+        if statistics is None:
+            statistics = np.zeros((2, numpys.window_shape[0]), np.float32)
+        first = b"\0" + b"".join(a.tobytes() for a in (beats, *statistics, forecast))
+        assert found.startswith(first), name
 
 
 def test_the_driver_uses_it(hosts, library, tmp_path, monkeypatch):

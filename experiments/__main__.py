@@ -2,6 +2,7 @@
 
     python -m experiments etth1
     python -m experiments etth1 --models independent --horizons 96 --seeds 3 --jobs 2
+    python -m experiments etth2 --cluster tcp://192.168.0.1:8786 --output /shared/experiments
 
 Each run trains in FP32, fine-tunes for int8, and is evaluated on the test split in FP32 and by the
 integer program, calibrated alone and fine-tuned. Runs that are complete are kept, one that was
@@ -17,9 +18,8 @@ if __name__ == "__main__":
     command_line.begin()
 
 import argparse
-import os
 import sys
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 
 from tqdm import tqdm
@@ -29,7 +29,8 @@ from common.atomic_write import require_writable_folder, write_text
 from common.errors import REPORTED
 from common.exit_status import one_line
 from experiments import settings, table
-from experiments.run import Result, RunError, Trainings, result_of, settings_in_full
+from experiments.places import Cluster, Here
+from experiments.run import Result, RunError, baselines_of, settings_in_full
 from experiments.settings import Run
 from hls.bindings import extension
 
@@ -53,7 +54,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--seeds", type=int, default=1, help="of each (default: %(default)s)")
     parser.add_argument(
-        "--jobs", type=int, default=1, help="runs side by side (default: %(default)s)"
+        "--jobs", type=int, default=1, help="runs side by side on a machine (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS", help="of the scheduler of a Dask cluster, to run there"
     )
     parser.add_argument("--output", type=Path, default=Path("build/experiments"), help="folder")
     args = parser.parse_args(argv)
@@ -78,13 +82,18 @@ def main(argv: list[str] | None = None) -> int:
                 settings_in_full(run)
             except ValueError as error:
                 raise ValueError(f"{run.name}: {error}") from error
-        results = _results(runs, folder, args.jobs)
+        place = Cluster(args.cluster, folder, args.jobs) if args.cluster else Here(args.jobs)
+        results = _results(runs, folder, place)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from there", file=sys.stderr)
         return command_line.INTERRUPTED
     suffix = experiment.suffix(runs)
+    baselines = {
+        run.horizon: baselines_of(run, folder / f"baselines-h{run.horizon}.json")
+        for run in {run.horizon: run for run in runs}.values()
+    }
     text = "\n\n".join(
-        table.markdown(experiment, model, results)
+        table.markdown(experiment, model, results, baselines)
         for model in dict.fromkeys(run.model for run in runs)
     )
     write_text(folder / f"table{suffix}.md", text + "\n")
@@ -94,18 +103,16 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _results(runs: list[Run], folder: Path, jobs: int) -> dict[Run, Result]:
-    """The results of `runs`, `jobs` of them side by side; files of each in a folder of its name.
+def _results(runs: list[Run], folder: Path, place: Here | Cluster) -> dict[Run, Result]:
+    """The results of `runs`; files of each in a folder of its name.
 
     Raises those of `result_of`, with the name of the run, once no other is under way.
     """
-    trainings, results = Trainings(), {}
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(runs), unit="run") as progress:
-        pending: dict[Future[Result], Run] = {
-            pool.submit(result_of, run, folder / run.name, threads, trainings): run for run in runs
-        }
+    results = {}
+    with tqdm(total=len(runs), unit="run") as progress:
+        pending: dict[Future[Result], Run] = {}
         try:
+            pending |= {place.submit(run, folder / run.name): run for run in runs}
             while pending:
                 done, _ = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -116,7 +123,7 @@ def _results(runs: list[Run], folder: Path, jobs: int) -> dict[Run, Result]:
                     progress.update()
                 under_way = ", ".join(
                     f"{log.relative_to(folder).with_suffix('')} epoch {epoch}"
-                    for log, epoch in trainings.progress().items()
+                    for log, epoch in place.progress().items()
                 )
                 if under_way != progress.postfix:  # not a line each second where it is a file
                     progress.set_postfix_str(under_way)
@@ -124,8 +131,7 @@ def _results(runs: list[Run], folder: Path, jobs: int) -> dict[Run, Result]:
             # After an error or Ctrl-C; what is stopped goes on the next time.
             if running := [run.name for future, run in pending.items() if future.running()]:
                 progress.write(f"stopping {', '.join(running)}; evaluations come to their end")
-            trainings.stop()
-            pool.shutdown(cancel_futures=True)
+            place.stop()
     return results
 
 

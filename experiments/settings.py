@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
@@ -12,12 +13,21 @@ FOLDER = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of others: MSE and MAE for each horizon of the experiment."""
+    """Figures of others: MSE and MAE for each horizon of the experiment, or where those are not at
+    hand, `average` over all of them, [MSE, MAE]."""
 
     name: str
     source: str
-    mse: list[float]
-    mae: list[float]
+    mse: list[float] = field(default_factory=list)
+    mae: list[float] = field(default_factory=list)
+    average: list[float] = field(default_factory=list)
+
+    def figures(self, places: list[int], horizons: int) -> list[float]:
+        """[MSE, MAE], means over the horizons at `places` among all `horizons`; [] where nobody
+        has published them."""
+        if self.mse:
+            return [mean(values[place] for place in places) for values in (self.mse, self.mae)]
+        return self.average if len(places) == horizons else []
 
 
 @dataclass(frozen=True, eq=False)

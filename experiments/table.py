@@ -11,18 +11,26 @@ from experiments.run import Result
 from experiments.settings import Experiment, Run
 
 FORMS = {"fp32": "FP32", "calibrated": "int8, calibrated", "qat": "int8, QAT"}
+KEYS = ("mse", "mae")
 
 
-def markdown(experiment: Experiment, model: str, results: dict[Run, Result]) -> str:
+def markdown(
+    experiment: Experiment,
+    model: str,
+    results: dict[Run, Result],
+    baselines: dict[int, Result],
+) -> str:
     """MSE / MAE of one model on the test split: a line for each horizon, and for their average.
 
-    With several seeds the mean, and half the distance between the extremes of the MSE.
+    With several seeds the mean, and half the distance between the extremes of the MSE. Beside them
+    the `baselines` of each horizon, and what others have published.
     """
     of_model = {run: result for run, result in results.items() if run.model == model}
     horizons = sorted({run.horizon for run in of_model})
     seeds = sorted({run.seed for run in of_model})
     head = [f"{model}, {len(seeds)} seed{'s' * (len(seeds) > 1)}", *FORMS.values()]
-    head += ["QAT against FP32", *(entry.name for entry in experiment.published)]
+    simple = list(baselines[horizons[0]])
+    head += ["QAT against FP32", *simple, *(entry.name for entry in experiment.published)]
     rows = []
     for name, chosen in {**{str(h): [h] for h in horizons}, "average": horizons}.items():
         # Of each seed, its mean over the chosen horizons.
@@ -36,13 +44,15 @@ def markdown(experiment: Experiment, model: str, results: dict[Run, Result]) -> 
                 for seed in seeds
             ]
             for form in FORMS
-            for key in ("mse", "mae")
+            for key in KEYS
         }
         row = [name, *(_cell(figures[form, "mse"], figures[form, "mae"]) for form in FORMS)]
         row.append(f"{mean(figures['qat', 'mse']) / mean(figures['fp32', 'mse']) - 1:+.2%}")
         places = [experiment.horizons.index(horizon) for horizon in chosen]
+        for name in simple:
+            row.append(_cell(*([mean(baselines[h][name][key] for h in chosen)] for key in KEYS)))
         for entry in experiment.published:
-            means = (mean(values[place] for place in places) for values in (entry.mse, entry.mae))
+            means = entry.figures(places, len(experiment.horizons))
             row.append(" / ".join(f"{value:.3f}" for value in means))
         rows.append(row)
     return "\n".join(_lines(head, rows))
@@ -85,11 +95,13 @@ def plot(experiment: Experiment, results: dict[Run, Result], path: Path) -> None
             label = f"{model}, {FORMS[form]}"
             axes.plot(horizons, heights, style, color=f"C{color}", label=label, markersize=4)
     for entry in experiment.published:
+        if not entry.mse:
+            continue
         axes.plot(
             experiment.horizons, entry.mse, ":x", linewidth=1, label=f"{entry.name}, published"
         )
     axes.set_xticks(experiment.horizons)
-    axes.set_xlabel("forecast, hours")
+    axes.set_xlabel("forecast, steps")
     axes.set_ylabel("test MSE")
     axes.grid(alpha=0.4)
     axes.legend(fontsize=8)

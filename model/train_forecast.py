@@ -178,7 +178,9 @@ def _fp32_settings(
     refuse_qat_options(options)
     entry, given = chosen_model(options, MODELS)
     train_args = args_from(options, TrainArgs)
-    args = entry.args(**given)
+    # V is that of the data; until they are read, any that a reduction of V may have.
+    ample = max(entry.default("num_channels"), given.get("reduction_ratio", 1))
+    args = entry.args(**given, num_channels=ample)
     # Not args.forecast_len: a horizon that is rounded up is an error.
     forecast_len = given.get("forecast_len", args.forecast_len)
     if forecast_len != args.forecast_len:

@@ -1,5 +1,6 @@
 """The experiments: a whole one in small, what is kept of it, and its table."""
 
+import json
 import os
 import queue
 import re
@@ -10,6 +11,7 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tqdm import tqdm
@@ -103,6 +105,52 @@ def test_settings_have_the_defaults(tmp_path, monkeypatch):
     assert runs.settings_in_full(run) != before
 
 
+def test_two_commands_do_not_work_on_one_run(tmp_path):
+    """The training of one that was killed goes on, and the next waits for it."""
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
+        said = (line.split() for line in killed.stdout)
+        child = next(int(words[1]) for words in said if words[0] == "process")
+        killed.kill()
+    trainings, ended = runs.Trainings(), []
+
+    def work():
+        with pytest.raises(runs.RunError, match="run: stopped"):
+            runs.result_of(small_run(tmp_path), folder, 1, trainings)
+        ended.append(True)
+
+    try:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(timeout=1.5)
+        assert thread.is_alive() and not folder.exists()
+        trainings.stop()
+        thread.join(timeout=60)
+        assert ended
+    finally:
+        os.kill(child, signal.SIGKILL)
+    with runs._alone(folder, runs.Trainings()):
+        pass
+
+
+# A command that has started a training; says which process that is.
+HOLD = """
+import sys, threading, time
+from pathlib import Path
+from experiments import run
+folder, trainings = Path(sys.argv[1]), run.Trainings()
+sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+with run._alone(folder, trainings) as lock:
+    log = folder.with_suffix(".log")
+    threading.Thread(target=trainings.run, args=(sleep, log, [lock])).start()
+    while not trainings._processes:
+        time.sleep(0.01)
+    print("process", trainings._processes[log].pid, flush=True)
+    time.sleep(600)
+"""
+
+
 def test_a_training_that_fails(tmp_path):
     run = small_run(tmp_path, lr=1e30)
     with pytest.raises(runs.RunError, match=r"fp32.log: error: training diverged"):
@@ -177,6 +225,9 @@ def test_what_is_not_in_an_experiment(models, horizons, message):
         EXPERIMENT.runs(models, horizons, 1)
 
 
+SIMPLE = {"last value": 0.02, "linear": 0.01}
+
+
 def test_table():
     def result(mse):
         return {
@@ -186,43 +237,100 @@ def test_table():
         }
 
     chosen = EXPERIMENT.runs(["a"], [8, 24], 2)
+    baselines = {
+        horizon: {name: {"mse": mse * horizon, "mae": mse} for name, mse in SIMPLE.items()}
+        for horizon in (8, 24)
+    }
     results = dict(zip(chosen, map(result, (0.1, 0.5, 0.2, 0.6)), strict=True))
     lines = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in table.markdown(EXPERIMENT, "a", results).splitlines()
+        for line in table.markdown(EXPERIMENT, "a", results, baselines).splitlines()
     ]
-    head = ["a, 2 seeds", "FP32", "int8, calibrated", "int8, QAT", "QAT against FP32", "Other"]
+    head = ["a, 2 seeds", "FP32", "int8, calibrated", "int8, QAT", "QAT against FP32"]
+    head += ["last value", "linear", "Other"]
     assert lines[0] == head and set("".join(lines[1])) == {"-"}
     assert lines[2] == [
         *("8", "0.1500 ±0.0500 / 0.3000", "0.1650 ±0.0550 / 0.3000"),
-        *("0.1515 ±0.0505 / 0.4500", "+1.00%", "0.100 / 0.200"),
+        *("0.1515 ±0.0505 / 0.4500", "+1.00%"),
+        *("0.1600 / 0.0200", "0.0800 / 0.0100", "0.100 / 0.200"),
     ]
-    assert lines[3][0::5] == ["24", "0.600 / 0.900"]
+    assert lines[3][0::7] == ["24", "0.600 / 0.900"]
     assert lines[4][:2] == ["average", "0.3500 ±0.0500 / 0.7000"]
-    assert lines[4][5] == "0.350 / 0.550"
+    assert lines[4][5:] == ["0.3200 / 0.0200", "0.1600 / 0.0100", "0.350 / 0.550"]
+
+
+def test_published_averages():
+    """They stand beside an average over all horizons, and nowhere else."""
+    entry = Published("Other", "a figure", average=[0.25, 0.5])
+    assert entry.figures([0, 1, 2], 3) == [0.25, 0.5]
+    assert entry.figures([0, 1], 3) == entry.figures([2], 3) == []
 
 
 def test_the_experiments_that_there_are():
     for name in settings.names():
         experiment = settings.read(name)
         for entry in experiment.published:
-            assert len(entry.mse) == len(entry.mae) == len(experiment.horizons)
+            figures = {len(entry.mse), len(entry.mae), 2 * len(entry.average)}
+            assert figures in ({4, 0}, {0, 4}) and len(experiment.horizons) == 4
         for run in experiment.runs(list(experiment.models), experiment.horizons, 1):
             assert "model" in run.train and "epochs" in run.qat
 
 
-def test_averages_that_papers_give():
-    """The papers print the average over the horizons too."""
-    found = {
-        entry.name: [sum(values) / 4 for values in (entry.mse, entry.mae)]
-        for entry in settings.read("etth1").published
-    }
-    for name, expected in {
-        "CMamba": (0.433, 0.425),
-        "iTransformer": (0.454, 0.447),
-        "DLinear": (0.456, 0.452),
-    }.items():
-        assert found[name] == pytest.approx(expected, abs=6e-4)
+@pytest.mark.parametrize(
+    ("name", "averages"),
+    {
+        "etth1": [(0.433, 0.425), (0.454, 0.447), (0.456, 0.452)],
+        "etth2": [(0.368, 0.391), (0.383, 0.407), (0.559, 0.515)],
+        "ettm1": [(0.376, 0.379), (0.407, 0.410), (0.403, 0.407)],
+        "ettm2": [(0.273, 0.316), (0.288, 0.332), (0.350, 0.401)],
+        "weather": [(0.237, 0.259), (0.258, 0.279), (0.265, 0.317)],
+        "electricity": [(0.169, 0.258), (0.178, 0.270), (0.212, 0.300)],
+        "traffic": [(0.444, 0.265), (0.428, 0.282), (0.625, 0.383)],
+    }.items(),
+)
+def test_averages_that_papers_give(name, averages):
+    """CMamba's authors print the averages over the horizons, of the other two as well."""
+    published = settings.read(name).published
+    assert [entry.name for entry in published] == ["CMamba", "iTransformer", "DLinear"]
+    for entry, expected in zip(published, averages, strict=True):
+        assert entry.figures([0, 1, 2, 3], 4) == pytest.approx(expected, abs=1.3e-3)
+
+
+VARIABLES = {"weather": 21, "electricity": 321, "traffic": 862}
+
+
+@pytest.mark.parametrize("name", settings.names())
+def test_settings_are_options_of_trainings(name, monkeypatch):
+    """Of every model and horizon; without the data, of which only the width counts."""
+    width = VARIABLES.get(name, 7)
+    data = SimpleNamespace(sha256="data", train=SimpleNamespace(num_channels=width))
+    monkeypatch.setattr(train_forecast, "load_dataset", lambda *args: data)
+    experiment = settings.read(name)
+    assert {"authors", "published"} <= set(experiment.models) and experiment.dataset == name
+    for run in experiment.runs(list(experiment.models), experiment.horizons, 1):
+        found = json.loads(runs.settings_in_full(run))["fp32"]
+        model, training = found["model"], found["training"]
+        assert (model["forecast_len"], model["num_channels"]) == (run.horizon, width)
+        if run.model == "authors":
+            assert training["schedule"] == "decay" and training["weight_decay"] == 0
+            assert training["loss"] == "l1" and training["mixup"] > 0
+            assert training["clip_norm"] == float("inf") and training["ema"] == 0
+
+
+def test_baselines_are_kept_with_their_data(tmp_path, monkeypatch):
+    run, path = small_run(tmp_path), tmp_path / "baselines.json"
+    found = runs.baselines_of(run, path)
+    assert list(found) == ["last value", "last day", "linear"]
+    assert found["linear"]["mse"] < found["last value"]["mse"]
+
+    def never(*args):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(runs, "baselines", never)
+    assert runs.baselines_of(run, path) == found
+    csv_of_sines(Path(run.dataset), rows=201)
+    with pytest.raises(AssertionError, match="computed again"):
+        runs.baselines_of(run, path)
 
 
 @pytest.fixture
@@ -242,7 +350,7 @@ def replaced(monkeypatch, tmp_path):
     models = {"a": {"train": SMALL, "qat": {"epochs": 2}}}
     small = Experiment(str(data), [8, 16, 24], models, EXPERIMENT.published)
     monkeypatch.setattr(settings, "read", lambda name: small)
-    monkeypatch.setattr("experiments.__main__.result_of", result_of)
+    monkeypatch.setattr("experiments.places.result_of", result_of)
     return made
 
 
@@ -294,7 +402,7 @@ def test_an_end_before_time_stops_the_others(
         logs.append(folder / "fp32.log")
         raise runs.RunError(f"ended with {trainings.run(SLEEPING, logs[-1])}")
 
-    monkeypatch.setattr("experiments.__main__.result_of", result_of)
+    monkeypatch.setattr("experiments.places.result_of", result_of)
     start = time.monotonic()
     assert main(["etth1", "--output", str(tmp_path / "out"), "--jobs", "2"]) == status
     assert time.monotonic() - start < 300  # not to the end of what sleeps

@@ -9,7 +9,7 @@ import isa
 import rtl.simulator
 from compiler.compile import compile_model
 from golden.integer_model import IntegerModel
-from golden.random_programs import random_package, random_published
+from golden.random_programs import random_package, random_phased, random_published
 from isa.streams import BEAT_BYTES, AcceleratorError, to_beats
 from model.args import ModelArgs
 from model.quantization.calibrate import calibrate
@@ -45,7 +45,7 @@ def accelerator():
 # ------------------------------------------------------------------------------ forecasts
 
 
-@pytest.mark.parametrize("program", [random_package, random_published])
+@pytest.mark.parametrize("program", [random_package, random_published, random_phased])
 @pytest.mark.parametrize("seed", range(4))
 def test_random_programs_equal_the_integer_model(accelerator, seed, program):
     """Two packages after each other, the second with stalls on every bus."""

@@ -881,7 +881,7 @@ module cmamba_program_check
         check = at_most(elements[SectionVectorTables], 20'(modulate.shift_table), 17'd1);
       end
 
-      // No entry is below what the last repeat adds.
+      // If it is more than the field holds, every entry is beyond its limit.
       kind_q[KindPositions]: begin
         check = at_most(32'hFFF, '0, '0, phase.repeats - 1'b1, 16'(phase.position_step));
         check.error = ErrorBadSchedule;

@@ -437,7 +437,7 @@ module cmamba_sequencer #(
   logic [ScheduleBits-1:0] schedule_word;
   schedule_entry_t entry;
   schedule_entry_t [2:0] delayed_q;
-  // It is the last one of its repeat, of its phase; beside the word and beside delayed_q[0].
+  // The entry is the last one of its repeat, of its phase; the last stage is beside delayed_q[0].
   logic [2:0] repeat_ends_q, phase_ends_q;
   // What the steps have summed up to; entries of all repeats before; what the entry waits for.
   logic [11:0] token_steps_q, position_steps_q;

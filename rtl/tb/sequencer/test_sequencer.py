@@ -34,6 +34,8 @@ ARRAY, VECTOR = UNITS.index("array"), UNITS.index("vector")
 STREAM_IN, STREAM_OUT = UNITS.index("stream_in"), UNITS.index("stream_out")
 OK, TIMEOUT = isa.ERRORS["OK"], isa.ERRORS["TIMEOUT"]
 
+FARTHEST = next(f.minimum for f in isa.SCHEDULE.fields if f.name == "wait")
+
 SMALL = {
     "seq_len": 24,
     "patch_len": 8,
@@ -86,7 +88,7 @@ def cut(p, rng):
     ):
         phases.append(phase_of(units))
         parts.append(part.copy())
-        parts[-1]["wait"] -= before
+        parts[-1]["wait"] = np.maximum(part["wait"] - before, FARTHEST)
         before += np.bincount(units, minlength=N)
     return dataclasses.replace(p, phases=np.concatenate(phases), schedule=np.concatenate(parts))
 

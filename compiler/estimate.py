@@ -106,7 +106,7 @@ def simulate(package: Package, build: isa.Build, iterations: int) -> Timeline:
                 for v in range(n_units):
                     needed = base[v] + wait[v]
                     if wait[v] != NO_WAIT and needed > 0:
-                        ready = max(ready, completed[v][needed - 1] + timing.DISPATCH)
+                        ready = max(ready, completed[v][needed - 1] + timing.dispatch(v, u))
                 start[iteration, at], done[iteration, at] = times.run(u, costs[at], ready)
                 started[u].append(start[iteration, at])
                 completed[u].append(done[iteration, at])

@@ -25,6 +25,11 @@ package cmamba_cells_pkg;
   localparam int unsigned RequantizerLatency = 3 + RoundClampLatency;
   localparam int unsigned DecayLatency = 4;
   localparam int unsigned Crc32Latency = 3;
+
+  // Cycles from the start of an entry of the array to its first read of activations. Units whose
+  // results the array reads announce a completion so many cycles ahead (`done_soon_o`): what is
+  // written in the cycle of `done_o` is in memory for a read in the cycle behind it.
+  localparam int unsigned ArrayReadDelay = 3;
   // verilator lint_on UNUSEDPARAM
 
   function automatic int unsigned larger(int unsigned a, int unsigned b);

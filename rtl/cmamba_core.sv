@@ -93,7 +93,7 @@ module cmamba_core
   localparam int unsigned InstructionWidth = $clog2(MaxInstructions);
   localparam int unsigned WordAddrWidth = 20 - $clog2(RowAlign);
 
-  logic [NumUnits-1:0] start_valid, start_ready, unit_done;
+  logic [NumUnits-1:0] start_valid, start_ready, unit_done, unit_done_soon;
   // verilator lint_off UNUSEDSIGNAL
   // Not every unit uses all of them.
   logic [NumUnits-1:0][11:0] token, position;
@@ -149,6 +149,7 @@ module cmamba_core
       .start_valid_o(start_valid),
       .start_ready_i(start_ready),
       .done_i(unit_done),
+      .done_soon_i(unit_done_soon),
       .token_o(token),
       .position_o(position),
       .sequence_o(sequence_index),
@@ -166,6 +167,11 @@ module cmamba_core
       .recv_last_o(recv_last),
       .send_last_o(send_last)
   );
+
+  // These tell nothing ahead.
+  assign unit_done_soon[UnitStreamIn] = unit_done[UnitStreamIn];
+  assign unit_done_soon[UnitVector] = unit_done[UnitVector];
+  assign unit_done_soon[UnitStreamOut] = unit_done[UnitStreamOut];
 
   // After an error. The streams keep to their protocol, so that they are told instead of reset.
   (* keep = "true" *)logic array_rst_q;
@@ -425,6 +431,7 @@ module cmamba_core
       .start_ready_o(start_ready[UnitArray]),
       .entry_i(linear_entry),
       .done_o(unit_done[UnitArray]),
+      .done_soon_o(unit_done_soon[UnitArray]),
       .weight_rd_en_o(weight_rd_en),
       .weight_rd_addr_o(weight_rd_addr),
       .weight_rd_data_i(weight_rd_data),
@@ -517,6 +524,7 @@ module cmamba_core
       .src_word_i($clog2(ConvInElements / RowAlign)'(rows[UnitConv][0])),
       .dst_word_i($clog2(ConvElements / RowAlign)'(rows[UnitConv][1])),
       .done_o(unit_done[UnitConv]),
+      .done_soon_o(unit_done_soon[UnitConv]),
       .conv_in_rd_en_o(conv_in_rd_en),
       .conv_in_rd_addr_o(conv_in_rd_addr),
       .conv_in_rd_data_i(conv_in_rd_data),
@@ -547,6 +555,7 @@ module cmamba_core
       .bc_word_i($clog2(ProjElements / RowAlign)'(rows[UnitScan][3])),
       .dst_word_i($clog2(ScanElements / RowAlign)'(rows[UnitScan][4])),
       .done_o(unit_done[UnitScan]),
+      .done_soon_o(unit_done_soon[UnitScan]),
       .conv_rd_en_o(conv_rd_en),
       .conv_rd_addr_o(conv_rd_addr),
       .conv_rd_data_i(conv_rd_data),

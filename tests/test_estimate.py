@@ -15,6 +15,7 @@ from compiler.schedule.order import NO_WAIT
 from golden.random_programs import random_package as random_program
 from model.args import ModelArgs
 from model.published_args import PublishedArgs
+from rtl.tb.packages import Packages
 from tests.compiled_models import SMALL, compile_random
 
 BUILD = isa.build()
@@ -78,7 +79,8 @@ def test_the_simulation_obeys_waits_and_units(package):
             for unit, wait in enumerate(waits[at]):
                 needed = iteration * counts[unit] + int(wait)
                 if wait != NO_WAIT and needed > 0:
-                    earliest = done[unit][needed - 1] + timing.DISPATCH
+                    after = timeline.unit[at]
+                    earliest = done[unit][needed - 1] + timing.dispatch(unit, after)
                     assert timeline.start[iteration, at] >= earliest
     for unit in range(len(counts)):
         mine = timeline.unit == unit
@@ -89,6 +91,10 @@ def test_the_simulation_obeys_waits_and_units(package):
         assert (np.diff(start) >= gap).all()
         finish = timeline.done[:, mine].reshape(-1)
         assert (np.diff(finish) >= 0).all()
+
+
+def test_the_array_reads_as_late_as_in_the_rtl():
+    assert Packages("default").sizes["ArrayReadDelay"] == timing.ARRAY_READ_DELAY
 
 
 def test_a_smaller_build_takes_longer(package):

@@ -190,7 +190,9 @@ def order(
     for index in reversed(range(n)):
         tail = 0
         for follower, completes in followers[index]:
-            step = costs[index].alone + timing.DISPATCH if completes else costs[index].busy
+            step = costs[index].busy
+            if completes:
+                step = costs[index].alone + timing.dispatch(units[index], units[follower])
             tail = max(tail, step + path[follower])
         path[index] = tail or costs[index].alone
 
@@ -218,7 +220,9 @@ def order(
         start, done = times.run(unit, costs[index], start)
         placed.append((start, index))
         for follower, completes in followers[index]:
-            at = done + timing.DISPATCH if completes else times.free[unit]
+            at = times.free[unit]
+            if completes:
+                at = done + timing.dispatch(unit, units[follower])
             earliest[follower] = max(earliest[follower], at)
             missing[follower] -= 1
             if not missing[follower]:

@@ -17,6 +17,10 @@ from isa import rules
 BEAT_BYTES = 16
 # Cycles from the completion of an entry to the start of one that waits for it.
 DISPATCH = 1
+# Cycles from the start of an entry of the array to its first read. These units announce so many
+# cycles ahead that they complete one.
+ARRAY_READ_DELAY = 3
+ANNOUNCING_UNITS = ("array", "conv", "scan")
 # Cycles from the decision to read an entry of the schedule to its place in its unit's queue, and
 # entries in a queue at which reading stops.
 FETCH = 10
@@ -99,6 +103,13 @@ class VectorCost(Cost):
     @property
     def alone(self) -> int:
         return max(self.front, 1) + max(self.way, HANDOVER) + self.back + self.latency
+
+
+def dispatch(before: int, after: int) -> int:
+    """Cycles from the completion of an entry of unit `before` to the start of one of unit `after`
+    that waits for it. Below zero, the one starts while the other writes its last results."""
+    announced = isa.UNITS[after] == "array" and isa.UNITS[before] in ANNOUNCING_UNITS
+    return DISPATCH - ARRAY_READ_DELAY * announced
 
 
 class _Vector:

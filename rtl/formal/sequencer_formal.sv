@@ -3,6 +3,7 @@
 // 1. The waits. For entry n of unit u, and a unit v, let ahead be the entries of v that are
 //    complete beyond those that it waits for. Its slack is `ahead` while it is the head of its
 //    queue. Where all entries of v that were read before it are complete, it is not held up by v.
+//    (For the array, complete is what has been announced: all that is complete, and some more.)
 // 2. The queues. What has been read finds a place in its queue. Reading stops only while a queue
 //    holds an entry, and for five cycles between two phases. What a queue holds is its head two
 //    cycles later, or waits behind one. A run whose entries are complete ends.
@@ -27,9 +28,10 @@ module sequencer_formal
     parameter int unsigned MaxSchedule = 8,
     parameter int unsigned MaxExecuted = 127,
     parameter int unsigned QueueDepth = 32,
-    // Units u and v; what belongs to a pair of units is the same for all.
+    // Units u and v; what belongs to a pair of units is the same for all, but for what counts as
+    // complete where u is the array.
     parameter int unsigned U = 1,
-    parameter int unsigned V = 0
+    parameter int unsigned V = 3
 ) (
     input wire logic clk_i,
     input wire logic rst_i,
@@ -46,6 +48,7 @@ module sequencer_formal
     input wire logic settling_i,
     input wire logic [NumUnits-1:0] start_ready_i,
     input wire logic [NumUnits-1:0] done_i,
+    input wire logic [NumUnits-1:0] done_soon_i,
     // Which entry n.
     input wire logic [15:0] n_i
 );
@@ -91,6 +94,7 @@ module sequencer_formal
       .start_valid_o(start_valid),
       .start_ready_i,
       .done_i,
+      .done_soon_i,
       .token_o(),
       .position_o(),
       .sequence_o(),
@@ -142,7 +146,7 @@ module sequencer_formal
   step_t wait_now, step_now;
   assign clear = rst_i || dut.clear_unit[0];
   assign comes = dut.unit[U];
-  assign completes = done_i[V];
+  assign completes = U == UnitArray ? done_soon_i[V] : done_i[V];
   assign wait_now = dut.awaited_q[1][V];
 
   // Of u's last entry: its wait, and how far v is ahead of it. Entries that v completed; that came

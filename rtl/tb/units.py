@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Mapping
 
 import cocotb
@@ -11,8 +12,12 @@ from cocotb.handle import SimHandleBase
 from cocotb.triggers import RisingEdge
 
 import isa
+from rtl.tb.packages import Packages
 from rtl.tb.streams import Pattern, Sink, Source, always
 from rtl.tb.words import pack, unpack
+
+# Cycles from the start of an entry of the array to its reads.
+READ_DELAY = Packages("small").sizes["ArrayReadDelay"]
 
 
 def instruction(opcode: str, **fields: object) -> int:
@@ -87,6 +92,22 @@ def joined_sink(dut: SimHandleBase, prefix: str, names: tuple[str, ...], pattern
     sink = Sink(dut, pattern, valid=f"{prefix}valid_o", ready=f"{prefix}ready_i", data=names[0])
     sink.data = Joined(dut, *names)
     return sink
+
+
+def check_announcements(dut: SimHandleBase) -> None:
+    """Fail unless ``done_o`` is ``done_soon_o`` of `READ_DELAY` cycles before, from now on."""
+
+    async def check() -> None:
+        announced = deque([0] * READ_DELAY)
+        while True:
+            await RisingEdge(dut.clk_i)
+            if dut.rst_i.value:
+                announced = deque([0] * READ_DELAY)
+                continue
+            announced.append(int(dut.done_soon_o.value))
+            assert int(dut.done_o.value) == announced.popleft(), "done_o is not as announced"
+
+    cocotb.start_soon(check())
 
 
 class AnyOf:

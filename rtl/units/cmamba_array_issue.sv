@@ -4,7 +4,7 @@
 //
 // The raw entry holds the next one while the tiles of the one before are read, so that two entries
 // follow each other without a gap. Output tiles are the outer loop, input tiles the inner one. The
-// first read happens three cycles after the start.
+// first read happens three cycles after the start (ArrayReadDelay).
 //
 // An output tile begins only with a credit, which stands for its place in the queue of finished
 // sums: nothing behind this module can be overrun.
@@ -345,6 +345,22 @@ module cmamba_array_issue #(
       {stream_valid_i, stream_slot_i}
   ))
   else $error("array_issue: the streamed tile went before it was read");
+
+  // Entries whose first read may come.
+  localparam int unsigned Delay = cmamba_cells_pkg::ArrayReadDelay;
+  logic [Delay-1:0] start_q;
+  logic first_rd_q;
+  logic [1:0] due, due_q;
+  assign due = due_q + 2'(start_q[Delay-1]);
+  always_ff @(posedge clk_i) begin
+    start_q <= rst_i ? '0 : Delay'({start_q, start});
+    first_rd_q <= !rst_i && result_valid_o;
+    due_q <= rst_i ? '0 : due - 2'(first_rd_q);
+  end
+
+  read_is_due :
+  assert property (disable iff (!live) first_rd_q |-> due != '0)
+  else $error("array_issue: an entry reads sooner than ArrayReadDelay cycles after its start");
 
   read_was_offered :
   assert property (disable iff (!live) stream_ready_o |-> stream_valid_i)

@@ -70,8 +70,10 @@ module cmamba_array_output #(
     output logic [RowAlign-1:0] wr_mask_o,
     output logic [RequantizeLanes-1:0][15:0] wr_data_o,
 
-    // An entry completes: with its last write, or the last of its running sums.
-    output logic done_o
+    // An entry completes: with its last write, or the last of its running sums; and ArrayReadDelay
+    // cycles before.
+    output logic done_o,
+    output logic done_soon_o
 );
 
   localparam int unsigned Log2Lanes = $clog2(RequantizeLanes);
@@ -452,6 +454,7 @@ module cmamba_array_output #(
   assign wr_addr_o = written.word;
   assign wr_mask_o = written.mask;
   assign done_o = done_q[ResultStage];
+  assign done_soon_o = done_q[ResultStage-cmamba_cells_pkg::ArrayReadDelay];
 
 `ifndef SYNTHESIS
   default clocking @(posedge clk_i);

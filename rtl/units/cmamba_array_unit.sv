@@ -43,6 +43,7 @@ module cmamba_array_unit #(
     output logic start_ready_o,
     input  wire cmamba_array_pkg::linear_entry_t entry_i,
     output logic done_o,
+    output logic done_soon_o,  // ArrayReadDelay cycles before
 
     // Weight memory, read latency WeightLatency.
     output logic weight_rd_en_o,
@@ -203,7 +204,8 @@ module cmamba_array_unit #(
       .wr_addr_o,
       .wr_mask_o,
       .wr_data_o,
-      .done_o
+      .done_o,
+      .done_soon_o
   );
 
 endmodule

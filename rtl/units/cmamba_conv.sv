@@ -53,6 +53,7 @@ module cmamba_conv
     input  wire logic [InAddrWidth-1:0]  src_word_i,
     input  wire logic [OutAddrWidth-1:0] dst_word_i,
     output logic                   done_o,
+    output logic                   done_soon_o,  // ArrayReadDelay cycles before
 
     // Activation memories: data two cycles after the address.
     output logic                          conv_in_rd_en_o,
@@ -338,6 +339,7 @@ module cmamba_conv
   localparam int unsigned StageSum = StageOperands + 4;
   localparam int unsigned StageTable = StageSum + RequantizerLatency;
   localparam int unsigned StageWrite = StageTable + ActivationTableLatency;
+  localparam int unsigned StageSoon = StageWrite - ArrayReadDelay;
 
   typedef struct packed {
     logic                    last;
@@ -455,6 +457,7 @@ module cmamba_conv
     assign conv_wr_data_o[e] = entry_i[e%Lanes];
   end
   assign done_o = valid_at[StageWrite] && group_at[StageWrite].last;
+  assign done_soon_o = valid_at[StageSoon] && group_at[StageSoon].last;
 
 `ifndef SYNTHESIS
   default clocking @(posedge clk_i);

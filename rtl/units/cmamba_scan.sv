@@ -72,6 +72,7 @@ module cmamba_scan
     input  wire logic [ProjAddrWidth-1:0] bc_word_i,
     input  wire logic [ScanAddrWidth-1:0] dst_word_i,
     output logic                   done_o,
+    output logic                   done_soon_o,  // ArrayReadDelay cycles before
 
     // Activation memories: data two cycles after the address.
     output logic                         conv_rd_en_o,
@@ -149,6 +150,7 @@ module cmamba_scan
   localparam int unsigned StageSilu = StageY - 2;
   localparam int unsigned StageGated = StageY + 2;
   localparam int unsigned StageWrite = StageGated + RequantizerLatency;
+  localparam int unsigned StageSoon = StageWrite - ArrayReadDelay;
   // B and C of an entry are read through one port, in these stages of its first steps.
   localparam int unsigned StageReadB = StageDrive - 7;
   localparam int unsigned StageReadC = StageState - 6;
@@ -665,6 +667,7 @@ module cmamba_scan
     assign scan_wr_data_o[e] = result[e%Slots][7:0];
   end
   assign done_o = valid_q[StageWrite] && step_q[StageWrite].last;
+  assign done_soon_o = valid_q[StageSoon] && step_q[StageSoon].last;
 
 `ifndef SYNTHESIS
   default clocking @(posedge clk_i);

@@ -25,6 +25,9 @@
 // the way to the queues, as the difference of two sums base[v] + wait[v] that may wrap. An entry may
 // start when no slack is negative. No product, and no counter that grows with the run: see
 // SlackWidth.
+//
+// The array reads its inputs ArrayReadDelay cycles after the start of an entry. What it waits for
+// counts as completed so many cycles ahead, where the unit can tell: `done_soon_i`.
 
 `default_nettype none
 
@@ -108,6 +111,9 @@ module cmamba_sequencer #(
     output logic [NumUnits-1:0]           start_valid_o,
     input  wire logic [NumUnits-1:0]      start_ready_i,
     input  wire logic [NumUnits-1:0]      done_i,
+    // The same completions, for the array: those of array, convolution and scan ArrayReadDelay
+    // cycles ahead, the others' in their cycle.
+    input  wire logic [NumUnits-1:0]      done_soon_i,
     output logic [NumUnits-1:0][11:0]     token_o,
     output logic [NumUnits-1:0][11:0]     position_o,
     output logic [NumUnits-1:0][9:0]      sequence_o,
@@ -735,10 +741,11 @@ module cmamba_sequencer #(
     logic [NumUnits-1:0] short;  // of completed entries
     for (genvar v = 0; v < NumUnits; v++) begin : gen_wait
       logic [SlackWidth-1:0] slack_q, slack_d;
-      logic unused_carry;
+      logic completes, unused_carry;
+      assign completes = u == UnitArray ? done_soon_i[v] : done_i[v];
       // The completion is the carry input.
       assign {slack_d, unused_carry} = {slack_q, 1'b1} +
-          {load ? SlackWidth'(signed'(next_step[v])) : '0, done_i[v]};
+          {load ? SlackWidth'(signed'(next_step[v])) : '0, completes};
       always_ff @(posedge clk_i) begin
         if (clear_unit[u]) slack_q <= '0;
         else slack_q <= slack_d;
@@ -828,6 +835,19 @@ module cmamba_sequencer #(
       .live_o(live)
   );
 
+  // Completions that are due, by what has been announced.
+  localparam int unsigned Delay = cmamba_cells_pkg::ArrayReadDelay;
+  logic [NumUnits-1:0] announced;
+  for (genvar u = 0; u < NumUnits; u++) begin : gen_announced
+    if (u == UnitArray || u == UnitConv || u == UnitScan) begin : gen_ahead
+      logic [Delay-1:0] soon_q;
+      always_ff @(posedge clk_i) soon_q <= clear_unit[u] ? '0 : Delay'({soon_q, done_soon_i[u]});
+      assign announced[u] = soon_q[Delay-1];
+    end else begin : gen_now
+      assign announced[u] = done_soon_i[u];
+    end
+  end
+
   arguments_stay :
   assert property (disable iff (!live) busy_o |-> $stable(
       {
@@ -881,6 +901,14 @@ module cmamba_sequencer #(
     assert property (disable iff (!live) running_q && done_i[u] |-> gen_unit[u].in_flight_q != '0)
     else $error("sequencer: unit %0d completes an entry that it has not begun", u);
 
+    done_is_announced :
+    assert property (disable iff (!live) running_q && done_i[u] |-> announced[u])
+    else $error("sequencer: unit %0d completes an entry that it has not announced", u);
+
+    announced_is_done :
+    assert property (disable iff (!live) running_q && announced[u] |-> done_i[u])
+    else $error("sequencer: unit %0d has announced a completion that does not come", u);
+
     entries_fit :
     assert property (disable iff (!live) start[u] && !done_i[u] |-> gen_unit[u].in_flight_q != '1)
     else $error("sequencer: unit %0d has begun more entries than can be counted", u);
@@ -891,7 +919,7 @@ module cmamba_sequencer #(
           (SlackWidth + 1)'(signed'(gen_unit[u].gen_wait[v].slack_d)) ==
           (SlackWidth + 1)'(signed'(gen_unit[u].gen_wait[v].slack_q)) +
           (gen_unit[u].load ? (SlackWidth + 1)'(signed'(gen_unit[u].next_step[v])) : '0) +
-          (SlackWidth + 1)'(done_i[v]))
+          (SlackWidth + 1)'(gen_unit[u].gen_wait[v].completes))
       else $error("sequencer: what unit %0d waits for of unit %0d does not fit", u, v);
     end
   end

@@ -1,8 +1,8 @@
 """array_unit: random LINEAR entries against golden.arithmetic, cycles against the cycle model.
 
 The bench has memories with a read latency of two cycles, five for weights, a loader that brings
-streamed tiles, and a sequencer that starts an entry once the entries whose rows it needs are done.
-Every row is compared when its entry completes, and all memories at the end.
+streamed tiles, and a sequencer that starts an entry once the entries whose rows it needs have been
+announced as done. Every row is compared when its entry completes, and all memories at the end.
 """
 
 import os
@@ -23,7 +23,7 @@ from isa.words import pack_words
 from rtl.tb.packages import Packages
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, always, in_bursts, randomly, reset, seed_numpy, start
-from rtl.tb.units import row_words
+from rtl.tb.units import READ_DELAY, check_announcements, row_words
 
 STRUCTS = Packages("small").structs  # these are the same in all builds
 ENTRY, RANGE = STRUCTS["linear_entry_t"], STRUCTS["tile_range_t"]
@@ -263,6 +263,7 @@ class Bench:
         dut.stream_valid_i.value = 0
         dut.fetch_ready_i.value = 0
         dut.streams_i.value = 0
+        check_announcements(dut)
 
     async def run(self, program, *, resident=None, stop_after=None):
         """Run all entries of a program, or for `stop_after` cycles."""
@@ -281,7 +282,7 @@ class Bench:
         self.lanes = padded.reshape(rows, b.requantize_lanes)
         dut.resident_tiles_i.value = self.resident
         dut.streams_i.value = int(streams)
-        self.cycle = self.done = self.reads = 0
+        self.cycle = self.done = self.announced = self.reads = 0
         self.started, self.done_at, self.read_at = [], [], []
         self.requests, self.fetched = [], []
         self.tasks = [
@@ -349,6 +350,7 @@ class Bench:
                     param |= int(self.lanes[address, lane]) << (64 * lane)
             if dut.wr_en_o.value:
                 self._write()
+            self.announced += int(dut.done_soon_o.value)
             if dut.done_o.value:
                 self._complete()
 
@@ -386,8 +388,8 @@ class Bench:
         """Start entries in order, once those that they wait for are done."""
         dut, pattern = self.dut, self.starts()
         for e in self.program.entries:
-            # Whoever sees done_o at an edge may start an entry in the cycle after it.
-            while self.done < e.after or not next(pattern):
+            # Whoever sees done_soon_o at an edge may start an entry in the cycle after it.
+            while self.announced < e.after or not next(pattern):
                 dut.start_valid_i.value = 0
                 await RisingEdge(dut.clk_i)
             word = int.from_bytes(e.instruction.encode(), "little")
@@ -599,7 +601,7 @@ async def run_latency(dut):
     b = bench.build
     # To the first read; weight memory, multiply-accumulate (chains of four, adder tree); parameters
     # and sums, requantizer.
-    latency = 3 + WEIGHT_LATENCY + 7 + (b.tile_in // 4).bit_length() - 1 + 4 + 6
+    latency = READ_DELAY + WEIGHT_LATENCY + 7 + (b.tile_in // 4).bit_length() - 1 + 4 + 6
     for n_in, n_out in ((1, 1), (b.tile_in, b.tile_out), (8 * b.tile_in, 4 * b.tile_out)):
         program = Program(b)
         i = program.linear(n_in, n_out, 0)

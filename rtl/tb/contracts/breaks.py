@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 from cocotb.handle import SimHandleBase
 
+import isa
+from rtl.tb.units import READ_DELAY
+
 Value = int | Callable[[SimHandleBase], int]
 Cycle = int | Mapping[str, Value]
 
@@ -57,6 +60,7 @@ RUN, SEQUENCER_DONE = 2, 5  # of the sequencer
 CHECK_DONE = 4
 POOL, MEAN, ADDEND = 1, 5, 8
 TO_RESID, TO_CONV_IN = 2, 3
+ARRAY = 1 << isa.UNITS.index("array")
 
 SMALL_TILE = {"TileIn": 4, "TileOut": 16}
 FETCH = {"enable_i": 1, "fetch_valid_i": 1, "fetch_i": 4}
@@ -195,7 +199,13 @@ BREAKS = {
             ],
             "entry_stays": [{"gen_unit[0].head_valid_q": 1}, {"gen_unit[0].head_valid_q": 0}],
             "queue_has_room": [{"push_q": 1, "gen_unit[0].u_queue.level_q": 32}],
-            "done_is_expected": [{"running_q": 1, "done_i": 1}],
+            "done_is_expected": [{"running_q": 1, "done_i": 1, "done_soon_i": 1}],
+            "done_is_announced": [{"running_q": 1, "done_i": 1, "gen_unit[0].in_flight_q": 1}],
+            "announced_is_done": [
+                {"running_q": 1, "done_soon_i": ARRAY},
+                {"done_soon_i": 0},
+                READ_DELAY,
+            ],
             "entries_fit": [
                 {
                     "gen_unit[0].head_valid_q": 1,
@@ -213,6 +223,15 @@ BREAKS = {
             "package_stays": [{"valid_q": 1}, {"valid_q": 1, "resident_tiles_i": 5}],
             "fetch_stays": [{"check_q": CHECK_DONE, "fetch_valid_q": 1}, {"fetch_valid_q": 0}],
             "slot_stays": [{"stream_valid_i": 1, "stream_slot_i": 1}, {"stream_slot_i": 2}],
+            "read_is_due": [
+                {
+                    "valid_q": 1,
+                    "entry_begins_q": 1,
+                    "output_begins_q": 1,
+                    "tile_streamed_q": 0,
+                    "has_credit_q": 1,
+                }
+            ],
             "read_was_offered": [{"streamed_rd_q": 1}],
             "tile_has_credit": [
                 {

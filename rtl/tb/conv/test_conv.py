@@ -16,7 +16,7 @@ from isa.words import CONV_PARAM_DTYPE, MAX_TAPS, pack_words
 from rtl.tb.memories import ReadPort, WritePort, packed
 from rtl.tb.simulate import simulate
 from rtl.tb.streams import PATTERNS, always, reset, start
-from rtl.tb.units import row_words
+from rtl.tb.units import check_announcements, row_words
 
 BUILD = isa.build(os.environ.get("BUILD", "small"))
 LANES = BUILD.conv_lanes
@@ -68,6 +68,7 @@ class Bench:
         dut.start_valid_i.value = 0
         cocotb.start_soon(self._look_up())
         cocotb.start_soon(self._count())
+        check_announcements(dut)
 
     async def _look_up(self):
         dut, word = self.dut, 0

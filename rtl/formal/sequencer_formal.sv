@@ -272,7 +272,7 @@ module sequencer_formal
       if (is_known && n_i == '0) assert (ahead_before_q == complete_q);
       assert (began_q <= came_q);
       assert (came_q - began_q == 16'(level[U]) + 16'(dut.unit_q[U]) + 16'(dut.push_q[U]));
-      if (came_q != '0) assert (dut.waits[U][V] == wait_q);
+      if (came_q != '0) assert (dut.waits[U][V*StepWidth+:StepWidth] == wait_q);
       if (n_on_way_q[0]) begin
         assert (dut.unit_q[U]);
         assert (slack_t'(step_t'(dut.wait_before_q[V] - dut.wait_now_q[V])) == step_n_q);

@@ -677,7 +677,7 @@ module cmamba_sequencer #(
   // Steps of waits: what an entry waits for beyond the one of its unit before, negated.
   typedef logic signed [StepWidth-1:0] step_t;
   (* ram_style = "distributed" *)
-  logic [NumUnits-1:0][StepWidth-1:0] waits[8];  // of each unit's last entry
+  logic [NumUnits*StepWidth-1:0] waits[8];  // of each unit's last entry
   logic [NumUnits-1:0][StepWidth-1:0] wait_before_q, wait_now_q;
   step_t [NumUnits-1:0] step_q;
 

@@ -38,8 +38,8 @@ HLS_CXXFLAGS := -std=c++14 -fPIC -fvisibility=hidden -Wall -Wextra \
 # for that.
 ap_FLAGS      = -O2 -Ihls/include/csim $(AP_TYPES) -Wno-uninitialized -Wno-maybe-uninitialized
 ap_UNCHECKED  = -fno-sanitize=shift-base
-# The native build runs on the machine that compiles it.
-native_FLAGS  = -O3 -march=native -DCMAMBA_NATIVE
+# The native build runs on the machine that compiles it. Since C++17, new aligns as a type asks for.
+native_FLAGS  = -std=c++17 -O3 -march=native -DCMAMBA_NATIVE
 sanitize      = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
     -fno-omit-frame-pointer
 # Of the sources, -fsanitize=thread reports every access, to tb/dependences.cpp in place of the

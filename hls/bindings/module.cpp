@@ -491,7 +491,11 @@ int64_t run_requantize(int64_t a, int64_t multiplier, int shift, int zero_point)
 
 int64_t run_decay(int64_t t) {
   require(t >= 0 && t <= UINT32_MAX, "decay: expected t of 0 to 2^32 - 1");
-  return int64_t(decay(uint_t<32>(t)));
+  uint_t<32> lanes[kScanLanes];
+  uint_t<17> results[kScanLanes];
+  for (auto& lane : lanes) lane = uint_t<32>(t);
+  decay_lanes<kScanLanes>(lanes, results);
+  return int64_t(results[kScanLanes - 1]);
 }
 
 int64_t run_reciprocal_sqrt(int64_t m) {

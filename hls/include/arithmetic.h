@@ -11,10 +11,7 @@ namespace cmamba {
 template <int N, class T>
 inline int_t<N> saturate(T x) {
 #pragma HLS inline
-  const T high = (T(1) << (N - 1)) - 1;
-  const T low = -high - 1;
-  const T above_low = x < low ? low : x;
-  return int_t<N>(x > high ? high : above_low);
+  return int_t<N>(clamp<N>(x));
 }
 
 // rne(x, shift): x / 2^shift to the nearest integer, ties to the even one. |x| + 2^(shift - 1) fits
@@ -36,17 +33,36 @@ inline int_t<50> requantize(int_t<32> a, const ParamWord& p) {
   return rne_shift<50>(product<50>(a, p.multiplier), p.shift) + p.zero_point;
 }
 
-// decay(t) = 2^-(t / 4096) with 16 fraction bits, 0 to 65536.
-inline uint_t<17> decay(uint_t<32> t) {
+// decay(t) = 2^-(t / 4096) with 16 fraction bits, 0 to 65536, of each lane.
+template <int L>
+inline void decay_lanes(const uint_t<32> t[L], uint_t<17> decay[L]) {
 #pragma HLS inline
 // A LUT6 for each bit of each lane: a 64-entry table is not worth a port of a block RAM.
 #pragma HLS bind_storage variable = kDecayHigh type = rom_np impl = lutram
 #pragma HLS bind_storage variable = kDecayLow type = rom_np impl = lutram
-  const uint_t<17> high = kDecayHigh[int((t >> 6) & 63)];
-  const uint_t<17> low = kDecayLow[int(t & 63)];
-  const uint_t<20> octaves = t >> 12;
-  const int shift = 16 + (octaves < 18 ? int(octaves) : 18);
-  return uint_t<17>(rne_shift<36>(product<36>(high, low), shift));
+  uint_t<6> high_index[L];
+#pragma HLS array_partition variable = high_index complete
+  uint_t<6> low_index[L];
+#pragma HLS array_partition variable = low_index complete
+decay_indices:
+  for (int l = 0; l < L; ++l) {
+#pragma HLS unroll
+    high_index[l] = uint_t<6>((t[l] >> 6) & 63);
+    low_index[l] = uint_t<6>(t[l] & 63);
+  }
+  uint_t<17> high[L];
+#pragma HLS array_partition variable = high complete
+  uint_t<17> low[L];
+#pragma HLS array_partition variable = low complete
+  look_up_lanes<L>(kDecayHigh, high_index, high);
+  look_up_lanes<L>(kDecayLow, low_index, low);
+decay_products:
+  for (int l = 0; l < L; ++l) {
+#pragma HLS unroll
+    const uint_t<20> octaves = t[l] >> 12;
+    const int shift = 16 + (octaves < 18 ? int(octaves) : 18);
+    decay[l] = uint_t<17>(rne_shift<36>(product<36>(high[l], low[l]), shift));
+  }
 }
 
 // The largest r below 2^17 with r^2 * m <= 2^64, for 2^30 <= m < 2^32: about 2^32 / sqrt(m).

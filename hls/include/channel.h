@@ -68,9 +68,15 @@ class Queue {
   const char* name() const { return name_; }
   int depth() const { return depth_; }
   bool has_room() const { return size_ < depth_; }
+  int room() const { return depth_ - size_; }
 
  protected:
   static constexpr int kMaxDelay = 64;
+
+  // Apart from write(), which is inlined everywhere.
+  [[noreturn, gnu::noinline]] void refuse() const {
+    throw std::logic_error(std::string(name_) + ": written though it is full");
+  }
 
   const char* name_;
   int depth_;
@@ -99,7 +105,7 @@ class channel : public Queue {
     return true;
   }
   void write(const T& value) {
-    if (!has_room()) throw std::logic_error(std::string(name_) + ": written though it is full");
+    if (!has_room()) refuse();
     const int end = first_ + size_;
     const int at = end < kPlaces ? end : end - kPlaces;
     data_[at] = value;

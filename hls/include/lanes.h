@@ -188,7 +188,8 @@ maximum_levels:
   maximum_pairs:
     for (int l = 0; l < L / 2; ++l) {
 #pragma HLS unroll
-      if (l < half && lanes[l + half] > lanes[l]) lanes[l] = lanes[l + half];
+      const T other = lanes[(l + half) % L];
+      if (l < half) lanes[l] = other > lanes[l] ? other : lanes[l];
     }
   }
   return lanes[0];

@@ -10,6 +10,10 @@
 #include <cstdint>
 
 #ifdef CMAMBA_NATIVE
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
 #include <type_traits>
 
 #include "csim/native_stream.h"
@@ -57,9 +61,9 @@ inline uint_t<Hi - Lo + 1> bits(const word_t<N>& w) {
 // The same as a signed number.
 template <int Hi, int Lo, int N>
 inline int_t<Hi - Lo + 1> sbits(const word_t<N>& w) {
-  const int64_t value = bits<Hi, Lo>(w);
-  const int64_t sign = int64_t(1) << (Hi - Lo);
-  return static_cast<int_t<Hi - Lo + 1>>((value ^ sign) - sign);
+  const int unused = 63 - (Hi - Lo);
+  const uint64_t value = bits<Hi, Lo>(w);
+  return static_cast<int_t<Hi - Lo + 1>>(static_cast<int64_t>(value << unused) >> unused);
 }
 
 // Byte i of a word, byte 0 the least significant.
@@ -102,25 +106,55 @@ inline int_t<N> product(A a, B b) {
   return static_cast<int_t<N>>(static_cast<int_t<N>>(a) * static_cast<int_t<N>>(b));
 }
 
-// An input of dot_pair: of 16 bits, which g++ multiplies and adds up in one instruction.
+// An input of dot_pair: of 16 bits, as the instruction below takes them.
 using dot_input_t = int16_t;
 
-// Sums of the N products of two rows of weights with the same inputs.
+// The first `count` of N inputs, and zeros.
 template <int N>
-inline void dot_pair(const int8_t a[N], const int8_t b[N], const dot_input_t x[N], int32_t& sum_a,
-                     int32_t& sum_b) {
-  int16_t wide_a[N], wide_b[N];
-  for (int j = 0; j < N; ++j) {
-    wide_a[j] = a[j];
-    wide_b[j] = b[j];
+inline void take_first(const int8_t inputs[N], int8_t count, dot_input_t taken[N]) {
+#pragma GCC unroll 1
+  for (int8_t j = 0; j < N; ++j) taken[j] = j < count ? inputs[j] : 0;
+}
+
+// A sum that dot_pair adds to, in parts that are added up at its end only: a register of AVX2.
+constexpr int kDotParts = 8;
+struct alignas(sizeof(int32_t) * kDotParts) dot_sum_t {
+  int32_t part[kDotParts];
+};
+
+// sum += the N products of a row of weights with inputs, or = where `clear`.
+template <int N>
+inline void dot(const int8_t weights[N], const dot_input_t x[N], bool clear, dot_sum_t& sum) {
+#ifdef __AVX2__
+  // Products are added up in pairs, by an instruction that g++ finds for a single sum only.
+  if (N % 16 == 0) {
+    const auto parts = reinterpret_cast<__m256i*>(sum.part);
+    __m256i acc = clear ? _mm256_setzero_si256() : _mm256_load_si256(parts);
+    for (int j = 0; j < N; j += 16) {
+      const auto bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(weights + j));
+      const auto inputs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + j));
+      acc = _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_cvtepi8_epi16(bytes), inputs));
+    }
+    _mm256_store_si256(parts, acc);
+    return;
   }
-  int32_t sums[2] = {0, 0};
-#pragma GCC unroll 1
-  for (int j = 0; j < N; ++j) sums[0] += wide_a[j] * x[j];
-#pragma GCC unroll 1
-  for (int j = 0; j < N; ++j) sums[1] += wide_b[j] * x[j];
-  sum_a = sums[0];
-  sum_b = sums[1];
+#endif
+  if (clear) sum = {};
+  for (int j = 0; j < N; ++j) sum.part[j % kDotParts] += weights[j] * x[j];
+}
+
+// The same for two rows of weights with the same inputs.
+template <int N>
+inline void dot_pair(const int8_t a[N], const int8_t b[N], const dot_input_t x[N], bool clear,
+                     dot_sum_t& sum_a, dot_sum_t& sum_b) {
+  dot<N>(a, x, clear, sum_a);
+  dot<N>(b, x, clear, sum_b);
+}
+
+inline int32_t total(const dot_sum_t& sum) {
+  int32_t all = 0;
+  for (const int32_t part : sum.part) all += part;
+  return all;
 }
 
 // 2^shift. With any x, modulo 2^N: g++ vectorizes the shift of a variable, but not that of 1.
@@ -136,10 +170,42 @@ inline int_t<N> shift_left(T x, int shift) {
   return static_cast<int_t<N>>(static_cast<uint_t<N>>(static_cast<int_t<N>>(x)) << shift);
 }
 
+// x clamped to the range of a signed integer of N bits: minimum and maximum, each an instruction.
+template <int N, class T>
+inline T clamp(T x) {
+  const T high = (T(1) << (N - 1)) - 1;
+  const T low = -high - 1;
+  const T above_low = x < low ? low : x;
+  return above_low > high ? high : above_low;
+}
+
 // a + b modulo 2^N, for sums that only a program with positions out of order can make overflow.
 template <int N>
 inline int_t<N> add_modulo(int_t<N> a, int_t<N> b) {
   return static_cast<int_t<N>>(static_cast<uint_t<N>>(a) + static_cast<uint_t<N>>(b));
+}
+
+// found[l] = table[index[l]], of 64 entries from 1 to 2^16.
+template <int L>
+inline void look_up_lanes(const unsigned table[64], const uint8_t index[L], uint32_t found[L]) {
+#ifdef __AVX512BW__
+  // Registers hold a table of 16 bits, so that 32 entries are found at once, and not one by one.
+  if (L % 32 == 0) {
+    uint16_t less_one[64], wide_index[L];
+    for (int i = 0; i < 64; ++i) less_one[i] = static_cast<uint16_t>(table[i] - 1);
+    for (int l = 0; l < L; ++l) wide_index[l] = index[l];
+    uint16_t entries[L];
+    for (int l = 0; l < L; l += 32) {
+      _mm512_storeu_si512(entries + l,
+                          _mm512_permutex2var_epi16(_mm512_loadu_si512(less_one),
+                                                    _mm512_loadu_si512(wide_index + l),
+                                                    _mm512_loadu_si512(less_one + 32)));
+    }
+    for (int l = 0; l < L; ++l) found[l] = entries[l] + 1u;
+    return;
+  }
+#endif
+  for (int l = 0; l < L; ++l) found[l] = table[index[l]];
 }
 
 // Exclusive or of all bits.
@@ -210,16 +276,28 @@ inline ap_int<N> product(A a, B b) {
 
 using dot_input_t = ap_int<8>;
 
+template <int N>
+inline void take_first(const ap_int<8> inputs[N], ap_int<8> count, dot_input_t taken[N]) {
+#pragma HLS inline
+take_inputs:
+  for (int j = 0; j < N; ++j) {
+#pragma HLS unroll
+    taken[j] = ap_int<8>(j) < count ? inputs[j] : ap_int<8>(0);
+  }
+}
+
+using dot_sum_t = ap_int<32>;
+
 // Two products are one of a DSP48E2: of (b << 18) + a with x. Of up to four of these the lower 18
 // bits hold the sum of a's products, each at most 2^14, and it borrows from the upper ones.
 template <int N>
-inline void dot_pair(const ap_int<8> a[N], const ap_int<8> b[N], const dot_input_t x[N],
-                     ap_int<32>& sum_a, ap_int<32>& sum_b) {
+inline void dot_pair(const ap_int<8> a[N], const ap_int<8> b[N], const dot_input_t x[N], bool clear,
+                     dot_sum_t& sum_a, dot_sum_t& sum_b) {
 #pragma HLS inline
   constexpr int kChain = 4;
   static_assert(N % kChain == 0, "whole chains");
-  sum_a = 0;
-  sum_b = 0;
+  ap_int<32> products_a = 0;
+  ap_int<32> products_b = 0;
 dot_chains:
   for (int c = 0; c < N / kChain; ++c) {
 #pragma HLS unroll
@@ -232,10 +310,14 @@ dot_chains:
       packed += both * x[j];
     }
     const ap_int<18> lower = packed;
-    sum_a += lower;
-    sum_b += (packed - lower) >> 18;
+    products_a += lower;
+    products_b += (packed - lower) >> 18;
   }
+  sum_a = (clear ? ap_int<32>(0) : sum_a) + products_a;
+  sum_b = (clear ? ap_int<32>(0) : sum_b) + products_b;
 }
+
+inline ap_int<32> total(const dot_sum_t& sum) { return sum; }
 
 template <int N>
 inline ap_int<N> power_of_two(int shift, ap_int<N>) {
@@ -247,9 +329,30 @@ inline ap_int<N> shift_left(T x, int shift) {
   return ap_int<N>(x) << shift;
 }
 
+// The comparisons do not wait for each other.
+template <int N, class T>
+inline T clamp(T x) {
+#pragma HLS inline
+  const T high = (T(1) << (N - 1)) - 1;
+  const T low = -high - 1;
+  const T above_low = x < low ? low : x;
+  return x > high ? high : above_low;
+}
+
 template <int N>
 inline ap_int<N> add_modulo(ap_int<N> a, ap_int<N> b) {
   return a + b;
+}
+
+template <int L>
+inline void look_up_lanes(const unsigned table[64], const ap_uint<6> index[L],
+                          ap_uint<17> found[L]) {
+#pragma HLS inline
+look_up_lane:
+  for (int l = 0; l < L; ++l) {
+#pragma HLS unroll
+    found[l] = table[int(index[l])];
+  }
 }
 
 inline bool parity(ap_uint<64> x) { return x.xor_reduce(); }

@@ -378,7 +378,7 @@ struct ArrayMultiply {
   int step = 0;   // input tile
   int first = 0;  // output
   int tile = 0;   // weight tile
-  int_t<32> acc[kTileOut] = {};
+  dot_sum_t acc[kTileOut] = {};
   uint_t<8> taken = 0;  // output tiles without a place among the sums
   int gathered_beats = 0;
   beat_t gathered[kTileBeats] = {};

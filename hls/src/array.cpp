@@ -21,10 +21,8 @@ constexpr int kLastTile = kMaxWeights - 1;
 // acc[lane] += sum_j tile[lane][j] * x[quarter of the lane][j], or = where `clear`.
 void multiply_accumulate(const int_t<8> tile[kTileOut][kTileIn],
                          const dot_input_t x[kQuarters][kTileIn], bool clear,
-                         int_t<32> acc[kTileOut]) {
+                         dot_sum_t acc[kTileOut]) {
 #pragma HLS inline
-  int_t<32> sum[kTileOut];
-#pragma HLS array_partition variable = sum complete
 multiply_quarters:
   for (int q = 0; q < kQuarters; ++q) {
 #pragma HLS unroll
@@ -32,14 +30,8 @@ multiply_quarters:
     for (int l = 0; l < kQuarterLanes; l += 2) {
 #pragma HLS unroll
       const int lane = q * kQuarterLanes + l;
-      dot_pair<kTileIn>(tile[lane], tile[lane + 1], x[q], sum[lane], sum[lane + 1]);
+      dot_pair<kTileIn>(tile[lane], tile[lane + 1], x[q], clear, acc[lane], acc[lane + 1]);
     }
-  }
-accumulate_lanes:
-  for (int lane = 0; lane < kTileOut; ++lane) {
-#pragma HLS unroll
-    const int_t<32> before = clear ? int_t<32>(0) : acc[lane];
-    acc[lane] = before + sum[lane];
   }
 }
 
@@ -47,7 +39,7 @@ accumulate_lanes:
 // of the split, and the groups follow each other in the row. All of them lie in `word`, from part
 // `part` on. `left` inputs are left: neither what the row nor what the weights hold behind them
 // counts.
-void select_inputs(const int_t<8> word[kRowAlign], int part, int log2_split, int left,
+void select_inputs(const int_t<8> word[1][kRowAlign], int part, int log2_split, int left,
                    dot_input_t selected[kQuarters][kTileIn]) {
 #pragma HLS inline
 select_quarters:
@@ -56,36 +48,36 @@ select_quarters:
     const int first_group = q >> (2 - log2_split);
     const int group = part + first_group;
     const int_t<8> inside = minimum(left - first_group * kTileIn, kTileIn);
-  select_groups:
-    for (int g = 0; g < kQuarters; ++g) {
-#pragma HLS unroll
-      if (g == group) {
-      select_elements:
-        for (int j = 0; j < kTileIn; ++j) {
-#pragma HLS unroll
-          selected[q][j] = int_t<8>(j) < inside ? word[g * kTileIn + j] : int_t<8>(0);
-        }
-      }
-    }
+    int_t<8> inputs[kTileIn];
+#pragma HLS array_partition variable = inputs complete
+    read_part<kRowAlign, kTileIn>(word, group * kTileIn, inputs);
+    take_first<kTileIn>(inputs, inside, selected[q]);
   }
 }
 
 // Adds up the groups of the split: lane l of the first group gets the sum of all lanes of its
 // output.
-void combine_groups(const int_t<32> acc[kTileOut], int log2_split, Sums& sums) {
+void combine_groups(const dot_sum_t acc[kTileOut], int log2_split, Sums& sums) {
 #pragma HLS inline
+  int_t<32> lanes[kTileOut];
+#pragma HLS array_partition variable = lanes complete
+add_parts:
+  for (int l = 0; l < kTileOut; ++l) {
+#pragma HLS unroll
+    lanes[l] = total(acc[l]);
+  }
 combine_lanes:
   for (int l = 0; l < kTileOut; ++l) {
 #pragma HLS unroll
     const int_t<32> half = log2_split == 1 && l < 2 * kQuarterLanes
-                               ? acc[(l + 2 * kQuarterLanes) % kTileOut]
+                               ? lanes[(l + 2 * kQuarterLanes) % kTileOut]
                                : int_t<32>(0);
     const int_t<32> quarters = log2_split == 2 && l < kQuarterLanes
-                                   ? int_t<32>(acc[(l + kQuarterLanes) % kTileOut] +
-                                               acc[(l + 2 * kQuarterLanes) % kTileOut] +
-                                               acc[(l + 3 * kQuarterLanes) % kTileOut])
+                                   ? int_t<32>(lanes[(l + kQuarterLanes) % kTileOut] +
+                                               lanes[(l + 2 * kQuarterLanes) % kTileOut] +
+                                               lanes[(l + 3 * kQuarterLanes) % kTileOut])
                                    : int_t<32>(0);
-    sums.lane[l] = acc[l] + half + quarters;
+    sums.lane[l] = lanes[l] + half + quarters;
   }
 }
 
@@ -198,23 +190,23 @@ bool step(ArrayMultiply& u, channel<MultiplyEntry, kStartDepth>& starts,
     if (has_tile && has_place) {
       is_active = true;
       const int at = int(u.entry.source) + input;
-      int_t<8> word[kRowAlign];
-#pragma HLS array_partition variable = word complete
+      int_t<8> word[1][kRowAlign];
+#pragma HLS array_partition variable = word complete dim = 0
       switch (int(u.entry.space)) {
         case SPACE_PATCH:
-          read_part<kRowAlign, kRowAlign>(patch, at, word);
+          read_part<kRowAlign, kRowAlign>(patch, at, word[0]);
           break;
         case SPACE_NORM:
-          read_part<kRowAlign, kRowAlign>(norm, at, word);
+          read_part<kRowAlign, kRowAlign>(norm, at, word[0]);
           break;
         case SPACE_CONV:
-          read_row<kRowAlign / kConvLanes, kConvLanes>(conv, at, word);
+          read_row<kRowAlign / kConvLanes, kConvLanes>(conv, at, word[0]);
           break;
         case SPACE_PROJ:
-          read_part<kRowAlign, kRowAlign>(proj, at, word);
+          read_part<kRowAlign, kRowAlign>(proj, at, word[0]);
           break;
         default:
-          read_part<kRowAlign, kRowAlign>(scan, at, word);
+          read_part<kRowAlign, kRowAlign>(scan, at, word[0]);
           break;
       }
       dot_input_t selected[kQuarters][kTileIn];

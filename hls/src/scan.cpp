@@ -27,6 +27,17 @@ struct Channel {
 
 // An adder tree that stops at the level of whole channels: of 2^levels lanes each, sums[c] becomes
 // the sum of channel c.
+#ifdef CMAMBA_NATIVE
+template <int Lanes>
+void add_states(int_t<48> sums[kScanLanes], int levels) {
+  const int states = minimum(1 << levels, Lanes);
+  for (int c = 0; c < Lanes / states; ++c) {
+    int_t<48> sum = 0;
+    for (int l = 0; l < states; ++l) sum += sums[c * states + l];
+    sums[c] = sum;
+  }
+}
+#else
 template <int Lanes>
 void add_states(int_t<48> sums[kScanLanes], int levels) {
 #pragma HLS inline
@@ -41,6 +52,7 @@ void add_states(int_t<48> sums[kScanLanes], int levels) {
 }
 template <>
 void add_states<1>(int_t<48>[kScanLanes], int) {}
+#endif
 
 // Of a row of `states` B and then C, what lane l of a part takes: written so that it chooses
 // between the few places that its state can have, one for each size of the state.
@@ -223,11 +235,7 @@ bool step(Scan& u, channel<ScanEntry, kStartDepth>& starts,
       }
       uint_t<17> kept[kScanLanes];
 #pragma HLS array_partition variable = kept complete
-    decay_states:
-      for (int l = 0; l < kScanLanes; ++l) {
-#pragma HLS unroll
-        kept[l] = decay(exponents[l]);
-      }
+      decay_lanes<kScanLanes>(exponents, kept);
 
       int_t<48> sums[1][kScanLanes];  // a row, of which the step's channels are a part
 #pragma HLS array_partition variable = sums complete dim = 0

@@ -1,10 +1,12 @@
 // The processes of a run in a simulation: they take turns in one thread. Not part of the hardware.
 #pragma once
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <functional>
 #include <initializer_list>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -84,9 +86,13 @@ class Turns : public Observer {
     const int number = int(processes_.size());
     process.take_turn = [this, unit, number, &arguments...](int steps, const Process& self) {
       int taken = 0;
-      while (taken < steps && !unit->is_finished && has_room(self) &&
-             take_step(number, *unit, arguments...)) {
-        ++taken;
+      while (taken < steps) {
+        // A step writes once to a queue at most.
+        const int end = std::min(steps, taken + room(self));
+        if (end <= taken) return taken;
+        for (; taken < end; ++taken) {
+          if (unit->is_finished || !take_step(number, *unit, arguments...)) return taken;
+        }
       }
       return taken;
     };
@@ -205,11 +211,11 @@ class Turns : public Observer {
 
   bool is_shuffled() const { return memory_.order_seed != 0; }
 
-  static bool has_room(const Process& process) {
-    for (const Queue* queue : process.outputs) {
-      if (!queue->has_room()) return false;
-    }
-    return true;
+  // Words that each queue has room for.
+  static int room(const Process& process) {
+    int least = std::numeric_limits<int>::max() / 2;
+    for (const Queue* queue : process.outputs) least = std::min(least, queue->room());
+    return least;
   }
 
   bool is_finished() const {

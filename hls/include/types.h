@@ -1,5 +1,5 @@
-// Integers of a given width, words, AXI beats and streams: the one place where the code of the two
-// builds differs.
+// Integers of a given width, words, AXI beats and streams: where the code of the two builds
+// differs. Apart from this file, lanes.h and the sums of scan.cpp have a form for each, for speed.
 //
 // By default they are AMD's arbitrary-precision types, which is what Vitis HLS synthesizes and what
 // csim simulates. With CMAMBA_NATIVE they are standard integers, the next larger ones: the same

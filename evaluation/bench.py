@@ -2,8 +2,8 @@
 
     make bench
 
-FP32 is the PyTorch model; int8 is the HLS C++ in its native-integer build. Both use every core.
-What is compared runs in turns, so that other work on the machine slows both alike.
+FP32 is the PyTorch model; int8 is the HLS C++ in its native-integer build. Both use every core, a
+part of the batch on each. What is compared runs in turns, so that other work on the machine slows both alike.
 
 The scan is compared, forward and backward, with two sequential forms: `indexed_scan`, which
 implementations for reading use, and the definition in model/selective_scan.py, which avoids the
@@ -33,7 +33,7 @@ from torch.autograd.profiler import profile
 
 from common import command_line
 from evaluation.forecaster import Forecaster
-from evaluation.threads import cores
+from evaluation.threads import cores, torch_threads
 from golden.cases import CHECKPOINT_CASES, CompiledCase, build_case
 from model.data import DataError, spread
 from model.metrics import evaluate, torch_forecaster
@@ -60,9 +60,10 @@ def medians(functions: list[Callable[[], object]], repeats: int) -> list[float]:
 def forecasts(compiled: CompiledCase, repeats: int) -> str:
     """A line of the table: windows/s in FP32 and int8, and the time of int8 on the test split."""
     test = compiled.splits.test
-    fp32, int8 = torch_forecaster(compiled.model), Forecaster(compiled.package, "hls")
+    fp32, int8 = torch_forecaster(compiled.model, cores()), Forecaster(compiled.package, "hls")
     x, _ = test.batch(spread(len(test), _BATCH))
-    t_fp32, t_int8 = medians([lambda: fp32(x), lambda: int8(x)], repeats)
+    with torch_threads(1):
+        t_fp32, t_int8 = medians([lambda: fp32(x), lambda: int8(x)], repeats)
     whole = seconds(lambda: evaluate(int8, test))
     return (
         f"{compiled.case.name:20}{len(x) / t_fp32:16.1f}{len(x) / t_int8:16.1f}"

@@ -43,12 +43,13 @@ from model.quantization.structure import Quantizable
 
 
 def forecasters(
-    model: Quantizable, name: str, splits: Splits, backend: str, **options: int
+    model: Quantizable, name: str, splits: Splits, backend: str, threads: int
 ) -> dict[str, ForecastFn]:
-    """What a checkpoint is compared as, by what runs; `options` are those of `Forecaster`."""
+    """What a checkpoint is compared as, by what runs."""
     package = compile_on(model, calibration_windows(splits))
     method = package.metadata["quantization"]["method"]
-    fp32 = {} if is_prepared(model) else {f"{name} FP32": torch_forecaster(model)}
+    fp32 = {} if is_prepared(model) else {f"{name} FP32": torch_forecaster(model, threads)}
+    options = {"threads": threads} if backend == "hls" else {}
     return fp32 | {f"{name} int8, {method}": Forecaster(package, backend, **options)}
 
 
@@ -92,8 +93,8 @@ def main(argv: list[str] | None = None) -> int:
         "--threads",
         type=int,
         default=cores(),
-        help="of PyTorch and of the HLS C++; 1 is faster where other programs use the cores "
-        "(default: one for each core, %(default)s)",
+        help="that forecast side by side, in FP32 and in the HLS C++ (default: one for each core, "
+        "%(default)s)",
     )
     add_csv_options(parser)
     args = parser.parse_args(argv)
@@ -115,8 +116,7 @@ def main(argv: list[str] | None = None) -> int:
         data.append(splits)
         print(f"{path.name}: {cut_in_words(model, splits)}", file=sys.stderr)
         require_same_data(path, data[-1].record, args.weights[0], data[0].record)
-    of_backend = {"threads": args.threads} if args.backend == "hls" else {}
-    with torch_threads(args.threads):
+    with torch_threads(1):
         # All programs before the first forecast: what cannot be run says so at once.
         compared: list[tuple[str, ForecastFn, Splits]] = []
         steps = tqdm(
@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
             disable=None,
         )
         for path, model, splits in steps:
-            found = forecasters(model, path.stem, splits, args.backend, **of_backend)
+            found = forecasters(model, path.stem, splits, args.backend, args.threads)
             compared += [(label, forecast, splits) for label, forecast in found.items()]
         windows = sum(len(splits.val) + len(splits.test) for _, _, splits in compared)
         rows: dict[str, Figures] = {}

@@ -90,23 +90,29 @@ def test_a_program_that_cannot_run_is_said_before_the_first_forecast(files, monk
 
 
 @pytest.mark.parametrize("backend", ["hls", "int8"])
-def test_threads_are_of_pytorch_and_of_the_hls_core(files, monkeypatch, backend):
+def test_threads_are_of_fp32_and_of_the_hls_core(files, monkeypatch, backend):
+    """PyTorch's own threads wait for each other actively: it has one, in each thread of Python."""
     seen, before = [], torch.get_num_threads()
 
+    def fp32(model, threads):
+        seen.append(("fp32", threads))
+        return torch_forecaster(model)
+
     def forecaster(package, name, **options):
-        seen.append(options)
+        seen.append((name, *options.values()))
         return Forecaster(package)
 
     def evaluate(*_):
-        seen.append(torch.get_num_threads())
+        assert torch.get_num_threads() == 1
         return {"mse": 1.0, "mae": 1.0}
 
     monkeypatch.setattr(compare, "extension", lambda: None)
+    monkeypatch.setattr(compare, "torch_forecaster", fp32)
     monkeypatch.setattr(compare, "Forecaster", forecaster)
     monkeypatch.setattr(compare, "evaluate", evaluate)
-    assert main(arguments(files, "--backend", backend, "--threads", str(before + 1))) == 0
-    options = {"threads": before + 1} if backend == "hls" else {}
-    assert seen == [options] * 2 + [before + 1] * 6 and torch.get_num_threads() == before
+    assert main(arguments(files, "--backend", backend, "--threads", "3")) == 0
+    int8 = (backend, 3) if backend == "hls" else (backend,)
+    assert seen == [("fp32", 3), int8, int8] and torch.get_num_threads() == before
 
 
 def test_progress_counts_all_windows(files, monkeypatch, capsys):

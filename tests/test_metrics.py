@@ -95,3 +95,13 @@ def test_a_comparison_is_against_the_first_row():
         "a         1.0000    0.5000    2.0000    0.2500    +0.00%",
         "longer    1.2500    0.5000    1.9900    0.2600    -0.50%",
     ]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_parts_of_a_batch_side_by_side(batch):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 2), nn.Dropout(0.9))  # which drops in training only
+    x = np.random.default_rng(1).normal(size=(batch, 3, 6)).astype(np.float32)
+    found = torch_forecaster(model, threads=3)(x)
+    assert model.training and not found.requires_grad
+    torch.testing.assert_close(found, torch_forecaster(model)(x))

@@ -3,7 +3,8 @@
     make bench
 
 FP32 is the PyTorch model; int8 is the HLS C++ in its native-integer build. Both use every core, a
-part of the batch on each. What is compared runs in turns, so that other work on the machine slows both alike.
+part of the batch on each. What is compared runs in turns, so that other work on the machine slows
+both alike.
 
 The scan is compared, forward and backward, with two sequential forms: `indexed_scan`, which
 implementations for reading use, and the definition in model/selective_scan.py, which avoids the

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from host.dma import Dma
 from host.errors import BoardTimeoutError
 from host.pace import Pace
 from host.progress import Counted, Progress
+from host.registers import Registers
 from rtl.regs import registers as reg
 
 LOAD, RUN = 1, 2  # in the register MODE
@@ -16,12 +15,14 @@ LOAD, RUN = 1, 2  # in the register MODE
 class Core:
     """
     Args:
-        registers: `pynq.MMIO` on its registers.
+        registers: of the accelerator.
         dma: at its streams.
         timeout, watchdog_cycles: as those of `host.accelerator.Accelerator`.
     """
 
-    def __init__(self, registers: Any, dma: Dma, timeout: float, watchdog_cycles: int) -> None:
+    def __init__(
+        self, registers: Registers, dma: Dma, timeout: float, watchdog_cycles: int
+    ) -> None:
         self._registers = registers
         self._dma = dma
         self._timeout = timeout

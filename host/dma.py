@@ -1,8 +1,8 @@
 """The AXI DMA in direct register mode (PG021), with what pynq's own driver of it lacks: the caller
 decides how long to wait, sees the error bits, and can reset the engine within a transfer.
 
-Only `pynq.MMIO` is used, so that every access is one that the caller can see: over a network each
-costs a round trip.
+Only `host.registers` is used, so that every access is one that the caller can see: over a network
+each costs a round trip.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from host.errors import BoardTimeoutError, DmaError
+from host.registers import Registers
 
 # Offsets in a channel's block of registers, and where the blocks begin.
 _CONTROL, _STATUS, _ADDRESS, _ADDRESS_MSB, _LENGTH = 0x00, 0x04, 0x18, 0x1C, 0x28
@@ -37,7 +38,7 @@ def describe(status: int) -> str:
 class Channel:
     """One direction. `name` is MM2S or S2MM."""
 
-    def __init__(self, mmio: Any, name: str, base: int) -> None:
+    def __init__(self, mmio: Registers, name: str, base: int) -> None:
         self.name = name
         self._mmio = mmio
         self._base = base
@@ -79,12 +80,12 @@ class Dma:
     """Both channels.
 
     Args:
-        mmio: `pynq.MMIO` on its registers.
+        mmio: its registers.
         parameters: of the IP, as the .hwh has them.
         timeout: seconds for a reset, and for the end of a transfer.
     """
 
-    def __init__(self, mmio: Any, parameters: dict[str, Any], timeout: float) -> None:
+    def __init__(self, mmio: Registers, parameters: dict[str, Any], timeout: float) -> None:
         self._mmio = mmio
         self._timeout = timeout
         self.send = Channel(mmio, "MM2S", _MM2S)

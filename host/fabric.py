@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pynq
 
 import isa
 from host.buffers import Buffer, BufferPool
@@ -34,6 +33,7 @@ from host.errors import BoardError, DmaError, OtherProgramError, accelerator_err
 from host.overlay import open_overlay
 from host.profile import Times
 from host.recovery import Recovery
+from host.registers import open_registers
 from isa.streams import BEAT_BYTES, AcceleratorError
 from rtl.regs import registers as reg
 
@@ -106,8 +106,8 @@ class Fabric:
                 self.overlay.download()
             elif not is_programmed(device):
                 raise BoardError("download=False: the board has not been programmed yet")
-            self.registers = self._mmio(ip)
-            self.dma = Dma(self._mmio(dma), dma["parameters"], timeout)
+            self.registers = open_registers(device, ip)
+            self.dma = Dma(open_registers(device, dma), dma["parameters"], timeout)
             self.core = Core(self.registers, self.dma, timeout, watchdog_cycles)
             self.core.introduce()
             self.capabilities = read_capabilities(self.registers.read)
@@ -118,9 +118,6 @@ class Fabric:
                     "download=False: the accelerator is at work for another program"
                 )
             self._prepare_hardware()
-
-    def _mmio(self, ip: dict[str, Any]) -> pynq.MMIO:
-        return pynq.MMIO(ip["phys_addr"], ip["addr_range"], device=self._device)
 
     def close(self) -> None:
         """Stop what runs and free the buffers."""

@@ -42,9 +42,9 @@ capabilities_t capabilities_of_build() {
   const unsigned parallelism[] = {kTileOut << 16 | kTileIn, kVectorLanes << 16 | kRequantizeLanes,
                                   kScanLanes << 16 | kConvLanes};
   const unsigned capacity[] = {
-      kMaxInstructions, kMaxSchedule,   kMaxWeights,   kMaxArrayParams, kMaxConvParams,
-      kMaxConvTables,   kMaxScanParams, kMaxScanDecay, kMaxScanTables,  kMaxVectorParams,
-      kMaxVectorTables, kMaxState,      kMaxReduce,    kMaxFeatures};
+      kMaxPhases,       kMaxInstructions, kMaxSchedule,   kMaxWeights,   kMaxArrayParams,
+      kMaxConvParams,   kMaxConvTables,   kMaxScanParams, kMaxScanDecay, kMaxScanTables,
+      kMaxVectorParams, kMaxVectorTables, kMaxState,      kMaxReduce,    kMaxFeatures};
   capabilities_t all = zero_word<32 * kCapabilityWords>();
 set_parallelism:
   for (int i = 0; i < 3; ++i) {
@@ -52,9 +52,9 @@ set_parallelism:
     set_word(all, i, parallelism[i]);
   }
 set_capacity:
-  for (int i = 0; i < 14; ++i) {
+  for (int i = 0; i < 15; ++i) {
 #pragma HLS unroll
-    set_word(all, 4 + i, capacity[i]);
+    set_word(all, 3 + i, capacity[i]);
   }
   return all;
 }

@@ -132,6 +132,7 @@ module cmamba_control
     hwif_in.lanes_0.vector.next = 16'(VectorLanes);
     hwif_in.lanes_1.conv.next = 16'(ConvLanes);
     hwif_in.lanes_1.scan.next = 16'(ScanLanes);
+    hwif_in.max_phases.value.next = MaxPhases;
     hwif_in.max_instructions.value.next = MaxInstructions;
     hwif_in.max_schedule.value.next = MaxSchedule;
     hwif_in.max_weights.value.next = MaxWeights;

@@ -216,7 +216,7 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t tile;
     uint32_t lanes_0;
     uint32_t lanes_1;
-    uint8_t RESERVED_ac_af[0x4];
+    uint32_t max_phases;
     uint32_t max_instructions;
     uint32_t max_schedule;
     uint32_t max_weights;

@@ -99,6 +99,7 @@ module cmamba_regs (
         logic tile;
         logic lanes_0;
         logic lanes_1;
+        logic max_phases;
         logic max_instructions;
         logic max_schedule;
         logic max_weights;
@@ -151,6 +152,7 @@ module cmamba_regs (
         decoded_reg_strb.tile = cpuif_req_masked & (cpuif_addr == 9'ha0) & !cpuif_req_is_wr;
         decoded_reg_strb.lanes_0 = cpuif_req_masked & (cpuif_addr == 9'ha4) & !cpuif_req_is_wr;
         decoded_reg_strb.lanes_1 = cpuif_req_masked & (cpuif_addr == 9'ha8) & !cpuif_req_is_wr;
+        decoded_reg_strb.max_phases = cpuif_req_masked & (cpuif_addr == 9'hac) & !cpuif_req_is_wr;
         decoded_reg_strb.max_instructions = cpuif_req_masked & (cpuif_addr == 9'hb0) & !cpuif_req_is_wr;
         decoded_reg_strb.max_schedule = cpuif_req_masked & (cpuif_addr == 9'hb4) & !cpuif_req_is_wr;
         decoded_reg_strb.max_weights = cpuif_req_masked & (cpuif_addr == 9'hb8) & !cpuif_req_is_wr;
@@ -859,6 +861,9 @@ module cmamba_regs (
         if(ad_low(rd_mux_addr) == ad_low(9'ha8)) begin
             readback_data_var[ad_hi(9'ha8)][15:0] = hwif_in.lanes_1.conv.next;
             readback_data_var[ad_hi(9'ha8)][31:16] = hwif_in.lanes_1.scan.next;
+        end
+        if(ad_low(rd_mux_addr) == ad_low(9'hac)) begin
+            readback_data_var[ad_hi(9'hac)][31:0] = hwif_in.max_phases.value.next;
         end
         if(ad_low(rd_mux_addr) == ad_low(9'hb0)) begin
             readback_data_var[ad_hi(9'hb0)][31:0] = hwif_in.max_instructions.value.next;

@@ -190,6 +190,7 @@ package cmamba_regs_pkg;
         cmamba_regs__tile__in_t tile;
         cmamba_regs__lanes_0__in_t lanes_0;
         cmamba_regs__lanes_1__in_t lanes_1;
+        cmamba_regs__capacity_r__in_t max_phases;
         cmamba_regs__capacity_r__in_t max_instructions;
         cmamba_regs__capacity_r__in_t max_schedule;
         cmamba_regs__capacity_r__in_t max_weights;

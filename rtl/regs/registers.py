@@ -59,6 +59,7 @@ LANES_0_VECTOR = 0xFFFF0000  # Vector unit.
 LANES_1 = 0x0A8  # Elements a cycle.
 LANES_1_CONV = 0xFFFF  # Convolution.
 LANES_1_SCAN = 0xFFFF0000  # Channel-state pairs of the scan.
+MAX_PHASES = 0x0AC  # Capacity, in elements of what it is named after (weights: tiles).
 MAX_INSTRUCTIONS = 0x0B0  # Capacity, in elements of what it is named after (weights: tiles).
 MAX_SCHEDULE = 0x0B4  # Capacity, in elements of what it is named after (weights: tiles).
 MAX_WEIGHTS = 0x0B8  # Capacity, in elements of what it is named after (weights: tiles).

@@ -28,6 +28,7 @@ from host.profile import read_profile
 from isa.errors import PackageError
 from isa.package import Package
 from isa.phases import phase_of
+from isa.sections import CODECS
 from isa.streams import StreamShape, to_beats
 from rtl.regs import registers as reg
 
@@ -506,9 +507,11 @@ def run_random(loader, shape):
 
 
 def executed_entries(data):
-    """Entries of one forecast of a right package."""
-    package = Package.from_bytes(data, any_padding=True)
-    return package.iterations * int((package.phases["entries"] * package.phases["repeats"]).sum())
+    """Entries of one forecast of a package that hardware accepts."""
+    _, read = CODECS["phases"]
+    phases = read(data[slice(*section_span(data, NAMES.index("phases")))])
+    executed = int((phases["entries"] * phases["repeats"]).sum())
+    return StreamShape.of_header(data).iterations * executed
 
 
 def check_hostile(loaders, data, sample, file_rules=False):

@@ -35,6 +35,7 @@ from compiler.schedule import timing
 from compiler.schedule.order import NO_WAIT
 from isa.fitting import fitting_build
 from isa.package import Package
+from isa.phases import Round
 from model.args import ModelArgs
 from model.inputs import compilable, read_args
 from model.published_args import PublishedArgs
@@ -95,10 +96,14 @@ def simulate(package: Package, build: isa.Build, iterations: int) -> Timeline:
     started: list[list[int]] = [[] for _ in range(n_units)]
     times = timing.UnitTimes(running_sums=True)
     read = -timing.FETCH  # when the next entry is read from the schedule: the first starts at 0
-    rounds = [turn.entries["wait"].tolist() for turn in package.rounds()]
+    # Of each repeat the waits, and the cycles without a read behind it.
+    rounds = [
+        (turn.entries["wait"].tolist(), timing.PHASE * _ends_phase(package, turn))
+        for turn in package.rounds()
+    ]
     for iteration in range(iterations):
         at = 0
-        for waits in rounds:
+        for waits, pause in rounds:
             base = [len(of_unit) for of_unit in completed]
             for wait in waits:
                 u = unit[at]
@@ -115,7 +120,13 @@ def simulate(package: Package, build: isa.Build, iterations: int) -> Timeline:
                 if len(started[u]) >= timing.QUEUE:
                     read = max(read, started[u][-timing.QUEUE] + 1)
                 at += 1
+            read += pause
     return Timeline(start, done, np.array([c.busy for c in costs]), unit)
+
+
+def _ends_phase(package: Package, turn: Round) -> bool:
+    """Whether another phase follows a repeat, also in the next iteration."""
+    return len(package.phases) > 1 and turn.repeat == package.phases["repeats"][turn.phase] - 1
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,9 @@ def test_a_compiled_model_equals_the_integer_model(accelerator):
     np.testing.assert_array_equal(accelerator.run(tokens), model_run(package, tokens))
 
 
-def test_tlast_after_each_forecast(accelerator, package):
+@pytest.mark.parametrize("program", [random_package, random_phased])
+def test_tlast_after_each_forecast(accelerator, program):
+    package = program(np.random.default_rng(1), BUILD)
     accelerator.load(package.to_bytes())
     tokens = tokens_for(package, n_forecasts=3)
     for tlast_each, packets in ((False, 1), (True, 3)):
@@ -80,7 +82,7 @@ def test_counters(accelerator, package):
     accelerator.load(package.to_bytes())
     accelerator.run(tokens_for(package, n_forecasts=2))
     counters = accelerator.counters
-    assert counters.entries == 2 * package.iterations * len(package.schedule)
+    assert counters.entries == 2 * package.iterations * len(package.executed())
     assert 0 < counters.cycles <= accelerator.command_cycles
     assert set(counters.busy) == set(isa.UNITS)
     assert all(0 < busy <= counters.cycles for busy in counters.busy.values())

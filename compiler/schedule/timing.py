@@ -25,6 +25,8 @@ ANNOUNCING_UNITS = ("array", "conv", "scan")
 # entries in a queue at which reading stops.
 FETCH = 10
 QUEUE = 23
+# Cycles in which no entry is read, from one phase to the next.
+PHASE = 5
 # Cycles from the start of one entry of a unit to that of its next, at least.
 START_INTERVAL = 2
 # Cycles of an entry beside those in which it occupies the unit.

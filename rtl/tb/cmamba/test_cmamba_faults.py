@@ -445,6 +445,7 @@ FAST = "|".join(
     [
         "run_wrong_packages/stalls=in_bursts",
         "run_wrong_published_packages/stalls=in_bursts",
+        "run_wrong_phases",
         "run_named_mistakes/stalls=none",
         "run_misplaced_package",
         "run_wrong_commands",

@@ -589,6 +589,59 @@ module cmamba_core
       .silu_entry_i(silu_entry)
   );
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk_i);
+  endclocking
+
+  logic live;
+  cmamba_live u_live (
+      .clk_i,
+      .rst_i,
+      .live_o(live)
+  );
+
+  localparam logic [NumSpaces-1:0] ArrayReads = NumSpaces'(1) << SpacePatch |
+      NumSpaces'(1) << SpaceNorm | NumSpaces'(1) << SpaceConv | NumSpaces'(1) << SpaceProj |
+      NumSpaces'(1) << SpaceScan;
+  localparam logic [NumSpaces-1:0] ArrayWrites = NumSpaces'(1) << SpaceConvIn |
+      NumSpaces'(1) << SpaceGate | NumSpaces'(1) << SpaceProj | NumSpaces'(1) << SpaceStep |
+      NumSpaces'(1) << SpaceLogit | NumSpaces'(1) << SpaceResid | NumSpaces'(1) << SpaceHead;
+
+  loads_at_rest :
+  assert property (disable iff (!live) load_wr_en_i != '0 || wr_en != '0 |-> !busy_o)
+  else $error("core: the loader writes during a run");
+
+  image_is_alone :
+  assert property (disable iff (!live) wr_en[SectionResidImage] |->
+      !array_wr_en[SpaceResid] && !resid_wr_en)
+  else $error("core: the loader and a unit write resid in one cycle");
+
+  one_weight_writer :
+  assert property (disable iff (!live) !(tile_wr_valid_i && wr_en[SectionWeights]))
+  else $error("core: the loader and weight_stream write weights in one cycle");
+
+  resident_tiles_stay :
+  assert property (disable iff (!live) tile_wr_valid_i |->
+      streams_i && TileBits'(tile_wr_tile_i) >= resident_tiles)
+  else $error("core: weight_stream writes tile %0d, which is the loader's", tile_wr_tile_i);
+
+  fetches_of_a_run :
+  assert property (disable iff (!live) fetch_valid_o |-> streams_i && busy_o)
+  else $error("core: tiles are fetched, and all are on the chip or nothing runs");
+
+  array_reads_its_own :
+  assert property (disable iff (!live) array_rd_en |-> ArrayReads[array_rd_space])
+  else $error("core: the array reads space %0d, which has no port for it", array_rd_space);
+
+  array_writes_its_own :
+  assert property (disable iff (!live) (array_wr_en & ~ArrayWrites) == '0)
+  else $error("core: the array writes spaces %b, of which it may %b", array_wr_en, ArrayWrites);
+
+  end_is_at_rest :
+  assert property (disable iff (!live) done_o |-> !draining_o)
+  else $error("core: a run ends, and its packet is still dropped");
+`endif
+
 endmodule
 
 `default_nettype wire

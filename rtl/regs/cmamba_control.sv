@@ -227,6 +227,15 @@ module cmamba_control
       .live_o(live)
   );
 
+  // In the cycle before: an interrupt, the end of a run that shall give one; and no write, which may
+  // end the one and forbid the other.
+  logic interrupt_q, end_q;
+  always_ff @(posedge clk_i) begin
+    interrupt_q <= !rst_i && !(req && req_is_wr) && interrupt_o;
+    end_q <= !rst_i && !(req && req_is_wr) && done_i && hwif_out.gie.enable.value &&
+        hwif_out.ier.done.value;
+  end
+
   start_is_short :
   assert property (disable iff (!live) start_o |=> !start_o)
   else $error("control: start_o is high for more than a cycle");
@@ -240,6 +249,14 @@ module cmamba_control
   done_is_expected :
   assert property (disable iff (!live) done_i |-> running_q)
   else $error("control: a run ends that has not begun");
+
+  interrupt_stays :
+  assert property (disable iff (!live) interrupt_q |-> interrupt_o)
+  else $error("control: the interrupt went without a write");
+
+  end_interrupts :
+  assert property (disable iff (!live) end_q |-> interrupt_o)
+  else $error("control: a run ends, and the interrupt does not come");
 `endif
 
 endmodule

@@ -7,6 +7,9 @@
 //
 //   beats   | token 0 | token 1 | ... | last token | too much ......... TLAST | next run
 //           |<------------- taken -------------->|<------- dropped -------->|
+//
+// A beat that is offered and not taken may change or go, although AXI4-Stream forbids it: so it does
+// where the driver resets the DMA after an error. Only what is taken counts.
 
 `default_nettype none
 

@@ -61,6 +61,11 @@ CHECK_DONE = 4
 POOL, MEAN, ADDEND = 1, 5, 8
 TO_RESID, TO_CONV_IN = 2, 3
 ARRAY = 1 << isa.UNITS.index("array")
+PATCH, RESID, HEAD = (isa.SPACES[name].index for name in ("patch", "resid", "head"))
+WEIGHTS, RESID_IMAGE = (
+    1 << [section.name for section in isa.SECTIONS].index(name)
+    for name in ("weights", "resid_image")
+)
 
 SMALL_TILE = {"TileIn": 4, "TileOut": 16}
 FETCH = {"enable_i": 1, "fetch_valid_i": 1, "fetch_i": 4}
@@ -172,6 +177,8 @@ BREAKS = {
             "start_is_short": [{"start_q": 1}, {"start_q": 1}],
             "arguments_stay": [{"running_q": 1}, {"running_q": 1, "mode_q": 5}],
             "done_is_expected": [{"done_i": 1}],
+            "interrupt_stays": [{"interrupt_q": 1}],
+            "end_interrupts": [{"end_q": 1}],
         },
     ),
     "run_control": Breaks(
@@ -343,6 +350,21 @@ BREAKS = {
                 {"u_results.valid_q": 0},
             ],
         }
+    ),
+    # ---- the whole
+    "core": Breaks(
+        {
+            "loads_at_rest": [{"load_wr_en_i": 1, "u_sequencer.state_q": RUN}],
+            "image_is_alone": [{"wr_en": RESID_IMAGE, "u_array.u_output.wr_en_o": 1 << RESID}],
+            "one_weight_writer": [{"tile_wr_valid_i": 1, "wr_en": WEIGHTS}],
+            "resident_tiles_stay": [{"streams_i": 1, "tile_wr_valid_i": 1, "tile_wr_tile_i": 5}],
+            "fetches_of_a_run": [{"u_array.u_issue.fetch_valid_q": 1}],
+            "array_reads_its_own": [
+                {"u_array.u_issue.rd_en_q": 1, "u_array.u_issue.src_rd_space_o": HEAD}
+            ],
+            "array_writes_its_own": [{"u_array.u_output.wr_en_o": 1 << PATCH}],
+            "end_is_at_rest": [{"u_sequencer.state_q": SEQUENCER_DONE, "u_stream_in.draining_q": 1}],
+        },
     ),
     # ---- streams
     "stream_in": Breaks(

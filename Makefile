@@ -44,10 +44,10 @@ quiet = $(if $(filter-out 0,$(V)),,@$(if $(call has_option,s),,echo '$(1) $(2)';
 
 # Where two runs of make in one checkout want the same files, the second waits, and then looks anew
 # at what is left to do: $(call locked,FOLDER,COMMAND). 201 is a status that no make has.
-locked = { mkdir -p $(1); status=0; flock -n -E 201 $(1) $(2) || status=$$?; \
+locked = (mkdir -p $(1); status=0; flock -n -E 201 $(1) $(2) || status=$$?; \
     if [ $$status = 201 ]; then \
         echo 'make: waiting for another make in this checkout' >&2; flock $(1) $(2); \
-    else (exit $$status); fi; }
+    else exit $$status; fi)
 
 # $(call locked_make,FOLDER,NAME): the recipe of a target that is made under the lock, by a make for
 # which LOCKED is NAME.

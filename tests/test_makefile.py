@@ -5,7 +5,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import isa
+from golden.random_programs import random_package
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILDS = sorted(path.name for path in (ROOT / "hls/build").iterdir())
@@ -106,6 +110,30 @@ def test_two_at_once_compile_each_file_once(target, compiler, tmp_path):
     assert sum("waiting for another make in this checkout" in err for _, err in results) == 1
     compiled = (tmp_path / "compiled").read_text().splitlines()
     assert len(set(compiled)) == len(compiled) > 0
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_csim_that_has_waited_has_its_own_status(status, tmp_path):
+    folder = checkout(tmp_path / "checkout")
+    golden, lock = tmp_path / "golden", folder / "build/hls"
+    golden.mkdir()
+    lock.mkdir(parents=True)
+    package = random_package(np.random.default_rng(0), isa.build("small"))
+    (golden / "package.bin").write_bytes(package.to_bytes())
+    compiler = executable(
+        tmp_path / "compiler",
+        'for word; do if [ "$last" = -o ]; then out=$word; fi\n'
+        'if [ "$last" = -MF ]; then : > "$word"; fi; last=$word; done\n'
+        f'printf "#!/bin/sh\nexit {status}" > "$out"; chmod +x "$out"\n',
+    )
+    holder = subprocess.Popen(["flock", lock, "sleep", "3"])
+    while subprocess.run(["flock", "-n", lock, "true"]).returncode == 0:
+        pass
+    options = ("NATIVE=1", "BUILD=small", f"GOLDEN={golden}", f"CXX={compiler}")
+    result = make(folder, "csim", *options)
+    holder.wait()
+    assert "waiting for another make in this checkout" in result.stderr
+    assert (result.returncode != 0) == (status != 0), result.stderr
 
 
 def test_two_at_once_make_one_environment(tmp_path):

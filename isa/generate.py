@@ -136,7 +136,7 @@ def isa_header() -> str:
     bits = ", ".join(str(s.bits) for s in isa.SPACES.values())
     lines += [
         "// Bytes of one element of each section.",
-        f"constexpr int kSectionElementBytes[kSections] = {{{sizes}}};",
+        f"constexpr int kSectionElementBytes[] = {{{sizes}}};",
         "// Bits of one element of each activation memory.",
         f"constexpr int kSpaceBits[kSpaces] = {{{bits}}};",
         "",

@@ -106,7 +106,7 @@ enum Error {
 };
 
 // Bytes of one element of each section.
-constexpr int kSectionElementBytes[kSections] = {64, 32, 16, 1, 8, 16, 256, 8, 2, 512, 8, 512, 2, 1};
+constexpr int kSectionElementBytes[] = {64, 32, 16, 1, 8, 16, 256, 8, 2, 512, 8, 512, 2, 1};
 // Bits of one element of each activation memory.
 constexpr int kSpaceBits[kSpaces] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 16, 16};
 

@@ -363,7 +363,9 @@ BREAKS = {
                 {"u_array.u_issue.rd_en_q": 1, "u_array.u_issue.src_rd_space_o": HEAD}
             ],
             "array_writes_its_own": [{"u_array.u_output.wr_en_o": 1 << PATCH}],
-            "end_is_at_rest": [{"u_sequencer.state_q": SEQUENCER_DONE, "u_stream_in.draining_q": 1}],
+            "end_is_at_rest": [
+                {"u_sequencer.state_q": SEQUENCER_DONE, "u_stream_in.draining_q": 1}
+            ],
         },
     ),
     # ---- streams

@@ -106,9 +106,8 @@ def test_random_programs(program, seed, largest, reorder):
         assert_same_tensors(accelerator.run_traced(tokens, order), tensors)
 
 
-def many_sequences_package():
-    """More sequences than a schedule entry can name, in phases that overlap; two of them send."""
-    n = 1100
+def many_sequences_package(n=1000):
+    """Sequences by the steps of phases that overlap; two of them send."""
     a = Assembler(np.random.default_rng(4), BUILD, n, 1)
     patch, resid = a.buffer("patch", 16, 3), a.buffer("resid", 16, 3)
     norm, head = a.buffer("norm", 2 * n, 0), a.buffer("head", 8, 0)
@@ -118,7 +117,7 @@ def many_sequences_package():
     a.emit("POOL_FEATURES", src=resid, dst=norm, param_addr=param_addr, n=16, columns=n)
     a.linear(norm, 2 * n, head, 8, wide=1)
     a.emit("SEND", src=head, n=8)
-    sent = 1000
+    sent = 900
     entries = [*((index, 0, 0, 0) for index in range(5)), (4, 0, 0, sent)]
     package = a.package(16, 8, 2, entries)
     schedule, units = package.schedule.copy(), package.units
@@ -796,15 +795,15 @@ PHASE_RULES = [
     ("BAD_SCHEDULE", 3, {"entries": 2}),
     ("BAD_SCHEDULE", 3, {"entries": 65535}),
     ("BAD_SCHEDULE", 0, {"entries": 2}),
-    ("BAD_SCHEDULE", 0, {"repeats": 1099}),
-    ("BAD_SCHEDULE", 2, {"repeats": 1001}),
+    ("BAD_SCHEDULE", 0, {"repeats": 999}),
+    ("BAD_SCHEDULE", 2, {"repeats": 901}),
     ("BAD_SCHEDULE", 3, {"repeats": 65535, "sequence_step": 0}),
     ("BAD_SCHEDULE", 0, {"sequence_step": 2}),
     ("BAD_SCHEDULE", 0, {"position_step": 1}),
     (0, 0, {"token_step": 17}),
-    (0, 1, {"repeats": 2, "sequence_step": 1023}),
-    ("BAD_SCHEDULE", 1, {"repeats": 3, "sequence_step": 550}),
-    (0, 1, {"repeats": 3, "sequence_step": 549}),
+    (0, 1, {"repeats": 2, "sequence_step": 999}),
+    ("BAD_SCHEDULE", 1, {"repeats": 3, "sequence_step": 500}),
+    (0, 1, {"repeats": 3, "sequence_step": 499}),
     (0, 1, {"repeats": 65535}),
     ("BAD_SCHEDULE", 1, {"repeats": 65535, "position_step": 4095}),
     ("BAD_SCHEDULE", 1, {"unit_entries": [0, 1, 1, 0, 0, 0]}),
@@ -818,6 +817,11 @@ def check_code(loaders, data, expected):
     assert python_code(data) == code
     for name, loader in loaders.items():
         assert load(loader, data) == code, name
+
+
+@pytest.mark.parametrize(("n", "expected"), [(1024, 0), (1025, "BAD_SCHEDULE")])
+def test_an_entry_names_1024_sequences(loaders, n, expected):
+    check_code(loaders, many_sequences_package(n).to_bytes(), expected)
 
 
 @pytest.mark.parametrize(("expected", "index", "fields"), PHASE_RULES)

@@ -31,6 +31,8 @@ constexpr int kLog2TileOut = log2_exact(kTileOut);
 
 // Tokens are numbered modulo 4096.
 constexpr int kTokenMask = (1 << 12) - 1;
+// What an entry may name, also with the steps of its phase.
+constexpr int kSequences = 1024;
 // Largest padded d_state.
 constexpr int kMaxStates = 1 << kMaxLog2State;
 // Entries of a table over int8.
@@ -87,7 +89,7 @@ struct RepeatedEntry {
   uint_t<10> instruction;
   uint_t<12> token;
   uint_t<12> position;
-  uint_t<16> sequence;  // wider than the schedule's: steps may lead further
+  uint_t<10> sequence;
 };
 
 // With what the repeats before have added to token, position and sequence.

@@ -428,7 +428,8 @@ check_entries:
     // All instructions have n_positions in the same place.
     const int n_positions = decode_recv_instruction(word).n_positions;
     if (int(e.position) + position_steps >= n_positions ||
-        int(e.sequence) + sequence_steps >= package.n_sequences) {
+        int(e.sequence) + sequence_steps >= package.n_sequences ||
+        int(e.sequence) + sequence_steps >= kSequences) {
       return false;
     }
     ++entries[unit_of(bits<7, 0>(word))];

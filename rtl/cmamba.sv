@@ -381,6 +381,62 @@ module cmamba
   );
   assign m_axis_TSTRB = m_axis_TKEEP;
 
+`ifndef SYNTHESIS
+  default clocking @(posedge clk);
+  endclocking
+
+  // A reset counts from the cycle on in which it comes.
+  logic live_inside, live;
+  cmamba_live u_live (
+      .clk_i (clk),
+      .rst_i (rst),
+      .live_o(live_inside)
+  );
+  assign live = live_inside && ap_rst_n;
+
+  read_request_stays :
+  assert property (disable iff (!live) s_axi_control_ARVALID && !s_axi_control_ARREADY |=> $stable(
+      {s_axi_control_ARVALID, s_axi_control_ARADDR}
+  ))
+  else $error("cmamba: the address of a read went or changed before it was taken");
+
+  write_address_stays :
+  assert property (disable iff (!live) s_axi_control_AWVALID && !s_axi_control_AWREADY |=> $stable(
+      {s_axi_control_AWVALID, s_axi_control_AWADDR}
+  ))
+  else $error("cmamba: the address of a write went or changed before it was taken");
+
+  write_data_stay :
+  assert property (disable iff (!live) s_axi_control_WVALID && !s_axi_control_WREADY |=> $stable(
+      {s_axi_control_WVALID, s_axi_control_WDATA, s_axi_control_WSTRB}
+  ))
+  else $error("cmamba: the data of a write went or changed before they were taken");
+
+  forecast_stays :
+  assert property (disable iff (!live) m_axis_TVALID && !m_axis_TREADY |=> $stable(
+      {m_axis_TVALID, m_axis_TDATA, m_axis_TKEEP, m_axis_TSTRB, m_axis_TLAST}
+  ))
+  else $error("cmamba: what m_axis offers went or changed before it was taken");
+
+  loads_or_runs :
+  assert property (disable iff (!live) !(load_busy && run_busy))
+  else $error("cmamba: a package is loaded during a run");
+
+  one_command :
+  assert property (disable iff (!live) !(load_cmd_valid && stream_cmd_valid))
+  else $error("cmamba: loader and weight_stream read memory at once");
+
+  one_taker :
+  assert property (disable iff (!live) beat_valid |-> !(load_beat_ready && stream_beat_ready))
+  else $error("cmamba: loader and weight_stream take the same beat");
+
+  counters_stand_still :
+  assert property (disable iff (!live) !run_busy |=> run_busy || $stable(
+      {entries, cycles, busy_cycles}
+  ))
+  else $error("cmamba: a counter of the last run changed");
+`endif
+
 endmodule
 
 `default_nettype wire

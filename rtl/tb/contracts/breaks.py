@@ -58,6 +58,7 @@ AXI_LITE_REQUEST, AXI_LITE_RESPOND = 1, 3
 LOADER_COMMAND, LOADER_COPY, LOADER_SETTLE = 1 << 2, 1 << 3, 1 << 4
 RUN, SEQUENCER_DONE = 2, 5  # of the sequencer
 CHECK_DONE = 4
+COMMAND = 3  # of weight_stream
 POOL, MEAN, ADDEND = 1, 5, 8
 TO_RESID, TO_CONV_IN = 2, 3
 ARRAY = 1 << isa.UNITS.index("array")
@@ -366,6 +367,35 @@ BREAKS = {
             "end_is_at_rest": [
                 {"u_sequencer.state_q": SEQUENCER_DONE, "u_stream_in.draining_q": 1}
             ],
+        },
+    ),
+    "cmamba": Breaks(
+        {
+            "read_request_stays": [{"s_axi_control_ARVALID": 1}, {"s_axi_control_ARVALID": 0}],
+            "write_address_stays": [{"s_axi_control_AWVALID": 1}, {"s_axi_control_AWADDR": 4}],
+            "write_data_stay": [{"s_axi_control_WVALID": 1}, {"s_axi_control_WDATA": 4}],
+            "forecast_stays": [
+                {"u_core.u_stream_out.tvalid_q": 1},
+                {"u_core.u_stream_out.tvalid_q": 0},
+            ],
+            "loads_or_runs": [{"u_loader.state_q": LOADER_COPY, "u_core.u_sequencer.state_q": RUN}],
+            "one_command": [
+                {
+                    "u_loader.state_q": LOADER_COMMAND,
+                    "u_loader.wraps_q": 0,
+                    "u_loader.failed_q": 0,
+                    "u_weight_stream.command_q": COMMAND,
+                }
+            ],
+            "one_taker": [
+                {
+                    "u_axi_read.u_beats.valid_q": 1,
+                    "u_loader.ready_q": 1,
+                    "stream_enable_q": 1,
+                    "u_weight_stream.full_q": 0,
+                }
+            ],
+            "counters_stand_still": [2, {"u_core.u_sequencer.entries_o": 5}],
         },
     ),
     # ---- streams

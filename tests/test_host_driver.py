@@ -940,9 +940,9 @@ def test_ctrl_c_during_a_run(loaded, compiled, monkeypatch):
 @pytest.mark.parametrize(
     ("register", "value", "message"),
     [
-        ("VERSION", 0, r"register VERSION: found 0 \(0x0\), expected 65536 \(0x1 in bits 31 to"),
+        ("VERSION", 0, r"register VERSION: found 0 \(0x0\), expected 131072 \(0x2 in bits 31 to"),
         ("VERSION", 0xFFFFFFFF, "register VERSION: found 4294967295"),
-        ("VERSION", 0x00020000, "register VERSION: .* instruction set 1.x"),
+        ("VERSION", 0x00010000, "register VERSION: .* instruction set 2.x"),
         ("TILE", 0x00100000, r"register TILE, bits 15 to 0: found 0 \(0x0\), expected 1 to 4096"),
         ("LANES_1", 0xFFFF0010, "register LANES_1, bits 31 to 16: found 65535"),
         ("MAX_WEIGHTS", 0, "register MAX_WEIGHTS: found 0 .*, expected 1 to 16777216"),

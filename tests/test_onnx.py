@@ -60,7 +60,7 @@ VARIANTS = {
     "nested": {"topology": "nested", "channel_mode": "independent"},
     "several_iterations": {
         "channel_mode": "independent",
-        "num_channels": 24,
+        "num_channels": 48,
         "seq_len": 100,
         "n_layer": 1,
     },

@@ -9,6 +9,7 @@ import pytest
 import isa
 from golden.random_programs import random_package
 from isa.package import Package, PackageError
+from isa.phases import phase_of
 
 BUILD = isa.build("small")
 
@@ -278,18 +279,18 @@ def with_entry(package: Package, index: int, **fields: int) -> Package:
 def test_schedule_entries(package):
     count = len(package.instructions)
     wrong = with_entry(package, 3, sequence=package.n_sequences)
-    refused(wrong, "BAD_SCHEDULE", "schedule entry 3, sequence: expected below")
+    refused(wrong, "BAD_SCHEDULE", "schedule entry 3, last sequence: expected below")
     wrong = with_entry(package, 4, position=package.n_positions)
-    refused(wrong, "BAD_SCHEDULE", "schedule entry 4, position: expected below")
+    refused(wrong, "BAD_SCHEDULE", "schedule entry 4, last position: expected below")
     with pytest.raises(PackageError, match="schedule entry 2, instruction: expected below"):
         with_entry(package, 2, instruction=count).validate(BUILD)
 
 
 def test_number_of_stream_entries(package):
-    shorter = dataclasses.replace(package, schedule=package.schedule[1:])
-    refused(shorter, "BAD_SCHEDULE", "entries of stream_in: expected")
-    shorter = dataclasses.replace(package, schedule=package.schedule[:-1])
-    refused(shorter, "BAD_SCHEDULE", "entries of stream_out: expected")
+    for unit, part in (("stream_in", slice(1, None)), ("stream_out", slice(0, -1))):
+        phases = phase_of(package.units[part])
+        shorter = dataclasses.replace(package, phases=phases, schedule=package.schedule[part])
+        refused(shorter, "BAD_SCHEDULE", f"entries of {unit}: expected")
 
 
 def test_the_first_error_in_order_counts(package):

@@ -158,6 +158,9 @@ namespace eval design {
       {CONV 0 16 read-only {Convolution.}}
       {SCAN 16 16 read-only {Channel-state pairs of the scan.}}
     }}
+    {MAX_PHASES 0x0AC read-only {Capacity, in elements of what it is named after (weights: tiles).} {
+      {VALUE 0 32 read-only {}}
+    }}
     {MAX_INSTRUCTIONS 0x0B0 read-only {Capacity, in elements of what it is named after (weights: tiles).} {
       {VALUE 0 32 read-only {}}
     }}

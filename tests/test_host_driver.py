@@ -520,7 +520,9 @@ def broken(package, code):
         case "BAD_SHAPE":
             return reheaded(data, n_positions=0)
         case "BAD_SCHEDULE":
-            return reheaded(data, unit_entries=(1, 1, 1, 1, 1, 1))
+            phases = package.phases.copy()
+            phases["unit_entries"] += 1
+            return dataclasses.replace(package, phases=phases).to_bytes()
 
 
 CODES_OF_PACKAGES = [

@@ -510,7 +510,7 @@ def test_a_flow_that_is_none(checkout, tmp_path):
 
 def test_make_runs_both_parts():
     said = subprocess.run(
-        ["make", "-n", "export", "FLOW=impl", "BUILD=deep"],
+        ["make", "-n", "--no-print-directory", "export", "FLOW=impl", "BUILD=deep"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -29,7 +29,6 @@ from evaluation.forecaster import Forecaster
 from evaluation.progress import progress
 from evaluation.threads import cores, torch_threads
 from golden.cases import compile_on
-from hls.bindings import extension
 from model.data import DEFAULT_DATASET, DataError, Splits
 from model.data.csv_options import add_csv_options, csv_options
 from model.data.datasets import read_dataset
@@ -102,6 +101,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--threads: expected at least 1, found {args.threads}")
     options = csv_options(args)
     if args.backend == "hls":
+        from hls.bindings import extension  # `make bindings` builds it
+
         extension()  # before minutes of work
     models = [load_model(path) for path in args.weights]
     data: list[Splits] = []

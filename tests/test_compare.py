@@ -72,7 +72,7 @@ def test_missing_bindings_are_said_before_anything_is_loaded(files, monkeypatch,
     def extension():
         raise ImportError("cmamba_native.so does not exist; `make bindings` builds it")
 
-    monkeypatch.setattr(compare, "extension", extension)
+    monkeypatch.setattr("hls.bindings.extension", extension)
     assert main(["none.pt"]) == 1
     assert "`make bindings`" in capsys.readouterr().err
 
@@ -106,7 +106,7 @@ def test_threads_are_of_fp32_and_of_the_hls_core(files, monkeypatch, backend):
         assert torch.get_num_threads() == 1
         return {"mse": 1.0, "mae": 1.0}
 
-    monkeypatch.setattr(compare, "extension", lambda: None)
+    monkeypatch.setattr("hls.bindings.extension", lambda: None)
     monkeypatch.setattr(compare, "torch_forecaster", fp32)
     monkeypatch.setattr(compare, "Forecaster", forecaster)
     monkeypatch.setattr(compare, "evaluate", evaluate)

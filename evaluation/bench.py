@@ -34,11 +34,11 @@ from torch.autograd.profiler import profile
 
 from common import command_line
 from evaluation.forecaster import Forecaster
-from evaluation.threads import cores, torch_threads
 from golden.cases import CHECKPOINT_CASES, CompiledCase, build_case
 from model.data import DataError, spread
 from model.metrics import evaluate, torch_forecaster
 from model.selective_scan import selective_scan, selective_scan_sequential
+from model.threads import cores, torch_threads
 
 _BATCH = 256
 # B, K, E, N: a batch of 32 windows, of one channel and of the seven of ETTh1; a long sequence.

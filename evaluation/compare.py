@@ -27,7 +27,6 @@ from tqdm import tqdm
 from common import command_line
 from evaluation.forecaster import Forecaster
 from evaluation.progress import progress
-from evaluation.threads import cores, torch_threads
 from golden.cases import compile_on
 from model.data import DEFAULT_DATASET, DataError, Splits
 from model.data.csv_options import add_csv_options, csv_options
@@ -39,6 +38,7 @@ from model.metrics import Figures, ForecastFn, comparison, evaluate, torch_forec
 from model.quantization.calibrate import calibration_windows
 from model.quantization.parameters import is_prepared
 from model.quantization.structure import Quantizable
+from model.threads import cores, torch_threads
 
 
 def forecasters(

@@ -32,7 +32,6 @@ from common.atomic_write import atomic_write, require_writable_folder
 from compiler.estimate import Estimate, estimate
 from evaluation.forecaster import Forecaster
 from evaluation.progress import progress
-from evaluation.threads import cores, torch_threads
 from golden.cases import CHECKPOINT_CASES, Case, CompiledCase, build_case
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
@@ -40,6 +39,7 @@ from hls.bindings import Accelerator, extension
 from isa.fitting import fitting_build
 from model.data import DataError, spread
 from model.metrics import evaluate, torch_forecaster
+from model.threads import cores, torch_threads
 
 # Build of the HLS C++; `make demo` compiles it alone.
 _BUILD = "default"

@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from evaluation.threads import cores
 from golden.host import HostSide
 from golden.integer_model import IntegerModel
 from isa.fitting import fitting_build
 from isa.package import Package
 from isa.streams import Runner
+from model.threads import cores
 
 
 class _ParallelHls:

@@ -8,9 +8,7 @@ phases are independent of each other and run as a batch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +24,7 @@ from isa.fitting import fitting_build
 from isa.package import Package
 from isa.rules import PARAM_SECTIONS
 from isa.streams import check_tokens
+from model.threads import torch_threads
 
 # Iterations that run at once: enough to hide torch's cost per call, few enough for the caches.
 BATCH = 32
@@ -109,20 +108,6 @@ class _Step:
     taps: Tensor | None = None
     rates: Tensor | None = None
     tables: tuple[Tensor, ...] = ()
-
-
-@contextmanager
-def _batch_threads() -> Iterator[int]:
-    """Let each batch have one thread of torch's, instead of all threads share each operation.
-
-    Operations on one batch take microseconds: sharing them costs more than it gives.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _integers(values: np.ndarray) -> Tensor:
@@ -216,7 +201,9 @@ class IntegerModel:
             part = None if results is None else [result[rows] for result in results]
             forecast[rows] = self._run_batch(given[rows], part)
 
-        with _batch_threads() as threads, ThreadPoolExecutor(threads) as pool:
+        # A thread for each batch, not all of them for each operation.
+        threads = torch.get_num_threads()
+        with torch_threads(1), ThreadPoolExecutor(threads) as pool:
             # The list raises what a batch has raised.
             list(pool.map(run_batch, range(0, len(tokens), BATCH)))
         if trace is not None:

@@ -19,13 +19,12 @@ import numpy as np
 import isa
 from compiler.program import Entry
 from compiler.schedule.check import accesses
+from compiler.schedule.order import NO_WAIT
 from isa.package import Package
 from isa.padding import find_padding
-from isa.phases import TOKENS, phase_of
+from isa.phases import TOKENS, entries_ahead, phase_of
 from isa.rules import PARAM_SECTIONS, address_multiples
 from isa.words import CONV_PARAM_DTYPE, PARAM_DTYPE, SCHEDULE_DTYPE
-
-NO_WAIT = next(f.minimum for f in isa.SCHEDULE.fields if f.name == "wait")
 
 
 def round_up(n: int, multiple: int) -> int:
@@ -213,7 +212,7 @@ class Assembler:
         for name, column in zip(SCHEDULE_DTYPE.names[:4], zip(*entries, strict=True), strict=True):
             schedule[name] = column
         units = [self.instructions[index].unit for index, *_ in entries]
-        schedule["wait"] = _one_by_one(units)
+        schedule["wait"] = entries_ahead(units)
         build = self.build
         package = Package(
             tile_in=build.tile_in,
@@ -633,12 +632,6 @@ def _random_order(repeats: Sequence[list], rng: np.random.Generator) -> np.ndarr
     return np.array(order)
 
 
-def _one_by_one(units: Sequence[int]) -> np.ndarray:
-    """Waits of entries of these units, each for all before it: int32 [entries, units]."""
-    completed = np.cumsum(np.eye(len(isa.UNITS), dtype=np.int32)[list(units)], axis=0)
-    return np.concatenate([np.zeros_like(completed[:1]), completed[:-1]])
-
-
 def phased(package: Package, rng: np.random.Generator, build: isa.Build | str = "small") -> Package:
     """The same program in phases, each entry waiting for all before it: what its list repeats with
     steps is a phase of several repeats, where chance wants it."""
@@ -655,7 +648,7 @@ def phased(package: Package, rng: np.random.Generator, build: isa.Build | str = 
                 repeats = max(2, repeats - int(rng.choice([0, 0, 1, 2])))
         entries = schedule[first : first + n].copy()
         units = [package.instructions[i].unit for i in entries["instruction"]]
-        entries["wait"] = _one_by_one(units)
+        entries["wait"] = entries_ahead(units)
         phases.append(phase_of(units, repeats, *steps))
         parts.append(entries)
         first += len(entries) * repeats
@@ -692,7 +685,7 @@ def in_order(package: Package, order: list[int]) -> Package:
     """The entries in another order, each waiting for all before it; of a program of one phase."""
     schedule = package.schedule[order]
     units = [package.instructions[i].unit for i in schedule["instruction"]]
-    schedule["wait"] = _one_by_one(units)
+    schedule["wait"] = entries_ahead(units)
     return dataclasses.replace(package, schedule=schedule)
 
 

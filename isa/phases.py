@@ -13,7 +13,9 @@ import numpy as np
 import isa
 from isa.words import PHASE_DTYPE
 
-TOKENS = next(f.maximum for f in isa.SCHEDULE.fields if f.name == "token") + 1
+_MOST = {f.name: f.maximum for f in isa.SCHEDULE.fields}
+TOKENS = _MOST["token"] + 1  # what an entry may name
+SEQUENCES = _MOST["sequence"] + 1
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,12 @@ class Round:
     repeat: int
     first: int
     entries: np.ndarray
+
+
+def entries_ahead(units: Sequence[int]) -> np.ndarray:
+    """Of entries that go to these units: how many of each unit come before each, [n, units]."""
+    own = np.eye(len(isa.UNITS), dtype=np.int64)[units]
+    return np.cumsum(own, axis=0) - own
 
 
 def phase_of(

@@ -15,6 +15,7 @@ import numpy as np
 import isa
 from isa.compiled_program import CompiledProgram
 from isa.errors import PackageError
+from isa.phases import SEQUENCES
 
 _MAX_BIAS = (1 << isa.LIMITS["bias_bits"]) - 1
 _MAX_SKIP_WEIGHT = (1 << isa.LIMITS["skip_weight_bits"]) - 1
@@ -378,9 +379,7 @@ def _entry_faults(program: CompiledProgram) -> Iterator[PackageError]:
     yield from check("instruction", schedule["instruction"], len(program.instructions))
     positions = np.array([i.n_positions for i in program.instructions], np.int64)
     yield from check("last position", last("position"), positions[schedule["instruction"]])
-    most = next(f.maximum for f in isa.SCHEDULE.fields if f.name == "sequence")
-    sequences = min(program.n_sequences, most + 1)
-    yield from check("last sequence", last("sequence"), sequences)
+    yield from check("last sequence", last("sequence"), min(program.n_sequences, SEQUENCES))
 
 
 def _count_faults(program: CompiledProgram) -> Iterator[PackageError]:

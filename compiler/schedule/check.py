@@ -203,9 +203,6 @@ class _Checker:
         self.ordinals.append(len(self.completing[unit]))
         self.completing[unit].append(number)
 
-    def entry(self, number: int) -> _Entry:
-        return self.entries[number]
-
     def unit(self, number: int) -> int:
         return self.units[self.entries[number].instruction]
 
@@ -220,15 +217,15 @@ class _Checker:
 
     def check_order(self, number: int, n_positions: int, previous: int) -> None:
         """``previous``: the entry of the same instruction and sequence before this, or NEVER."""
-        entry = self.entry(number)
+        entry = self.entries[number]
         expected = 0
         if previous != NEVER:
-            expected = (self.entry(previous).position + 1) % n_positions
+            expected = (self.entries[previous].position + 1) % n_positions
         if entry.position != expected:
             raise ScheduleError(f"{self.name(number)}: expected position {expected} next")
         instruction = self.package.instructions[entry.instruction]
         if instruction.opcode == "CONV" and instruction.kernel > 1 and entry.position:
-            expected = (self.entry(previous).token + 1) % TOKENS
+            expected = (self.entries[previous].token + 1) % TOKENS
             if entry.token != expected:  # its taps are the rows before
                 raise ScheduleError(
                     f"{self.name(number)}: expected token {expected}, found {entry.token}"
@@ -240,7 +237,7 @@ class _Checker:
         # In its unit, the entry before has started; the entries waited for have even completed.
         known = own[-1:]
         clock = np.zeros(len(isa.UNITS), np.int64)
-        for unit, wait in enumerate(self.entry(number).wait):
+        for unit, wait in enumerate(self.entries[number].wait):
             count = self.base[unit] + wait
             if count > len(self.completing[unit]):
                 raise ScheduleError(
@@ -290,7 +287,7 @@ class _Checker:
         """The unit's own memory still holds what ``previous`` left there."""
         owner = self.carried[self.unit(number)][start : start + count]
         other = owner[owner != previous]
-        if self.entry(number).position > 0 and len(other):
+        if self.entries[number].position > 0 and len(other):
             raise ScheduleError(
                 f"{self.name(number)}: its running sums or state were overwritten by "
                 f"{self.name(int(other[0]))}"

@@ -17,7 +17,7 @@ import numpy as np
 
 import isa
 from compiler.schedule.order import NO_WAIT
-from isa.phases import TOKENS, phase_of
+from isa.phases import TOKENS, entries_ahead, phase_of
 
 LONGEST = 512  # entries of a repeat that are looked for
 _FIELDS = ("instruction", "token", "position", "sequence")
@@ -94,22 +94,18 @@ def in_phases(
     if len(order) <= build.capacity["schedule"]:
         return phase_of(units), order
     columns = np.stack([order[name].astype(np.int64) for name in _FIELDS], axis=1)
-    # Entries of each unit before each entry, [n, units].
-    ahead = np.cumsum(np.eye(len(isa.UNITS), dtype=np.int64)[units], axis=0)
-    ahead = np.concatenate([np.zeros_like(ahead[:1]), ahead])
-    phases, parts, end = [], [], 0
-    # With what lies between them and around.
+    # The loops, with what lies between them and around.
+    runs, end = [], 0
     for run in _loops(columns, (build.capacity["phases"] - 1) // 2):
-        between = _Run(run.start - end, end, run.start)
-        for part in (between, run) if between.length else (run,):
-            phases.append(_phase(part, columns, units))
-            parts.append(_entries(part, order, ahead))
+        runs += [_Run(run.start - end, end, run.start), run]
         end = run.end
-    if end < len(order):
-        rest = _Run(len(order) - end, end, len(order))
-        phases.append(_phase(rest, columns, units))
-        parts.append(_entries(rest, order, ahead))
-    return np.concatenate(phases), np.concatenate(parts)
+    runs.append(_Run(len(order) - end, end, len(order)))
+    runs = [run for run in runs if run.length]
+    ahead = entries_ahead(units)
+    return (
+        np.concatenate([_phase(run, columns, units) for run in runs]),
+        np.concatenate([_entries(run, order, ahead) for run in runs]),
+    )
 
 
 def _phase(run: _Run, columns: np.ndarray, units: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ import isa
 from compiler.estimate import random_package
 from compiler.schedule import check as schedule_check
 from compiler.schedule import timing
+from compiler.schedule.order import NO_WAIT
 from golden.random_programs import random_phased, random_published, shuffled
 from isa.phases import phase_of
 from model.args import ModelArgs
@@ -38,7 +39,6 @@ OK, TIMEOUT = isa.ERRORS["OK"], isa.ERRORS["TIMEOUT"]
 # Cycles from what a unit announces to its `done`.
 AHEAD = [READ_DELAY if unit in timing.ANNOUNCING_UNITS else 0 for unit in UNITS]
 
-FARTHEST = next(f.minimum for f in isa.SCHEDULE.fields if f.name == "wait")
 
 SMALL = {
     "seq_len": 24,
@@ -92,7 +92,7 @@ def cut(p, rng):
     ):
         phases.append(phase_of(units))
         parts.append(part.copy())
-        parts[-1]["wait"] = np.maximum(part["wait"] - before, FARTHEST)
+        parts[-1]["wait"] = np.maximum(part["wait"] - before, NO_WAIT)
         before += np.bincount(units, minlength=N)
     return dataclasses.replace(p, phases=np.concatenate(phases), schedule=np.concatenate(parts))
 

@@ -1,4 +1,4 @@
-"""How many cores an evaluation takes."""
+"""Cores that there are, and threads that PyTorch takes."""
 
 from __future__ import annotations
 
